@@ -1,0 +1,53 @@
+# Everything happens in .venv, built from requirements.lock by the first target that needs it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.built
+ROOMS := --cov=actors --cov=providers --cov=supervisor --cov=simulation --cov=understudy
+CODE := understudy tests benchmarks examples
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench soak lock format lint types cover wheel
+
+help:
+	@echo "make demo    fifty agents through an outage of their primary, on loopback"
+	@echo "make test    the tests"
+	@echo "make check   what CI runs: format, lint, types, tests with coverage, the built wheel"
+	@echo "make bench   CPU per call beside the bare SDK"
+	@echo "make soak    the long tests: every scenario, many seeds"
+	@echo "make format  rewrite the code in its one format"
+	@echo "make lock    resolve requirements.lock anew from pyproject.toml"
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/understudy demo
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest
+
+check: $(STAMP)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/stages.py format lint types cover wheel
+
+format: $(STAMP)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix-only --quiet .
+
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks
+
+soak: $(STAMP)
+	@UNDERSTUDY_SOAK=1 $(BIN)/python -m pytest --no-header
+
+lock:
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check pip-tools
+	@$(BIN)/python tools/lock.py
+	@rm -f $(STAMP)

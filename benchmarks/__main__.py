@@ -1,0 +1,59 @@
+"""`make bench`: every benchmark, each in a fresh process; the figures are CPU time, to be read as ratios."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from . import upstream
+
+BACKENDS = ("asyncio", "trio")
+
+IMPORT = """
+import json, time
+begun = time.process_time()
+import understudy
+spent = time.process_time() - begun
+with open("/proc/self/status") as status:
+    (peak,) = (int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+print(json.dumps({"cpu": spent, "megabytes": peak / 1024}))
+"""
+
+
+def run(*arguments: str) -> Any:
+    """Run Python with these arguments and return the JSON that it prints."""
+    done = subprocess.run([sys.executable, *arguments], stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    """Measure everything and print it; with `--json` as one object."""
+    with upstream.running() as url:
+        complete = {backend: run("-m", "benchmarks.complete", backend, url) for backend in BACKENDS}
+    dispatcher = {backend: run("-m", "benchmarks.dispatcher", backend) for backend in BACKENDS}
+    imported = run("-c", IMPORT)
+    if "--json" in sys.argv:
+        print(json.dumps({"complete": complete, "dispatcher": dispatcher, "import": imported}))
+        return
+    console = Console(highlight=False)
+    table = Table("backend", "messages", "in flight", "AsyncOpenAI.create", "agent.complete", "ratio", box=None)
+    for backend, rows in complete.items():
+        for row in rows:
+            cells = (backend, f"{row['messages']:.0f}", f"{row['in_flight']:.0f}")
+            table.add_row(*cells, f"{row['bare']:.0f} us", f"{row['ours']:.0f} us", f"{row['ours'] / row['bare']:.2f}x")
+    console.print("CPU per call, over a mock upstream on loopback:")
+    console.print(table)
+    console.print("\nCPU of the dispatcher alone, over a provider that answers at once:")
+    for backend, row in dispatcher.items():
+        own = row["complete"] - row["provider"]
+        console.print(f"  {backend}: {own:.0f} us per call, of it admit and settle {row['admit and settle']:.1f} us")
+    console.print(f"\nimport understudy: {imported['cpu'] * 1000:.0f} ms CPU, {imported['megabytes']:.0f} MB in all")
+
+
+if __name__ == "__main__":
+    main()

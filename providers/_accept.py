@@ -1,0 +1,115 @@
+"""Accepting messages as people have them: neutral ones, a bare text, and dicts in OpenAI or Anthropic form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from ._json import encode
+from ._messages import Block, Image, Message, Reasoning, Role, Text, ToolCall, ToolResult
+from ._request import Messages
+
+_ROLES: dict[object, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+
+
+def accept(messages: Messages) -> tuple[Message, ...]:
+    """Return `messages` in neutral form; a bare text is one user message.
+
+    Raises:
+        ValueError: There is none, or one of them cannot be understood; says which one and why.
+        TypeError: It is no list of messages at all.
+    """
+    if isinstance(messages, str):
+        return (Message("user", (Text(messages),)),)
+    if isinstance(messages, (Message, Mapping)) or not isinstance(messages, Iterable):
+        raise TypeError("messages must be a list: [user('…')], or a text")
+    accepted: list[Message] = []
+    for number, message in enumerate(messages):
+        if type(message) is Message:
+            accepted.append(message)
+            continue
+        try:
+            accepted += _from_dict(cast("Mapping[str, Any]", message))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"messages[{number}] is neither a Message nor a dict in a known form: {missing}") from None
+    if not accepted:
+        raise ValueError("messages is empty: there is nothing to ask")
+    return tuple(accepted)
+
+
+def _from_dict(message: Mapping[str, Any]) -> list[Message]:
+    if not isinstance(message, Mapping):
+        raise TypeError(f"it is a {type(message).__name__}")
+    role = _ROLES.get(message["role"])
+    if role is None:
+        raise ValueError("its role is none of " + ", ".join(map(str, _ROLES)))
+    content = message.get("content")
+    if role == "tool":
+        return [Message("tool", (ToolResult(_string(message["tool_call_id"]), _text(content)),))]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+    blocks = [_block(part) for part in parts]
+    for call in message.get("tool_calls") or ():
+        function = call["function"]
+        arguments = _string(function.get("arguments") or "")
+        blocks.append(ToolCall(_string(call["id"]), _string(function["name"]), arguments))
+    results = tuple(block for block in blocks if isinstance(block, ToolResult))
+    rest = tuple(block for block in blocks if not isinstance(block, ToolResult))
+    found = [Message("tool", results)] if results else []
+    if rest or not results:
+        found.append(Message(role, rest))
+    return found
+
+
+def _block(part: Mapping[str, Any]) -> Block:
+    kind = part["type"]
+    match kind:
+        case "text":
+            return Text(_string(part["text"]))
+        case "image_url":
+            return _image(_string(part["image_url"]["url"]))
+        case "image":
+            source = part["source"]
+            if source["type"] == "url":
+                return Image(url=_string(source["url"]))
+            return Image(data=_string(source["data"]), media_type=_string(source["media_type"]))
+        case "tool_use":
+            arguments = encode(part.get("input") or {}).decode()
+            return ToolCall(_string(part["id"]), _string(part["name"]), arguments, "anthropic")
+        case "tool_result":
+            identity, content = _string(part["tool_use_id"]), _text(part.get("content"))
+            return ToolResult(identity, content, bool(part.get("is_error")))
+        case "thinking":
+            return Reasoning(_string(part["thinking"]), signature=part.get("signature"), issuer="anthropic")
+        case "redacted_thinking":
+            return Reasoning("", redacted=_string(part["data"]), issuer="anthropic")
+        case _:
+            raise ValueError(f"a part of type {kind!r} is not known")
+
+
+def _image(url: str) -> Image:
+    head, comma, data = url.partition(",")
+    if not (head.startswith("data:") and head.endswith(";base64") and comma):
+        return Image(url=url)
+    return Image(data=data, media_type=head.removeprefix("data:").removesuffix(";base64"))
+
+
+def _text(content: object) -> str:
+    """Return the text of a tool's result, which is a text or a list of text parts."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    return "".join(_string(part["text"]) for part in cast("Iterable[Mapping[str, Any]]", content))
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} stands where a text belongs")
+    return value

@@ -1,0 +1,24 @@
+"""The `anthropic` transport."""
+
+from __future__ import annotations
+
+import anthropic
+
+from ._port import Target
+from ._sdk import SDKProvider, Wire, http_client, settle_client
+from ._wire_anthropic import read, render
+
+
+def connect(target: Target) -> SDKProvider:
+    """Make the provider of an `anthropic` endpoint through `AsyncAnthropic`, its own tracing switched off."""
+    client = anthropic.AsyncAnthropic(
+        api_key=target.api_key.get_secret_value() if target.api_key else "none",
+        base_url=target.base_url,
+        max_retries=0,
+        http_client=http_client(target),
+        open_telemetry={"traces": False, "propagation": False},
+    )
+    settle_client(client)
+    return SDKProvider(
+        target, client, Wire("/v1/messages", render, read, "request-id"), anthropic.APIStatusError, anthropic.Omit()
+    )

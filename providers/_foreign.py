@@ -1,0 +1,104 @@
+"""Translating foreign exceptions at the border: what never became an HTTP answer, judged by type.
+
+Both SDKs wrap what their HTTP library raises (and the Anthropic one wraps everything), so the whole chain of
+causes is looked at, outermost first, against a table. Texts and class names are never compared.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import h11
+import httpx2
+
+from ._verdicts import Verdict
+
+_OUT_OF_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_NETWORK = frozenset(
+    {
+        *(errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+        errno.EADDRNOTAVAIL,
+    }
+)
+"""Errnos that have no exception class of their own."""
+
+Test: TypeAlias = Callable[[BaseException], bool]
+
+
+def _is(*types: type[BaseException]) -> Test:
+    return lambda error: isinstance(error, types)
+
+
+def _errno(numbers: frozenset[int]) -> Test:
+    return lambda error: isinstance(error, OSError) and error.errno in numbers
+
+
+_ANYWHERE: tuple[tuple[Test, Verdict], ...] = (
+    (_is(ssl.SSLCertVerificationError), Verdict.TLS_TRUST),
+    (_errno(_OUT_OF_ROOM), Verdict.LOCAL_OVERLOAD),
+    (_is(h11.RemoteProtocolError), Verdict.MALFORMED),
+)
+"""What decides wherever in the chain it stands: the cause is more exact than what wraps it."""
+
+_OUTERMOST: tuple[tuple[Test, Verdict], ...] = (
+    (_is(httpx2.PoolTimeout), Verdict.LOCAL_OVERLOAD),
+    (_is(httpx2.ConnectTimeout, httpx2.ConnectError, httpx2.ProxyError), Verdict.CONNECT),
+    (_is(httpx2.TimeoutException), Verdict.TIMEOUT),
+    (_is(httpx2.UnsupportedProtocol, httpx2.InvalidURL), Verdict.MISCONFIGURED),
+    (_is(httpx2.LocalProtocolError), Verdict.INTERNAL),
+    (_is(httpx2.RemoteProtocolError, httpx2.NetworkError), Verdict.PROVIDER),
+    (_is(httpx2.DecodingError, json.JSONDecodeError, UnicodeDecodeError, RecursionError), Verdict.MALFORMED),
+    (_is(socket.gaierror, ssl.SSLError, ConnectionRefusedError), Verdict.CONNECT),
+    (_is(ConnectionError), Verdict.PROVIDER),
+    (_is(TimeoutError), Verdict.TIMEOUT),
+    (_errno(_NETWORK), Verdict.CONNECT),
+    (_is(OSError), Verdict.LOCAL_CONFIG),
+)
+"""The first row that fits the outermost exception that any row fits."""
+
+
+def judge_exception(error: BaseException) -> tuple[Verdict, BaseException]:
+    """Say what an exception out of an SDK means, and which exception in its chain says so.
+
+    Unknown ones are `INTERNAL`: ours. `LOCAL_CONFIG` is an `OSError` that should be raised as it is.
+    """
+    chain = list(_chain(error))
+    for test, verdict in _ANYWHERE:
+        for link in chain:
+            if test(link):
+                return verdict, link
+    for link in chain:
+        for test, verdict in _OUTERMOST:
+            if test(link):
+                return verdict, link
+    return Verdict.INTERNAL, error
+
+
+def root(error: BaseException) -> OSError | None:
+    """Return the operating system's own error below `error`, bare: no frames, no chain, no request.
+
+    The frames of an HTTP library hold headers, and its exceptions hold requests: neither may travel further.
+    """
+    found = next((link for link in _chain(error) if isinstance(link, OSError)), None)
+    if found is not None:
+        found.__traceback__ = found.__cause__ = found.__context__ = None
+    return found
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        waiting += [after for after in (link.__cause__, link.__context__) if after is not None]
+        if isinstance(link, BaseExceptionGroup):
+            waiting += link.exceptions

@@ -1,0 +1,232 @@
+"""Judging: from evidence to a verdict, by tables.
+
+Evidence is weighed in this order: the error type or code in the body, the provider's own `x-should-retry`,
+the HTTP status. (What never became an HTTP answer is judged by exception type, in `_foreign.py`.)
+
+Sources: the error pages of platform.openai.com/docs/guides/error-codes, docs.anthropic.com/en/api/errors,
+ai.google.dev/gemini-api/docs/troubleshooting; RFC 9110 section 15; llama.cpp `tools/server/README.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+from ._json import JSONValue, decode, encode
+from ._verdicts import Verdict
+
+EVIDENCE_LIMIT = 64 * 1024
+"""Bytes of an error body that are looked at."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an HTTP answer says about a failure.
+
+    `codes` are the error's code and type, lower case, the most specific first; `message` is the provider's
+    own, and untrusted. `is_page` says that something other than JSON came where JSON was due.
+    """
+
+    status: int
+    codes: tuple[str, ...] = ()
+    message: str = ""
+    is_page: bool = False
+    should_retry: bool | None = None
+
+
+_CODES: dict[Verdict, frozenset[str]] = {
+    Verdict.QUOTA: frozenset(
+        {
+            *(
+                "insufficient_quota",
+                "quota_exceeded",
+                "billing_error",
+                "billing_not_active",
+                "payment_required",
+            ),
+            *(
+                "billing_hard_limit_reached",
+                "insufficient_credits",
+                "insufficient_balance",
+                "credits_exhausted",
+            ),
+            *("credit_balance_too_low", "enforced_spend_limit_reached", "spend_limit_reached"),
+            "subscription_required",
+        }
+    ),
+    Verdict.THROTTLED: frozenset(
+        {"rate_limit_error", "rate_limit_exceeded", "rate_limited", "slow_down", "resource_exhausted"}
+    ),
+    Verdict.OVERLOADED: frozenset(
+        {
+            *("overloaded_error", "overloaded", "engine_overloaded", "model_overloaded"),
+            *("unavailable", "unavailable_error", "service_unavailable", "service_unavailable_error"),
+        }
+    ),
+    Verdict.TIMEOUT: frozenset({"timeout_error", "timeout", "deadline_exceeded", "request_timeout"}),
+    Verdict.AUTH: frozenset(
+        {
+            "authentication_error",
+            "invalid_api_key",
+            "unauthenticated",
+            "invalid_authentication",
+            "invalid_token",
+        }
+    ),
+    Verdict.AUTHZ: frozenset({"permission_error", "permission_denied", "insufficient_permissions"}),
+    Verdict.NOT_FOUND: frozenset({"not_found_error", "model_not_found", "not_found", "model_not_available"}),
+    Verdict.CAPABILITY: frozenset({"context_length_exceeded", "exceed_context_size_error", "context_window_exceeded"}),
+    Verdict.POLICY: frozenset(
+        {"content_policy_violation", "content_filter", "moderation_blocked", "responsibleaipolicyviolation"}
+    ),
+}
+
+_GENERIC: dict[str, Verdict] = {
+    "api_error": Verdict.PROVIDER,
+    "server_error": Verdict.PROVIDER,
+    "internal_server_error": Verdict.PROVIDER,
+    "internal_error": Verdict.PROVIDER,
+    "internal": Verdict.PROVIDER,
+    "invalid_request_error": Verdict.CALLER,
+    "invalid_argument": Verdict.CALLER,
+    "badrequesterror": Verdict.CALLER,
+    "request_too_large": Verdict.CALLER,
+}
+"""Types so broad that a status says more: OpenAI sends `invalid_request_error` with 400, 401 and 404 alike, and
+`server_error` with every 5xx. They decide only under a 200."""
+
+_BY_CODE: dict[str, Verdict] = {code: verdict for verdict, codes in _CODES.items() for code in codes}
+
+_PHRASES: tuple[tuple[str, Verdict], ...] = (
+    ("credit balance", Verdict.QUOTA),
+    ("spend limit", Verdict.QUOTA),
+    ("prompt is too long", Verdict.CAPABILITY),
+    ("maximum context length", Verdict.CAPABILITY),
+)
+"""What Anthropic and others say under a plain `invalid_request_error`, with no code of its own."""
+
+_BY_STATUS: dict[int, Verdict] = {
+    401: Verdict.AUTH,
+    402: Verdict.QUOTA,
+    403: Verdict.AUTHZ,
+    404: Verdict.NOT_FOUND,
+    407: Verdict.LOCAL_CONFIG,
+    408: Verdict.TIMEOUT,
+    409: Verdict.CONFLICT,
+    410: Verdict.NOT_FOUND,
+    421: Verdict.STALE_CONNECTION,
+    423: Verdict.CONFLICT,
+    425: Verdict.CONFLICT,
+    429: Verdict.THROTTLED,
+    451: Verdict.AUTHZ,
+    499: Verdict.NO_VERDICT,
+    501: Verdict.MISCONFIGURED,
+    503: Verdict.OVERLOADED,
+    505: Verdict.MISCONFIGURED,
+    529: Verdict.OVERLOADED,
+}
+
+
+def by_status(status: int) -> Verdict:
+    """Say what a status means by itself. Unknown ones go by their class; a 2xx here is an answer gone wrong."""
+    known = _BY_STATUS.get(status)
+    if known is not None:
+        return known
+    if 200 <= status < 300:
+        return Verdict.MALFORMED
+    if 300 <= status < 400:
+        return Verdict.MISCONFIGURED
+    return Verdict.CALLER if 400 <= status < 500 else Verdict.PROVIDER
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Say what a failed HTTP answer means."""
+    by_code = _by_code(evidence)
+    if by_code is not None:
+        return by_code
+    if evidence.is_page and evidence.status in {401, 403, 429}:
+        return Verdict.EDGE
+    if evidence.should_retry and 400 <= evidence.status < 500 and evidence.status != 429:
+        return Verdict.TRANSIENT
+    return by_status(evidence.status)
+
+
+def _by_code(evidence: Evidence) -> Verdict | None:
+    for code in evidence.codes:
+        if code in _BY_CODE:
+            return _BY_CODE[code]
+    if evidence.status == 400 or evidence.status < 300:
+        message = evidence.message.lower()
+        for phrase, verdict in _PHRASES:
+            if phrase in message:
+                return verdict
+    if evidence.status < 300:  # an error under a 200: its body is all there is
+        for code in evidence.codes:
+            if code in _GENERIC:
+                return _GENERIC[code]
+            if code.isascii() and code.isdigit() and len(code) == 3 and int(code) >= 300:
+                return by_status(int(code))
+    return None
+
+
+def read_evidence(status: int, body: bytes, should_retry: str | None) -> Evidence:
+    """Read what a failed answer says, in any of the shapes that real servers send.
+
+    These are `{"error": {message, type, code}}` (OpenAI, Gemini with `status`, llama.cpp with a number as code),
+    `{"type": "error", "error": {…}}` (Anthropic), the same in a list (Gemini), `{"error": "…", "message": "…"}`,
+    `{"detail": …}` (FastAPI), `{"object": "error", …}` (vLLM), a page, and nothing at all.
+    """
+    hint = {"true": True, "false": False}.get((should_retry or "").strip().lower())
+    text = body[:EVIDENCE_LIMIT]
+    try:
+        parsed = decode(body) if len(body) <= EVIDENCE_LIMIT else None
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, list) and parsed:
+        parsed = parsed[0]
+    if isinstance(parsed, str):
+        return Evidence(status, (), parsed.strip(), should_retry=hint)
+    if not isinstance(parsed, Mapping):
+        message = "" if parsed is None and text.lstrip().startswith(b"<") else text.decode("utf-8", "replace")
+        return Evidence(status, (), message.strip(), is_page=bool(text.strip()), should_retry=hint)
+    return Evidence(status, _codes(parsed), _message(parsed), should_retry=hint)
+
+
+def _inner(body: Mapping[str, JSONValue]) -> Mapping[str, JSONValue]:
+    error = body.get("error")
+    return error if isinstance(error, Mapping) else body
+
+
+def _codes(body: Mapping[str, JSONValue]) -> tuple[str, ...]:
+    inner = _inner(body)
+    named = [inner.get("code"), inner.get("status"), inner.get("type")]
+    if inner is body:
+        named.append(body.get("error"))
+    details = inner.get("details")
+    if isinstance(details, Mapping):
+        named.insert(0, details.get("error_code"))
+    return tuple(
+        str(code).lower()
+        for code in named
+        if isinstance(code, (str, int)) and not isinstance(code, bool) and code != "error"
+    )
+
+
+def _message(body: Mapping[str, JSONValue]) -> str:
+    inner = _inner(body)
+    for name in ("message", "error_description", "detail", "error", "msg"):
+        said = inner.get(name)
+        if isinstance(said, str) and said:
+            return said
+        if said and name == "detail":
+            return _shown(said)
+    return ""
+
+
+def _shown(said: JSONValue) -> str:
+    try:
+        return encode(said).decode()
+    except ValueError:  # nested beyond what can be written
+        return ""

@@ -1,0 +1,94 @@
+"""Checking parameters: an unknown name or an impossible value is the caller's mistake, said before anything is sent."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, cast, get_args
+
+from ._request import Effort, Parameters, Tool
+
+EFFORTS: tuple[str, ...] = get_args(Effort)
+
+_Check: TypeAlias = Callable[[Any], bool]
+
+
+def number(value: object) -> bool:
+    """Say whether `value` is a finite number (and no bool)."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
+def _integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _between(low: float, high: float) -> _Check:
+    return lambda value: number(value) and low <= value <= high
+
+
+def _sequences(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value))
+
+
+def _mapping(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+CHECKS: dict[str, tuple[_Check, str]] = {
+    "max_tokens": (lambda v: _integer(v) and v >= 1, "a whole number of tokens, at least 1"),
+    "temperature": (_between(0, 2), "a number from 0 to 2"),
+    "top_p": (_between(0, 1), "a number from 0 to 1"),
+    "top_k": (lambda v: _integer(v) and v >= 1, "a whole number, at least 1"),
+    "frequency_penalty": (_between(-2, 2), "a number from -2 to 2"),
+    "presence_penalty": (_between(-2, 2), "a number from -2 to 2"),
+    "seed": (_integer, "a whole number"),
+    "stop": (_sequences, "a text, or a list of texts"),
+    "reasoning_effort": (lambda v: v in EFFORTS, "one of " + ", ".join(EFFORTS)),
+    "thinking_budget_tokens": (lambda v: _integer(v) and v >= 0, "a whole number of tokens, at least 0"),
+    "tools": (
+        lambda v: isinstance(v, (list, tuple)) and all(isinstance(tool, Tool) for tool in v),
+        "a list of Tool",
+    ),
+    "tool_choice": (lambda v: isinstance(v, str) and bool(v), "auto, none, required, or the name of a tool"),
+    "parallel_tool_calls": (lambda v: isinstance(v, bool), "True or False"),
+    "json_mode": (lambda v: isinstance(v, bool), "True or False"),
+    "extra_body": (_mapping, "a dict with text as keys"),
+    "extra_headers": (
+        lambda v: _mapping(v) and all(isinstance(header, str) for header in v.values()),
+        "a dict of text to text",
+    ),
+    "extra_query": (_mapping, "a dict with text as keys"),
+}
+"""For each parameter, what it must be, as a test and in words."""
+
+
+def checked(parameters: Mapping[str, object]) -> Parameters:
+    """Return `parameters` without those that are None (not given), all of them known and possible.
+
+    Raises:
+        TypeError: A name is unknown; names the nearest one.
+        ValueError: A value is impossible; says what is expected. The value itself is not repeated.
+    """
+    if not parameters:
+        return Parameters()
+    kept: dict[str, object] = {}
+    for name, value in parameters.items():
+        row = CHECKS.get(name)
+        if row is None:
+            raise TypeError(f"unknown parameter {name!r}{suggestion(name, CHECKS)}")
+        if value is None:
+            continue
+        if not row[0](value):
+            raise ValueError(f"{name} must be {row[1]}")
+        kept[name] = value
+    return cast("Parameters", kept)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean …?" for a name close to a known one, else nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,61 @@
+"""The provider port: what an actor owns, and what it asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeAlias, final
+
+from ._request import Request, Response
+
+if TYPE_CHECKING:  # importing messages and errors must not take pydantic along
+    from pydantic import SecretStr
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a provider speaks to, and how many at once. Transport, address and credential make its identity.
+
+    `base_url` is normalised; `api_key` is None where none is needed; `connect_timeout` is in seconds;
+    `max_concurrency` is the most attempts that are ever in flight (the bulkhead).
+    """
+
+    transport: str
+    base_url: str
+    api_key: SecretStr | None
+    max_concurrency: int = field(default=1000, compare=False)
+    connect_timeout: float = field(default=5.0, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The endpoint's name in errors and logs: transport and address, never the credential."""
+        return f"{self.transport} at {self.base_url}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown."""
+        return () if self.api_key is None else (self.api_key.get_secret_value(),)
+
+
+class Provider(Protocol):
+    """The code that speaks one vendor's API over one client. It belongs to one event loop."""
+
+    async def complete(self, request: Request) -> Response:
+        """Ask once, without any retry or limit of its own, and return the whole answer.
+
+        After cancellation the connection is closed or reusable, and nothing is left behind.
+
+        Raises:
+            AttemptError: Nothing usable came; the class and the verdict say why.
+            OSError: The machine is at fault (an unreadable file, a full disk), no provider.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the client and its connections. Closing twice does nothing."""
+        ...
+
+
+Connect: TypeAlias = Callable[[Target], Provider]
+"""Makes the provider of an endpoint. Called inside the event loop that will use it."""

@@ -1,0 +1,128 @@
+"""What an agent wants, and what a model gave, in no vendor's form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, TypedDict, final
+
+from ._json import JSONValue
+from ._messages import Block, Message, Reasoning, Text, ToolCall
+from ._trail import Attempt, PassedOver
+
+Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool a model may ask for: its name, what it is for, and the JSON schema of its arguments."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+
+
+class Parameters(TypedDict, total=False):
+    """What may be said of a request beyond its messages. Each wire maps what it can and drops the rest.
+
+    Tokens are counted as the model counts them; `tool_choice` is `auto`, `none`, `required` or a tool's name;
+    `extra_body`, `extra_headers` and `extra_query` reach the provider as they are.
+    """
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    frequency_penalty: float
+    presence_penalty: float
+    seed: int
+    stop: str | Sequence[str]
+    reasoning_effort: Effort
+    thinking_budget_tokens: int
+    tools: Sequence[Tool]
+    tool_choice: str
+    parallel_tool_calls: bool
+    json_mode: bool
+    extra_body: Mapping[str, Any]
+    extra_headers: Mapping[str, str]
+    extra_query: Mapping[str, Any]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question for one model. Its `repr` shows neither what is asked nor the headers that go with it."""
+
+    model: str
+    messages: tuple[Message, ...] = field(repr=False)
+    parameters: Parameters = field(default_factory=lambda: Parameters(), repr=False)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counted them; None is "not told", never zero.
+
+    `input_tokens` includes what was read from or written to a cache, on every wire.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Input and output together; None unless both are known."""
+        if self.input_tokens is None or self.output_tokens is None:
+            return None
+        return self.input_tokens + self.output_tokens
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer, and the trail that led to it.
+
+    `model` is the model the provider says it used; `dropped` names the parameters it was not sent, because its
+    wire cannot express them. `attempts` are in order, the last one being the one that
+    answered; `passed_over` are the routes that were not asked. Both are empty until a supervisor fills them.
+    """
+
+    blocks: tuple[Block, ...]
+    model: str
+    transport: str
+    finish_reason: FinishReason
+    usage: Usage = Usage()
+    request_id: str | None = None
+    dropped: tuple[str, ...] = ()
+    is_fallback: bool = False
+    attempts: tuple[Attempt, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The text of the answer."""
+        return "".join(block.text for block in self.blocks if isinstance(block, Text))
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought first, as far as its provider shows it."""
+        return "".join(block.text for block in self.blocks if isinstance(block, Reasoning))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tools the model asks for, in order."""
+        return tuple(block for block in self.blocks if isinstance(block, ToolCall))
+
+    @property
+    def message(self) -> Message:
+        """The answer as a message, to be appended to the conversation."""
+        return Message("assistant", self.blocks)
+
+
+MessageLike: TypeAlias = Message | Mapping[str, JSONValue] | Mapping[str, Any]
+Messages: TypeAlias = str | Iterable[MessageLike]

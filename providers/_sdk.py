@@ -1,0 +1,199 @@
+"""A provider made of a vendor's SDK client and a wire: every transport of ours is one of these.
+
+The body is rendered by the wire and encoded here; the SDK's low-level `post` adds address, credential and its own
+headers, and sends it; the answer is decoded once. Retries, redirects and telemetry of the SDK are off. Nothing of
+an SDK's or HTTP library's exceptions leaves this file: they hold requests, and so prompts and credentials.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, final
+
+import httpx2
+
+from ._clean import clean
+from ._errors import AttemptError, Failure, attempt_error
+from ._foreign import judge_exception, root
+from ._hints import retry_after
+from ._json import encode
+from ._judge import judge, read_evidence
+from ._port import Target
+from ._request import Request, Response
+from ._verdicts import Verdict
+from ._wire import Rendered, WireError
+
+SPARE_CONNECTIONS = 8
+"""Connections beyond the bulkhead, so that the pool never becomes the queue (a pool that queues loses slots to
+cancelled callers; chosen: enough for those that are just being closed)."""
+
+WRITE_TIMEOUT = 30.0
+"""Seconds for one write to a socket."""
+
+
+class Client(Protocol):
+    """What we use of `AsyncOpenAI` and `AsyncAnthropic`."""
+
+    async def post(self, path: str, *, cast_to: Any, content: bytes, options: Any = ...) -> Any:
+        """Send one request."""
+        ...
+
+    async def close(self) -> None:
+        """Close the HTTP client."""
+        ...
+
+
+Render: TypeAlias = Callable[[Request], Rendered]
+Read: TypeAlias = Callable[[bytes, str, str], Response]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One wire as a transport uses it: the path, the codec, and the header that names a request."""
+
+    path: str
+    render: Render
+    read: Read
+    request_id: str
+
+
+def http_client(target: Target) -> httpx2.AsyncClient:
+    """Make the HTTP client of an endpoint: no redirects, no retries, a pool larger than the bulkhead.
+
+    Reading has no limit here, because the attempt's own limit, a cancel scope, rules it.
+
+    Raises:
+        OSError: The trusted certificates cannot be read (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
+    """
+    return httpx2.AsyncClient(
+        timeout=httpx2.Timeout(None, connect=target.connect_timeout, write=WRITE_TIMEOUT),
+        limits=httpx2.Limits(
+            max_connections=target.max_concurrency + SPARE_CONNECTIONS,
+            max_keepalive_connections=target.max_concurrency + SPARE_CONNECTIONS,
+        ),
+        follow_redirects=False,
+    )
+
+
+def settle_client(client: Any) -> None:
+    """Set what the SDKs offer no public way to: the only place that touches their private attributes.
+
+    `_platform` would be looked up in a worker thread by the first request, or by a thousand first requests in a
+    thousand threads. `_custom_headers` may hold headers from `OPENAI_CUSTOM_HEADERS` or `ANTHROPIC_CUSTOM_HEADERS`,
+    which were meant for one vendor and must not reach another.
+    """
+    client._platform = {"Darwin": "MacOS"}.get(platform.system(), platform.system() or "Unknown")
+    client._custom_headers = {}
+
+
+@final
+class SDKProvider:
+    """The provider port over one SDK client.
+
+    Args:
+        status_error: The SDK's exception for an HTTP error, which has a `response`.
+        omit: The SDK's mark for a header that is not sent; without a key no credential is, not even a made-up one.
+    """
+
+    def __init__(self, target: Target, client: Client, wire: Wire, status_error: type[Exception], omit: object) -> None:
+        self._target, self._client, self._wire, self._status_error = target, client, wire, status_error
+        self._headers = {} if target.api_key else {"Authorization": omit}
+
+    async def complete(self, request: Request) -> Response:
+        """Ask once; see `Provider.complete`."""
+        wire = self._wire
+        try:
+            rendered = wire.render(request)
+            content = encode(rendered.body)
+        except ValueError as error:
+            raise self._failed(request, Verdict.CALLER, str(error)) from None
+        cause: BaseException | None = None
+        try:
+            answer: httpx2.Response = await self._client.post(
+                wire.path, cast_to=httpx2.Response, content=content, options=self._options(request)
+            )
+            response = wire.read(answer.content, answer.headers.get("content-type", ""), self._target.transport)
+        except WireError as error:
+            failure = self._unreadable(request, answer, error)
+        except self._status_error as error:
+            failure = self._refused(request, error.response)  # type: ignore[attr-defined]
+        except Exception as error:  # noqa: BLE001 - the border: whatever an SDK raises gets a verdict
+            verdict, link = judge_exception(error)
+            cause = error if verdict is Verdict.INTERNAL else root(error)
+            said = f"{type(link).__name__}: {str(link) or root(error) or ''}"
+            failure = self._failed(request, verdict, said.removesuffix(": "))
+        else:
+            return _completed(response, request, rendered, self._request_id(answer))
+        if failure.verdict is Verdict.LOCAL_CONFIG and isinstance(cause, OSError):
+            raise cause
+        raise failure from cause  # outside the except blocks: no chain back into the SDK
+
+    async def aclose(self) -> None:
+        """Close the client; see `Provider.aclose`."""
+        await self._client.close()
+
+    def _options(self, request: Request) -> dict[str, Any]:
+        parameters, options = request.parameters, dict[str, Any]()
+        if self._headers or "extra_headers" in parameters:
+            options["headers"] = {**self._headers, **parameters.get("extra_headers", {})}
+        if "extra_query" in parameters:
+            options["params"] = dict(parameters["extra_query"])
+        return options
+
+    def _failed(self, request: Request, verdict: Verdict, said: str, **facts: Any) -> AttemptError:
+        target = self._target
+        said = clean(said, target.secrets)
+        return attempt_error(
+            Failure(transport=target.transport, model=request.model, verdict=verdict, said=said, **facts)
+        )
+
+    def _refused(self, request: Request, answer: httpx2.Response) -> AttemptError:
+        evidence = read_evidence(answer.status_code, answer.content, answer.headers.get("x-should-retry"))
+        return self._failed(
+            request,
+            judge(evidence),
+            evidence.message,
+            status=answer.status_code,
+            request_id=self._request_id(answer),
+            retry_after=_hint(answer),
+            retry_forbidden=evidence.should_retry is False,
+        )
+
+    def _unreadable(self, request: Request, answer: httpx2.Response, error: WireError) -> AttemptError:
+        """A 200 that is no answer: by its inner code if it holds an error, else by what the wire said."""
+        evidence = read_evidence(answer.status_code, answer.content, None)
+        tells = error.verdict is Verdict.MALFORMED and bool(evidence.codes or evidence.message) and not evidence.is_page
+        return self._failed(
+            request,
+            judge(evidence) if tells else error.verdict,
+            evidence.message if tells and evidence.message else error.message,
+            status=answer.status_code,
+            request_id=self._request_id(answer),
+            retry_after=_hint(answer),
+        )
+
+    def _request_id(self, answer: httpx2.Response) -> str | None:
+        name = answer.headers.get(self._wire.request_id)
+        return clean(name, self._target.secrets) if name else None
+
+
+def _hint(answer: httpx2.Response) -> float | None:
+    headers = answer.headers
+    milliseconds, seconds = headers.get_list("retry-after-ms"), headers.get_list("retry-after")
+    return retry_after(milliseconds, seconds, date=headers.get("date"), wall_clock=time.time())
+
+
+def _completed(response: Response, request: Request, rendered: Rendered, request_id: str | None) -> Response:
+    return Response(
+        response.blocks,
+        response.model or request.model,
+        response.transport,
+        response.finish_reason,
+        response.usage,
+        request_id=request_id,
+        dropped=rendered.dropped,
+    )

@@ -1,0 +1,62 @@
+"""The transports we speak, one row each. A new vendor is one new file here and one row in this table."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import final
+
+from ._port import Connect, Provider, Target
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """One row: the module that connects it (imported when it is first needed: an SDK takes a second),
+    the address it has unless configured, and whether that address wants a key.
+    """
+
+    module: str
+    base_url: str
+    needs_key: bool = True
+
+
+TRANSPORTS: dict[str, Transport] = {
+    "openai": Transport("_openai", "https://api.openai.com/v1"),
+    "anthropic": Transport("_anthropic", "https://api.anthropic.com"),
+    "gemini": Transport("_gemini", "https://generativelanguage.googleapis.com/v1beta/openai"),
+    "lmstudio": Transport("_lmstudio", "http://localhost:1234/v1", needs_key=False),
+    "nous": Transport("_nous", "https://inference-api.nousresearch.com/v1"),
+}
+
+
+def connect(target: Target) -> Provider:
+    """Make the provider for `target`, importing its SDK.
+
+    Raises:
+        ImportError: The SDK is not installed.
+        OSError: The trusted certificates cannot be read.
+    """
+    return load(target.transport)(target)
+
+
+def load(transport: str) -> Connect:
+    """Import the module of a transport, and the SDK with it, and return what connects it.
+
+    Raises:
+        ImportError: The SDK is not installed.
+    """
+    module = importlib.import_module(f".{TRANSPORTS[transport].module}", __package__)
+    make: Connect = module.connect
+    return make
+
+
+def normalised(transport: str, base_url: str) -> str:
+    """Return `base_url` in the one form that makes an endpoint's identity: lower-case host, no final slash.
+
+    The Anthropic client adds `/v1` by itself, so a given one is taken off.
+    """
+    scheme, separator, rest = base_url.strip().partition("://")
+    host, slash, path = rest.partition("/")
+    url = f"{scheme.lower()}{separator}{host.lower()}{slash}{path}".rstrip("/")
+    return url.removesuffix("/v1") if transport == "anthropic" else url

@@ -1,0 +1,249 @@
+"""The Anthropic messages wire: neutral types to JSON and back. Pure.
+
+Source of the shapes and limits: docs.anthropic.com/en/api/messages and …/build-with-claude/extended-thinking.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ._json import encode
+from ._messages import Block, Image, Message, Reasoning, Text, ToolCall, ToolResult
+from ._request import FinishReason, Parameters, Request, Response, Tool, Usage
+from ._verdicts import Verdict
+from ._wire import Rendered, WireError, json_object, stops, whole
+
+DEFAULT_MAX_TOKENS = 4096
+"""This wire insists on a limit; every Claude model takes this one. Thinking that is asked for comes on top."""
+
+HOTTEST = 1.0
+"""The highest temperature the API accepts; the other wire goes to 2."""
+
+LEAST_BUDGET = 1024
+"""The smallest thinking budget the API accepts, in tokens."""
+
+_BUDGET_FOR_EFFORT: dict[str, int] = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384}
+"""Thinking tokens for an effort; above `high` it is twice that (chosen: a quarter apart, as on the other wire)."""
+
+_INEXPRESSIBLE = ("frequency_penalty", "presence_penalty", "seed", "json_mode")
+_ID = re.compile(r"[^a-zA-Z0-9_-]")
+_TOOL_CHOICE = {"auto": "auto", "none": "none", "required": "any"}
+
+
+def render(request: Request) -> Rendered:
+    """Return the body of `POST /v1/messages` for `request`.
+
+    Raises:
+        ValueError: A message holds what this wire has no place for; names it.
+    """
+    parameters = request.parameters
+    body: dict[str, Any] = {
+        "model": request.model,
+        "max_tokens": parameters.get("max_tokens", DEFAULT_MAX_TOKENS + _budget(parameters)),
+        "messages": _turns(request.messages),
+    }
+    if instructions := "\n\n".join(m.text for m in request.messages if m.role == "system" and m.text):
+        body["system"] = instructions
+    if not parameters:
+        return Rendered(body, ())
+    dropped = [name for name in _INEXPRESSIBLE if parameters.get(name, False) is not False]
+    thinking, left_out = _thinking(parameters, body["max_tokens"])
+    dropped += left_out
+    for name in ("temperature", "top_p", "top_k"):
+        if name not in parameters:
+            continue
+        if thinking is not None or (name == "temperature" and parameters["temperature"] > HOTTEST):
+            dropped.append(name)  # a thinking model takes no sampling
+        else:
+            body[name] = parameters[name]
+    if thinking is not None:
+        body["thinking"] = thinking
+    if sequences := [sequence for sequence in stops(parameters) if sequence.strip()]:
+        body["stop_sequences"] = sequences
+    if len(sequences) < len(stops(parameters)):
+        dropped.append("stop")
+    dropped += _render_tools(body, parameters, thinking=thinking is not None)
+    body.update(parameters.get("extra_body", {}))
+    return Rendered(body, tuple(sorted(dropped)))
+
+
+def _budget(parameters: Parameters) -> int:
+    """Return the thinking tokens that are asked for, by number or by effort; 0 for none."""
+    effort, budget = parameters.get("reasoning_effort"), parameters.get("thinking_budget_tokens")
+    if budget is None and effort is not None and effort != "none":
+        budget = _BUDGET_FOR_EFFORT.get(effort, 2 * _BUDGET_FOR_EFFORT["high"])
+    return max(budget, LEAST_BUDGET) if budget else 0
+
+
+def _thinking(parameters: Parameters, max_tokens: int) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the `thinking` field and the names of what cannot be said.
+
+    The budget is part of `max_tokens`, which the caller meant as a limit: so the budget gives way, not the limit.
+    """
+    asked: list[str] = [name for name in ("reasoning_effort", "thinking_budget_tokens") if name in parameters]
+    dropped = ["reasoning_effort"] if len(asked) == 2 else []
+    wanted = _budget(parameters)
+    if wanted == 0:
+        return None, dropped
+    budget = min(wanted, max_tokens - 1)
+    if budget < LEAST_BUDGET:
+        return None, asked
+    return {"type": "enabled", "budget_tokens": budget}, dropped
+
+
+def _render_tools(body: dict[str, Any], parameters: Parameters, *, thinking: bool) -> list[str]:
+    tools = parameters.get("tools")
+    if not tools:
+        return []
+    body["tools"] = [_tool(tool) for tool in tools]
+    choice, parallel = parameters.get("tool_choice"), parameters.get("parallel_tool_calls")
+    if choice is None and parallel is None:
+        return []
+    wanted = choice or "auto"
+    dropped: list[str] = []
+    if thinking and wanted not in {"auto", "none"}:  # a thinking model cannot be forced to a tool
+        wanted, dropped = "auto", ["tool_choice"]
+    chosen: dict[str, Any] = {"type": _TOOL_CHOICE.get(wanted, "tool")}
+    if chosen["type"] == "tool":
+        chosen["name"] = wanted
+    if parallel is not None and wanted != "none":
+        chosen["disable_parallel_tool_use"] = not parallel
+    body["tool_choice"] = chosen
+    return dropped
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    rendered: dict[str, Any] = {"name": tool.name, "input_schema": dict(tool.parameters)}
+    if tool.description:
+        rendered["description"] = tool.description
+    return rendered
+
+
+def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Merge messages into turns: roles alternate, and tool results are part of the user's turn."""
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        if message.role == "system":
+            for block in message.blocks:
+                if not isinstance(block, Text):
+                    raise ValueError(f"a system message cannot hold {type(block).__name__}")
+            continue
+        role = "assistant" if message.role == "assistant" else "user"
+        parts = [part for block in message.blocks if (part := _part(block, role)) is not None]
+        if not parts:
+            continue
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += parts
+        else:
+            turns.append({"role": role, "content": parts})
+    for turn in turns:
+        parts = turn["content"]
+        if len(parts) == 1 and parts[0]["type"] == "text":
+            turn["content"] = parts[0]["text"]
+    return turns
+
+
+def _part(block: Block, role: str) -> dict[str, Any] | None:
+    """Return a content block; None for what this model cannot read (foreign thinking) or refuses (empty text)."""
+    match block:
+        case Text(text=text):
+            return {"type": "text", "text": text} if text else None
+        case Image(url=str(url)) if role == "user":
+            return {"type": "image", "source": {"type": "url", "url": url}}
+        case Image(data=data, media_type=media_type) if role == "user":
+            return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+        case ToolCall(id=identity, name=name) if role == "assistant":
+            return {
+                "type": "tool_use",
+                "id": _ID.sub("_", identity),
+                "name": name,
+                "input": _arguments(block),
+            }
+        case ToolResult(call_id=identity, content=content, is_error=failed) if role == "user":
+            result = {"type": "tool_result", "tool_use_id": _ID.sub("_", identity), "content": content}
+            return {**result, "is_error": True} if failed else result
+        case Reasoning(issuer="anthropic", redacted=str(redacted)) if role == "assistant":
+            return {"type": "redacted_thinking", "data": redacted}
+        case Reasoning(issuer="anthropic", signature=str(signature), text=text) if role == "assistant":
+            return {"type": "thinking", "thinking": text, "signature": signature}
+        case Reasoning():
+            return None
+        case _:
+            raise ValueError(f"a message of the {role} cannot hold {type(block).__name__}")
+
+
+def _arguments(call: ToolCall) -> dict[str, Any]:
+    try:
+        return call.parse()
+    except ValueError:  # what the model wrote, so that it can see its own mistake
+        return {"arguments": call.arguments}
+
+
+_FINISH: dict[object, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "refusal",
+}
+
+
+def read(body: bytes, content_type: str, transport: str) -> Response:
+    """Return the answer in the body of a 200.
+
+    Raises:
+        WireError: It is no answer: not JSON, no content, or an empty one.
+    """
+    answer = json_object(body, content_type)
+    try:
+        content = answer["content"]
+        if not isinstance(content, list):
+            raise TypeError("content is a list")
+        blocks = tuple(block for part in content if (block := _read_block(part, transport)) is not None)
+        finish = _FINISH.get(answer.get("stop_reason"), "other")
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise WireError(Verdict.MALFORMED, "the answer has no content that can be read") from None
+    said = any((isinstance(b, Text) and b.text) or isinstance(b, ToolCall) for b in blocks)
+    if not said and finish in {"stop", "tool_calls", "other"}:
+        raise WireError(Verdict.EMPTY, "the answer is finished, but has no text and no tool call")
+    model = answer.get("model")
+    return Response(
+        blocks, model if isinstance(model, str) else "", transport, finish, _read_usage(answer.get("usage"))
+    )
+
+
+def _read_block(part: Mapping[str, Any], transport: str) -> Block | None:
+    """Return one block; None for kinds that a neutral message does not hold (server tools and the like)."""
+    match part.get("type"):
+        case "text":
+            return Text(_string(part["text"]), transport)
+        case "thinking":
+            return Reasoning(_string(part["thinking"]), signature=part.get("signature"), issuer=transport)
+        case "redacted_thinking":
+            return Reasoning("", redacted=_string(part["data"]), issuer=transport)
+        case "tool_use":
+            arguments = encode(part.get("input") or {}).decode()
+            return ToolCall(_string(part["id"]), _string(part["name"]), arguments, transport)
+        case _:
+            return None
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a string")
+    return value
+
+
+def _read_usage(usage: object) -> Usage:
+    if not isinstance(usage, Mapping):
+        return Usage()
+    plain = whole(usage.get("input_tokens"))
+    read_tokens = whole(usage.get("cache_read_input_tokens"))
+    written = whole(usage.get("cache_creation_input_tokens"))
+    total = None if plain is None else plain + (read_tokens or 0) + (written or 0)
+    details = usage.get("output_tokens_details")
+    thought = whole(details.get("thinking_tokens")) if isinstance(details, Mapping) else None
+    return Usage(total, whole(usage.get("output_tokens")), read_tokens, written, thought)

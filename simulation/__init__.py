@@ -1,0 +1,22 @@
+"""The simulation's room: scripted providers, on loopback and in memory, for demo and tests, ours and users'."""
+
+from ._memory import ScriptedProvider, World
+from ._script import Answer, Behaviour, Call, Hang, Phase, Refused, Reset, Script, Status
+from ._server import Received, SimulatedServer, simulated_server
+
+__all__ = (
+    "Answer",
+    "Behaviour",
+    "Call",
+    "Hang",
+    "Phase",
+    "Received",
+    "Refused",
+    "Reset",
+    "Script",
+    "ScriptedProvider",
+    "SimulatedServer",
+    "Status",
+    "World",
+    "simulated_server",
+)

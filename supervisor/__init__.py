@@ -1,0 +1,32 @@
+"""The supervisor's room: settings, the plan they come to, routing, and who is started and restarted."""
+
+from ._agent import Agent
+from ._plan import AgentPlan, Limits, Plan, Route, RouteVariables, load, sound
+from ._restarts import Intensity
+from ._route_settings import AgentSettings, RouteSettings
+from ._routing import Policy
+from ._settings import Settings
+from ._supervisor import DRAIN_FOR, Supervisor, supervise
+from ._tasks import background_tasks
+from ._values import EXPECTED
+
+__all__ = (
+    "DRAIN_FOR",
+    "EXPECTED",
+    "Agent",
+    "AgentPlan",
+    "AgentSettings",
+    "Intensity",
+    "Limits",
+    "Plan",
+    "Policy",
+    "Route",
+    "RouteSettings",
+    "RouteVariables",
+    "Settings",
+    "Supervisor",
+    "background_tasks",
+    "load",
+    "sound",
+    "supervise",
+)

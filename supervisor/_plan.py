@@ -1,0 +1,195 @@
+"""The plan: what the settings come to. Each agent's routes with addresses, keys, parameters and limits.
+
+Whatever cannot work is said here, all at once, before anything is opened.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast, final
+
+from ..providers import TRANSPORTS, ConfigurationError, Parameters, Problem, Target, normalised
+from ._discovery import prefix_of
+from ._route_settings import AgentSettings, RouteSettings
+from ._routing import Policy
+from ._settings import Settings
+from ._values import unset_key
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long things may take, in seconds: a whole attempt, its first token, and a pause in a stream."""
+
+    attempt: float
+    first_token: float
+    stall: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One transport and model that an agent may be answered by, with all that is set for it.
+
+    `variables` names what set the model, the base URL and the key: the words of an error that helps.
+    """
+
+    transport: str
+    model: str
+    target: Target
+    parameters: Parameters = field(repr=False)  # its headers may be secret
+    limits: Limits
+    variables: RouteVariables
+
+    @property
+    def help(self) -> str:
+        """What to look at when the provider refuses the key, the model or the address."""
+        names = self.variables
+        return f"check {names.key}, {names.model} ({self.model}) and {names.base_url} ({self.target.base_url})"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RouteVariables:
+    """The names of the variables that set a route's model, base URL and key."""
+
+    model: str
+    base_url: str
+    key: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AgentPlan:
+    """One agent: its routes in order, the first being the primary."""
+
+    name: str
+    routes: tuple[Route, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All agents, and the rules that hold for every request. `total_timeout` is in seconds."""
+
+    agents: dict[str, AgentPlan]
+    policy: Policy
+    total_timeout: float
+    ignored: tuple[Problem, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Every endpoint once, in the order of its first use."""
+        return tuple(dict.fromkeys(route.target for agent in self.agents.values() for route in agent.routes))
+
+
+def load(settings: Settings | None = None) -> Plan:
+    """Work out what `settings` come to; without any, what environment and `.env` say.
+
+    Every mistake is in `problems`, those of single values and those of the whole. Routes that have a mistake of the
+    second kind are in the plan all the same, so that they can be shown.
+    """
+    found: tuple[Problem, ...] = ()
+    if settings is None:
+        try:
+            settings = Settings()
+        except ConfigurationError as error:
+            found = error.problems
+            settings = cast(Settings, error.partial)
+    whole = _order(settings)
+    agents = {name: _agent(name, agent, settings, whole) for name, agent in settings.agents.items()}
+    told = {problem.variable for problem in found}
+    problems = [*found, *(problem for problem in whole if problem.variable not in told)]
+    if not agents and not problems:
+        remedy = "set it, for example DERIVER_MODEL_CONFIG__MODEL"
+        problems.append(Problem("<AGENT>_MODEL_CONFIG__MODEL", "at least one agent", remedy))
+    policy = Policy(
+        attempts=settings.retry_attempts,
+        in_place_retries=settings.in_place_retries,
+        hand_over_refused=settings.fallback_on_refused == "always",
+    )
+    return Plan(agents, policy, settings.total_timeout, settings.ignored, tuple(dict.fromkeys(problems)))
+
+
+def sound(plan: Plan) -> Plan:
+    """Return a plan without a mistake.
+
+    Raises:
+        ConfigurationError: It has mistakes; lists them all.
+    """
+    if plan.problems:
+        raise ConfigurationError(plan.problems)
+    return plan
+
+
+def _order(settings: Settings) -> list[Problem]:
+    """Limits within limits: what is shorter by nature must not be set longer. A default gives way by itself."""
+    names = ("connect_timeout", "first_token_timeout", "total_timeout")
+    given = [name for name in names if name in settings.model_fields_set]
+    return [
+        Problem(
+            f"LLM_{inner.upper()}",
+            f"at most the seconds of LLM_{outer.upper()}",
+            f"lower it, or raise LLM_{outer.upper()}",
+        )
+        for inner, outer in itertools.pairwise(given)
+        if getattr(settings, inner) > getattr(settings, outer)
+    ]
+
+
+def _agent(name: str, agent: AgentSettings, settings: Settings, problems: list[Problem]) -> AgentPlan:
+    prefix = prefix_of(name)
+    routes = [
+        _route(route, prefix + "FALLBACK__" * depth, settings, problems)
+        for depth, route in enumerate((agent.primary, *agent.fallbacks))
+    ]
+    return AgentPlan(name, tuple(route for route in routes if route is not None))
+
+
+def _route(route: RouteSettings, prefix: str, settings: Settings, problems: list[Problem]) -> Route | None:
+    if route.model is None or not route.model.strip():
+        problems.append(Problem(prefix + "MODEL", "the name of a model", "set it"))
+        return None
+    if "model" in route.variables:  # its true place, should a fallback before it be ignored
+        prefix = route.variables["model"].removesuffix("MODEL")
+    transport = route.transport or "openai"
+    row = TRANSPORTS[transport]
+    shared_url, shared_key = f"LLM_{transport.upper()}_BASE_URL", f"LLM_{transport.upper()}_API_KEY"
+    url = route.base_url or getattr(settings, f"{transport}_base_url") or row.base_url
+    base_url = normalised(transport, url)
+    key: SecretStr | None = route.api_key or getattr(settings, f"{transport}_api_key")
+    names = RouteVariables(
+        model=route.variables.get("model", prefix + "MODEL"),
+        base_url=route.variables.get("base_url", prefix + "BASE_URL") if route.base_url else shared_url,
+        key=route.variables.get("api_key", route.variables.get("api_key_env", prefix + "API_KEY"))
+        if route.api_key
+        else shared_key,
+    )
+    if route.api_key_env is not None and route.api_key is None:  # never another key than the one that was meant
+        problems.append(unset_key(route.variables.get("api_key_env", prefix + "API_KEY_ENV")))
+    elif key is None and row.needs_key and base_url == normalised(transport, row.base_url):
+        expected = f"a key for {base_url}, which agent's route {names.model} leads to"
+        problems.append(Problem(shared_key, expected, f"set it, or {prefix}API_KEY for this route alone"))
+    target = Target(
+        transport, base_url, key, max_concurrency=settings.max_concurrency, connect_timeout=settings.connect_timeout
+    )
+    return Route(transport, route.model, target, _parameters(route, settings), _limits(route, settings), names)
+
+
+def _parameters(route: RouteSettings, settings: Settings) -> Parameters:
+    parameters = route.parameters
+    if settings.default_max_tokens is not None:
+        parameters.setdefault("max_tokens", settings.default_max_tokens)
+    return parameters
+
+
+def _limits(route: RouteSettings, settings: Settings) -> Limits:
+    attempt = route.timeout or settings.default_timeout
+    thinks = bool(route.thinking_budget_tokens) or route.thinking_effort not in {None, "none"}
+    first_token = route.first_token_timeout or (attempt if thinks else min(settings.first_token_timeout, attempt))
+    return Limits(attempt, first_token, route.stall_timeout or settings.stall_timeout)

@@ -1,0 +1,166 @@
+"""Routing: what follows an attempt that failed. Pure.
+
+        verdict says no            ┌─────────────┐
+   ───────────────────────────────▶│   Raise     │
+   hand over, a route is left      ├─────────────┤
+   ───────────────────────────────▶│  HandOver   │  at once, never after a wait
+   "once", or in place, or the     ├─────────────┤
+   last route and worth a retry    │   Again     │  the same route, after `wait` seconds
+   ───────────────────────────────▶└─────────────┘
+
+What a verdict says stands in the failure table (`providers/_verdicts.py`); who may be asked at all, in the actors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TypeAlias, final
+
+from ..providers import HandOver as Rule
+from ..providers import Retry, Verdict
+
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.25, 4.0
+"""Seconds; full jitter below this, doubling (R-RT-2). Source: M. Brooker, "Exponential Backoff And Jitter", 2015."""
+
+LAST_ROUTE_RETRIES = 2
+"""Retries on the last route (R-RT-2)."""
+
+LONGEST_WAIT = 60.0
+"""Seconds that a hint may keep a caller waiting on the last route (chosen: the longest hold for a plain 429)."""
+
+IN_PLACE_WAIT = 3.0
+"""Seconds at most before a retry in place."""
+
+ONCE_WAIT = (0.1, 1.0)
+"""Seconds, between which the one retry of a conflict waits (as both SDKs do)."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that routing depends on: `attempts` is the least budget, whatever the number of routes."""
+
+    attempts: int = 3
+    in_place_retries: int = 0
+    hand_over_refused: bool = True
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a request has come. `tries` counts the attempts on the route at hand, `retried_once` its "once";
+    `internal` counts bugs of ours, of which no third route shall be the victim (R-SUP-4)."""
+
+    routes: int
+    route: int = 0
+    attempts: int = 0
+    tries: int = 0
+    retried_once: bool = False
+    retried_in_place: int = 0
+    internal: int = 0
+
+    @property
+    def has_next(self) -> bool:
+        """Is there a route after the one at hand?"""
+        return self.route + 1 < self.routes
+
+
+@final
+class Raise(Enum):
+    """Nothing more is tried."""
+
+    NOW = auto()
+
+
+@final
+class HandOver(Enum):
+    """The next route is asked at once."""
+
+    NOW = auto()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The same route is asked again after `wait` seconds; `in_place` keeps the permit: both tries are one outcome."""
+
+    wait: float
+    in_place: bool = False
+
+
+Next: TypeAlias = Raise | HandOver | Again
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What routing needs to know of a failure; `retry_after` is the provider's hint in seconds."""
+
+    verdict: Verdict
+    retry_after: float | None = None
+    retry_forbidden: bool = False
+
+
+def after(failed: Failed, progress: Progress, policy: Policy, remaining: float, rand: Callable[[], float]) -> Next:
+    """Say what follows `failed`.
+
+    Args:
+        remaining: Seconds until the caller's timeout; no wait is begun that would outlast it.
+        rand: Draws uniformly from [0, 1).
+    """
+    rule = failed.verdict.rule
+    if rule.hand_over is Rule.NO or rule.hand_over is Rule.OPT_IN:
+        return Raise.NOW
+    if rule.hand_over is Rule.REFUSED and not policy.hand_over_refused:
+        return Raise.NOW
+    if failed.verdict is Verdict.INTERNAL and progress.internal >= 2:
+        return Raise.NOW
+    if progress.attempts >= max(policy.attempts, progress.routes):
+        return Raise.NOW
+    if rule.retry is Retry.ONCE and not progress.retried_once and not failed.retry_forbidden:
+        return _within(ONCE_WAIT[0] + (ONCE_WAIT[1] - ONCE_WAIT[0]) * rand(), remaining)
+    if progress.has_next:
+        return _in_place(failed, progress, policy, remaining, rand) or HandOver.NOW
+    if rule.retry is Retry.LAST and progress.tries <= LAST_ROUTE_RETRIES and not failed.retry_forbidden:
+        hint = failed.retry_after if rule.hint else None
+        if hint is not None and hint > LONGEST_WAIT:
+            return Raise.NOW
+        return _within(max(backoff(progress.tries, rand), hint or 0.0), remaining)
+    return Raise.NOW
+
+
+def backoff(tries: int, rand: Callable[[], float]) -> float:
+    """Return how many seconds to wait after the given number of tries: full jitter, 0.25 s doubling to 4 s."""
+    ceiling: float = min(FIRST_BACKOFF * 2 ** (tries - 1), LONGEST_BACKOFF)
+    return ceiling * rand()
+
+
+def _in_place(
+    failed: Failed, progress: Progress, policy: Policy, remaining: float, rand: Callable[[], float]
+) -> Again | None:
+    """One cheap retry of the primary, if it is set and the wait is short; a route must be left to go to after it."""
+    rule = failed.verdict.rule
+    if progress.route != 0 or progress.retried_in_place >= policy.in_place_retries:
+        return None
+    if rule.retry is not Retry.LAST or failed.retry_forbidden:
+        return None
+    left_after = max(policy.attempts, progress.routes) - progress.attempts - 1
+    if left_after < 1:  # the fallback must keep its attempt
+        return None
+    wait = failed.retry_after if failed.retry_after is not None else backoff(1, rand)
+    return Again(wait, in_place=True) if wait <= min(IN_PLACE_WAIT, remaining) else None
+
+
+def _within(wait: float, remaining: float) -> Next:
+    return Again(wait) if wait < remaining else Raise.NOW
+
+
+def share(limit: float, remaining: float, routes_left: int) -> tuple[float, bool]:
+    """Return the seconds that one attempt may take, and whether it is the caller's timeout that says so.
+
+    With n routes left an attempt gets the smaller of its own limit and an n-th of what remains (R-DL-2).
+    """
+    part = max(remaining, 0.0) / routes_left
+    return (part, True) if part < limit else (limit, False)

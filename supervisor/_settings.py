@@ -1,0 +1,155 @@
+"""Settings: from arguments, environment and `.env`, in this order of precedence, every mistake reported at once.
+
+Agents are discovered among the variables (`_discovery.py`, `_source.py`); what is shared has the prefix `LLM_`. Which
+addresses, keys and limits follow from all this is decided in `_plan.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, final
+
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ..providers import TRANSPORTS, ConfigurationError, Problem
+from ._route_settings import AgentSettings, RouteSettings, Seconds
+from ._source import AgentsSource
+from ._values import address, problem
+from ._values import key as usable_key
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Arguments win over the environment, which wins over `.env`.
+
+    Args:
+        agents: Agents made in code. One of the same name in the environment is set aside whole.
+
+    Raises:
+        ConfigurationError: Lists every mistake, each with its variable, what was expected, and the remedy.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="LLM_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    agents: Annotated[Mapping[str, AgentSettings], NoDecode] = Field(default_factory=dict)
+    openai_api_key: SecretStr | None = None
+    anthropic_api_key: SecretStr | None = None
+    gemini_api_key: SecretStr | None = None
+    lmstudio_api_key: SecretStr | None = None
+    nous_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    anthropic_base_url: str | None = None
+    gemini_base_url: str | None = None
+    lmstudio_base_url: str | None = None
+    nous_base_url: str | None = None
+    default_timeout: Seconds = 180.0
+    total_timeout: Seconds = 600.0
+    connect_timeout: Seconds = 5.0
+    first_token_timeout: Seconds = 60.0
+    stall_timeout: Seconds = 30.0
+    retry_attempts: int = Field(default=3, ge=1)
+    in_place_retries: int = Field(default=0, ge=0, le=1)
+    fallback_on_refused: Literal["always", "never"] = "always"
+    max_concurrency: int = Field(default=1000, ge=1)
+    default_max_tokens: int | None = Field(default=None, ge=1)
+    ignored: Annotated[tuple[Problem, ...], NoDecode] = Field(default=(), repr=False)
+    """What was set but has no effect, such as an incomplete fallback. Filled by discovery."""
+
+    def __init__(self, **values: Any) -> None:
+        known = type(self).model_fields
+        unknown = [name for name in values if name not in known and not name.startswith("_")]
+        if unknown:
+            raise ConfigurationError([problem(name, "extra_forbidden", str, known) for name in unknown])
+        readable = True
+        try:
+            super().__init__(**values)
+        except (OSError, UnicodeDecodeError):  # told outside, because a UnicodeDecodeError holds the whole file
+            readable = False
+        if not readable:
+            remedy = "save it as UTF-8, or mend its permissions"
+            unreadable = Problem(".env", "a text file in UTF-8 that may be read", remedy)
+            raise ConfigurationError([unreadable], partial=_InCode())
+
+    @classmethod
+    def in_code(cls, **values: Any) -> Settings:
+        """Make settings from arguments alone: neither the environment nor `.env` is read.
+
+        Raises:
+            ConfigurationError: As `Settings` itself.
+        """
+        return _InCode(**values)
+
+    @field_validator(*(f"{transport}_base_url" for transport in TRANSPORTS))
+    @classmethod
+    def _usable_address(cls, url: str | None) -> str | None:
+        return address(url)
+
+    @field_validator(*(f"{transport}_api_key" for transport in TRANSPORTS))
+    @classmethod
+    def _usable_key(cls, key: SecretStr | None) -> SecretStr | None:
+        return usable_key(key)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Settings]) -> Settings:
+        problems: list[Problem] = list(data.pop("problems", ()))
+        data = {name: value for name, value in data.items() if not isinstance(value, str) or value.strip()}
+        try:
+            settings = handler(data)
+        except ValidationError as error:
+            problems += [
+                problem(".".join(map(str, e["loc"])), e["type"], cls._variable, RouteSettings.model_fields)
+                for e in error.errors()
+            ]
+            wrong = {e["loc"][0] for e in error.errors()}
+            settings = handler({name: value for name, value in data.items() if name not in wrong})
+        if problems:
+            raise ConfigurationError(problems, partial=settings)
+        return settings
+
+    @staticmethod
+    def _variable(path: str) -> str:
+        return path if "." in path or path == "agents" else f"LLM_{path.upper()}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the discovery of agents behind the arguments, reading what environment and `.env` hold together."""
+        agents = AgentsSource(settings_cls, init_settings, env_settings, dotenv_settings)
+        return init_settings, agents, env_settings, dotenv_settings
+
+
+@final
+class _InCode(Settings):
+    model_config = SettingsConfigDict(env_file=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)

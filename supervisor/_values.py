@@ -1,0 +1,108 @@
+"""What each setting must be: as a check, and in the words of an error message that never shows the value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from ..providers import CHECKS, TRANSPORTS, Problem, suggestion
+
+PARAMETER_OF: dict[str, str] = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "seed": "seed",
+    "max_output_tokens": "max_tokens",
+    "stop_sequences": "stop",
+    "thinking_effort": "reasoning_effort",
+    "thinking_budget_tokens": "thinking_budget_tokens",
+}
+"""The request parameter that a route's setting gives a default to."""
+
+_SECONDS = "a number of seconds above 0"
+_URL = "an address that starts with http:// or https:// and has a host, but no user, query or fragment"
+_KEY = "a key: printable ASCII without spaces"
+
+EXPECTED: dict[str, str] = {
+    **{setting: CHECKS[parameter][1] for setting, parameter in PARAMETER_OF.items()},
+    "transport": "one of " + ", ".join(TRANSPORTS),
+    "model": "the name of a model",
+    "base_url": _URL,
+    "api_key": _KEY,
+    "api_key_env": "the name of a variable that holds a key",
+    "provider_params": "a JSON object; extra_body and extra_query in it are objects, extra_headers maps texts to texts",
+    "structured_output_mode": "a text",
+    "cache_policy": "a text",
+    "timeout": _SECONDS,
+    "first_token_timeout": _SECONDS,
+    "stall_timeout": _SECONDS,
+    "default_timeout": _SECONDS,
+    "total_timeout": _SECONDS,
+    "connect_timeout": _SECONDS,
+    "retry_attempts": "a whole number, at least 1",
+    "in_place_retries": "0 or 1",
+    "fallback_on_refused": "always or never",
+    "max_concurrency": "a whole number, at least 1",
+    "default_max_tokens": "a whole number of tokens, at least 1",
+    **{f"{transport}_base_url": _URL for transport in TRANSPORTS},
+    **{f"{transport}_api_key": _KEY for transport in TRANSPORTS},
+}
+"""What each setting must be, in the words of an error message."""
+
+
+def address(url: str | None) -> str | None:
+    """Return a usable base URL; a `ValueError` says what one is."""
+    if url is None:
+        return None
+    url = url.strip()
+    parts = urlsplit(url)  # raises ValueError, as `port` does
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError(_URL)
+    if not url.isprintable() or set("@?# \\") & set(url):
+        raise ValueError(_URL)
+    return url
+
+
+def key(key: SecretStr | None) -> SecretStr | None:
+    """Return a usable key: it travels in a header, so what cannot stand in one is none."""
+    if key is None:
+        return None
+    text = key.get_secret_value().strip()
+    if not text or " " in text or not text.isascii() or not text.isprintable():
+        raise ValueError(_KEY)
+    return SecretStr(text)
+
+
+def from_json(text: str) -> object:
+    """Return what a JSON text says; a `ValueError` does not show it."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("JSON") from None  # the cause would hold the text
+
+
+def unset_key(variable: str) -> Problem:
+    """Say that API_KEY_ENV names nothing. Not what it names: that may be a key, put into the wrong variable."""
+    return Problem(variable, EXPECTED["api_key_env"], "set the variable that it names, or name another one")
+
+
+def problem(path: str, kind: str, variable: Callable[[str], str], known: Iterable[str]) -> Problem:
+    """Say what is wrong with a setting, without its value.
+
+    Args:
+        kind: pydantic's name for the mistake.
+        variable: Returns the name of the variable that sets what stands at `path`.
+        known: The names that there are, for a suggestion.
+    """
+    name = path.rpartition(".")[2]
+    if kind == "extra_forbidden":
+        remedy = suggestion(name, known).lstrip("; ") or "remove it"
+        return Problem(variable(path), "a known name", remedy)
+    if kind == "missing":
+        return Problem(variable(path), EXPECTED.get(name, "a value"), "set it")
+    return Problem(variable(path), EXPECTED.get(name, "another kind of value"), "set it to that, or remove it")

@@ -1,0 +1,35 @@
+"""Fixtures of all tests: both backends, each with a clock of its own that begins at 0 and never really sleeps."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import trio.testing
+
+from .virtual_time import VirtualTimeLoop, socket_loop
+
+Backend = tuple[str, dict[str, object]]
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Backend:
+    """Run a test on both backends, in virtual time.
+
+    With the mark `sockets` the kernel gets a moment before the clock jumps; with `processes` time is real.
+    """
+    if request.node.get_closest_marker("processes") is not None:
+        return request.param, {}
+    sockets = request.node.get_closest_marker("sockets") is not None
+    if request.param == "trio":
+        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0.005 if sockets else 0)}
+    return "asyncio", {"loop_factory": socket_loop if sockets else VirtualTimeLoop}
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    """Keep the configuration of the machine that runs the tests out of them."""
+    for name in os.environ:
+        if "_MODEL_CONFIG__" in name or name.startswith(("LLM_", "OPENAI_", "ANTHROPIC_", "LANGFUSE_", "NOUS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(str(tmp_path))

@@ -1,0 +1,138 @@
+"""The arrows between the rooms, and the pure modules: what may be imported where."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+ARROWS: dict[str, set[str]] = {
+    "providers": set(),
+    "actors": {"providers"},
+    "supervisor": {"actors", "providers"},
+    "simulation": {"supervisor", "providers"},
+    "understudy": {"simulation", "supervisor", "actors", "providers"},
+}
+"""Which room may import which."""
+
+PURE: set[str] = {
+    "actors/_health",
+    "providers/_accept",
+    "providers/_clean",
+    "providers/_errors",
+    "providers/_hints",
+    "providers/_json",
+    "providers/_judge",
+    "providers/_messages",
+    "providers/_parameters",
+    "providers/_request",
+    "providers/_trail",
+    "providers/_verdicts",
+    "providers/_wire",
+    "providers/_wire_anthropic",
+    "providers/_wire_openai",
+    "simulation/_answers",
+    "simulation/_script",
+    "supervisor/_discovery",
+    "supervisor/_restarts",
+    "supervisor/_routing",
+}
+"""Frozen values in, frozen values out: no clock, no I/O, no logging, no randomness."""
+
+PURE_LIBRARIES = {"orjson"}
+FORBIDDEN_IN_PURE = {"asyncio", "trio", "anyio", "logging", "os", "random", "socket", "time", "io", "threading"}
+FORBIDDEN_EVERYWHERE = {"asyncio", "trio"}
+
+
+def modules() -> list[Path]:
+    """Every module of every room, by its real path."""
+    files = [path for room in ARROWS for path in sorted((ROOT / room).glob("*.py"))]
+    assert len(files) > 40
+    return files
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT).with_suffix(""))
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """Return each import as (dots, module)."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or ""))
+    return found
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """Return the other rooms that a module imports from."""
+    room = path.parent.name
+    dots_to_rooms = 1 if room == "understudy" else 2
+    found = {module.partition(".")[0] for dots, module in imports(path) if dots == dots_to_rooms}
+    return found & set(ARROWS) - {room}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_the_arrows_between_the_rooms_point_one_way(path: Path) -> None:
+    """A module imports only from the rooms that its own may know."""
+    assert rooms_imported(path) <= ARROWS[path.parent.name]
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_rooms_are_imported_relatively(path: Path) -> None:
+    """Neither `import providers` nor `import understudy.providers`: the one makes a second copy, the other a knot."""
+    absolute = {module.partition(".")[0] for dots, module in imports(path) if dots == 0}
+    assert not absolute & set(ARROWS)
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_the_library_knows_anyio_only(path: Path) -> None:
+    """No module imports an event loop."""
+    assert not {module.partition(".")[0] for dots, module in imports(path) if dots == 0} & FORBIDDEN_EVERYWHERE
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_modules_import_only_pure_things(name: str) -> None:
+    """A pure module imports the standard library without its impure parts, and pure modules."""
+    path = ROOT / f"{name}.py"
+    for dots, module in imports(path):
+        top = module.partition(".")[0]
+        if dots == 0:
+            assert top in sys.stdlib_module_names | PURE_LIBRARIES | {"__future__"}
+            assert top not in FORBIDDEN_IN_PURE
+        elif dots == 1:
+            assert f"{path.parent.name}/{module}" in PURE
+        else:
+            assert top == "providers"  # the room's public names: values, tables and errors
+
+
+def test_every_linked_room_is_real() -> None:
+    """`understudy/actors` and its like are links to the rooms at the top, so that both paths are one file."""
+    for room in ARROWS.keys() - {"understudy"}:
+        link = ROOT / "understudy" / room
+        assert link.is_symlink()
+        assert link.resolve() == ROOT / room
+
+
+@pytest.mark.parametrize("room", sorted(ARROWS.keys() - {"understudy"}))
+def test_every_room_says_what_it_shows(room: str) -> None:
+    """`__init__.py` holds re-exports and a sorted `__all__`, nothing else."""
+    tree = ast.parse((ROOT / room / "__init__.py").read_text())
+    docstring, *statements = tree.body
+    assert isinstance(docstring, ast.Expr)
+    assert all(isinstance(statement, (ast.ImportFrom, ast.Assign)) for statement in statements)
+    imported = {
+        alias.asname or alias.name
+        for statement in statements
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    last = statements[-1]
+    assert isinstance(last, ast.Assign)
+    assert set(ast.literal_eval(last.value)) == imported

@@ -1,0 +1,189 @@
+"""`understudy check`, and what the command line says about a configuration that is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from understudy._cli import cli
+
+P = "DERIVER_MODEL_CONFIG__"
+F = P + "FALLBACK__"
+CANARY = "canary-5f1e"
+SOUND = {
+    P + "MODEL": "gpt",
+    "LLM_OPENAI_API_KEY": CANARY,
+    F + "TRANSPORT": "openai",
+    F + "MODEL": "gpt-of-ours",
+    F + "BASE_URL": "http://a-long-name-for-a-gateway.internal.example:8080/openai/v1",
+    F + "API_KEY_ENV": "MY_KEY",
+    "MY_KEY": CANARY,
+    F + "FALLBACK__MODEL": "lmstudio/qwen",
+    F + "FALLBACK__TIMEOUT": "12.5",
+    "DIALECTIC_LEVELS__max__MODEL_CONFIG__MODEL": "lmstudio/qwen",
+}
+WRONG: list[tuple[str, dict[str, str], list[str], list[str]]] = [
+    ("no agent", {}, ["<AGENT>_MODEL_CONFIG__MODEL"], []),
+    ("a missing key", {P + "MODEL": "nous/hermes"}, ["LLM_NOUS_API_KEY"], []),
+    ("a wrong value", SOUND | {P + "TEMPERATURE": CANARY}, [P + "TEMPERATURE"], []),
+    ("a key where its variable's name belongs", SOUND | {F + "API_KEY_ENV": CANARY}, [F + "API_KEY_ENV"], []),
+    ("an unknown name", SOUND | {F + "MODLE": CANARY}, [F + "MODLE"], []),
+    (
+        "limits out of order",
+        SOUND | {"LLM_TOTAL_TIMEOUT": "30", "LLM_CONNECT_TIMEOUT": "99"},
+        ["LLM_CONNECT_TIMEOUT"],
+        [],
+    ),
+    ("half a fallback", SOUND | {F + "TRANSPORT": ""}, [], [F + "TRANSPORT"]),
+    (
+        "several at once",
+        SOUND | {F + "MODEL": "", P + "SEED": "x", "LLM_STALL_TIMEOUT": CANARY},
+        [P + "SEED", "LLM_STALL_TIMEOUT"],
+        [F + "MODEL"],
+    ),
+]
+wrong = pytest.mark.parametrize(
+    ("variables", "mistakes", "ignored"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG]
+)
+
+
+def run(*arguments: str, variables: dict[str, str]) -> Result:
+    """Run the command line; whatever it does, it shows no secret and no traceback."""
+    plain = {"FORCE_COLOR": None, "TTY_COMPATIBLE": None}  # as in a pipe, wherever the tests run
+    result = CliRunner().invoke(cli, list(arguments), env={**variables, **plain})
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert CANARY not in result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def run_json(*arguments: str, variables: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """Return the exit code, and the one object on the one line of standard output."""
+    result = run(*arguments, "--json", variables=variables)
+    [line] = result.stdout.splitlines()
+    return result.exit_code, json.loads(line)
+
+
+def test_check_prints_every_chain_as_json() -> None:
+    """`check --json` is one object: every agent's routes with all that follows for them, no mistake, exit code 0."""
+    vendor, gateway = "https://api.openai.com/v1", SOUND[F + "BASE_URL"]
+    default = {"attempt": 180.0, "first_token": 60.0, "stall": 30.0}
+    local = {"transport": "lmstudio", "model": "qwen", "base_url": "http://localhost:1234/v1"}
+    assert run_json("check", variables=SOUND) == (
+        0,
+        {
+            "agents": {
+                "deriver": [
+                    {
+                        "role": "primary",
+                        "transport": "openai",
+                        "model": "gpt",
+                        "base_url": vendor,
+                        "credential": "set",
+                        "limits": default,
+                    },
+                    {
+                        "role": "fallback",
+                        "transport": "openai",
+                        "model": "gpt-of-ours",
+                        "base_url": gateway,
+                        "credential": "set",
+                        "limits": default,
+                    },
+                    {
+                        "role": "fallback 2",
+                        **local,
+                        "credential": "not needed",
+                        "limits": {"attempt": 12.5, "first_token": 12.5, "stall": 30.0},
+                    },
+                ],
+                "dialectic.max": [{"role": "primary", **local, "credential": "not needed", "limits": default}],
+            },
+            "mistakes": [],
+            "ignored": [],
+        },
+    )
+
+
+def test_check_prints_every_chain_for_people() -> None:
+    """`check` has a line per route with names and addresses whole, nothing on standard error, exit code 0."""
+    result = run("check", variables=SOUND)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[1][:6] == ["deriver", "primary", "openai", "gpt", "https://api.openai.com/v1", "set"]
+    assert ["fallback", "openai", "gpt-of-ours", SOUND[F + "BASE_URL"], "set"] == rows[2][:5]
+    assert rows[3][:7] == ["fallback", "2", "lmstudio", "qwen", "http://localhost:1234/v1", "not", "needed"]
+    assert rows[4][:4] == ["dialectic.max", "primary", "lmstudio", "qwen"]
+
+
+@wrong
+def test_check_tells_every_mistake_as_json(variables: dict[str, str], mistakes: list[str], ignored: list[str]) -> None:
+    """Every mistake and all that is ignored stand in the object with variable, expectation and remedy; exit code 2."""
+    code, told = run_json("check", variables=variables)
+    assert code == 2
+    assert sorted(problem["variable"] for problem in told["mistakes"]) == sorted(mistakes)
+    assert [problem["variable"] for problem in told["ignored"]] == ignored
+    for problem in told["mistakes"] + told["ignored"]:
+        assert problem.keys() == {"variable", "expected", "remedy"}
+        assert all(problem.values())
+
+
+@wrong
+def test_check_tells_every_mistake_to_people(
+    variables: dict[str, str], mistakes: list[str], ignored: list[str]
+) -> None:
+    """Every mistake is one line on standard error that begins with the variable's whole name; exit code 2."""
+    result = run("check", variables=variables)
+    assert result.exit_code == 2
+    told = [line.split(":")[0].split() for line in result.stderr.splitlines()]
+    assert sorted(told) == sorted([*(["mistake", name] for name in mistakes), *(["ignored", name] for name in ignored)])
+
+
+@pytest.mark.parametrize(
+    ("variables", "credential"),
+    [
+        ({P + "MODEL": "gpt", "LLM_OPENAI_API_KEY": CANARY}, "set"),
+        ({P + "MODEL": "gpt", P + "API_KEY": CANARY}, "set"),
+        ({P + "MODEL": "gpt"}, "missing"),
+        ({P + "MODEL": "lmstudio/qwen"}, "not needed"),
+        ({P + "MODEL": "lmstudio/qwen", "LLM_LMSTUDIO_API_KEY": CANARY}, "set"),
+    ],
+)
+def test_check_says_whether_there_is_a_credential(variables: dict[str, str], credential: str) -> None:
+    """Of a key, only that it is set, missing or not needed is told."""
+    _, told = run_json("check", variables=variables)
+    assert [route["credential"] for route in told["agents"]["deriver"]] == [credential]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["for people", "json"])
+def test_asking_an_unknown_agent_names_those_there_are(options: list[str]) -> None:
+    """A name that is not configured is a mistake of the configuration: exit code 2, and the names that would do."""
+    result = run("ask", "derivre", "hello", *options, variables=SOUND)
+    assert result.exit_code == 2
+    assert all(name in result.output for name in ("'derivre'", "'deriver'", "there are: deriver, dialectic.max"))
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["for people", "json"])
+@wrong
+def test_asking_with_a_wrong_configuration_tells_every_mistake(
+    variables: dict[str, str], mistakes: list[str], ignored: list[str], options: list[str]
+) -> None:
+    """`ask` refuses to start with the same mistakes as `check`; what is only ignored does not hold it up."""
+    if not mistakes:
+        mistakes = ["NOBODY_MODEL_CONFIG__MODEL"]
+    result = run("ask", "nobody", "hello", *options, variables=variables)
+    assert result.exit_code == 2
+    assert all(name in result.output for name in mistakes)
+    assert not any(name in result.output for name in ignored)
+
+
+def test_asking_with_json_prints_the_mistakes_as_data() -> None:
+    """`ask --json` gives a program each problem with its three parts."""
+    code, told = run_json("ask", "deriver", "hello", variables={P + "MODEL": "gpt"})
+    assert code == 2
+    assert told["error"]["type"] == "ConfigurationError"
+    assert [problem["variable"] for problem in told["error"]["problems"]] == ["LLM_OPENAI_API_KEY"]

@@ -1,0 +1,81 @@
+"""README and examples say what is true: their code is run, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from click.testing import CliRunner
+
+from understudy._cli import cli
+from understudy.simulation import Answer, Script, Status, simulated_server
+
+from .test_front_door import run
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code blocks of the README in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def variables() -> dict[str, str]:
+    """Return the configuration that the README shows."""
+    (block,) = blocks("sh")
+    return dict(line.split("=", 1) for line in block.splitlines())
+
+
+@pytest.mark.anyio
+@pytest.mark.processes
+async def test_the_code_in_the_readme_runs() -> None:
+    """With the README's own configuration, pointed at simulated vendors, its ten lines print what they promise."""
+    (code,) = blocks("python")
+    async with (
+        simulated_server(Script.always(Status(503))) as lead,
+        simulated_server(Script.always(Answer("Goethe."))) as second,
+    ):
+        environment = {
+            **variables(),
+            "LLM_OPENAI_BASE_URL": lead.openai_url,
+            "LLM_ANTHROPIC_BASE_URL": second.anthropic_url,
+        }
+        exit_code, out, err = await run("-c", code, environment=environment)
+    assert (exit_code, err) == (0, "")
+    answer, first, last = out.splitlines()
+    assert answer == "Goethe. claude-haiku-4-5 True"
+    assert first.startswith("openai gpt-5.4-mini overloaded 0.")
+    assert last.startswith("anthropic claude-haiku-4-5 ok 0.")
+
+
+def test_the_readme_shows_what_check_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table in the README is the command's own, for the configuration above it."""
+    for name, value in variables().items():
+        monkeypatch.setenv(name, value)
+    printed = CliRunner().invoke(cli, ["check"], env={"COLUMNS": "120"})
+    assert printed.exit_code == 0
+    (shown,) = (block for block in blocks("console") if block.startswith("$ understudy check"))
+    expected = [line.rstrip() for line in printed.output.splitlines()]
+    assert [line.rstrip() for line in shown.splitlines()[1:]] == expected
+
+
+@pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=str)
+def test_links_lead_somewhere(document: Path) -> None:
+    """Every relative link of a document names something that exists."""
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.anyio
+@pytest.mark.processes
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+async def test_examples_run(example: Path) -> None:
+    """Every example ends well, offline, and says something."""
+    done = await anyio.run_process([sys.executable, "-W", "error", str(example)])
+    assert done.stdout
+    assert not done.stderr

@@ -1,0 +1,212 @@
+"""The whole path over real sockets, through the real SDK clients: answers, faults, load and cancellation."""
+
+from __future__ import annotations
+
+import random
+
+import anyio
+import pytest
+
+import understudy
+from understudy import (
+    AgentSettings,
+    AllAttemptsFailedError,
+    RequestRejectedError,
+    Settings,
+    UnderstudyError,
+    Verdict,
+)
+from understudy.simulation import Answer, Behaviour, Hang, Phase, Refused, Reset, Script, Status, simulated_server
+
+from .over_sockets import KEY, opened, route
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+
+WELL = Script.always(Answer("hello"))
+
+
+@pytest.mark.parametrize(
+    "behaviour", [Status(429), Status(500), Status(503), Refused(), Reset(), Hang()], ids=lambda b: str(b)
+)
+@pytest.mark.parametrize("transports", [("openai", "anthropic"), ("anthropic", "openai")], ids="-".join)
+async def test_a_failing_primary_hands_over(behaviour: Behaviour, transports: tuple[str, str]) -> None:
+    """The fallback answers after one call to the primary; the trail shows both."""
+    primary, fallback = transports
+    async with opened((primary, Script.always(behaviour)), (fallback, WELL), default_timeout=30) as (agent, _, servers):
+        response = await agent.complete("Who wrote Faust?")
+    assert response.text == "hello"
+    assert response.is_fallback
+    assert [attempt.transport for attempt in response.attempts] == [primary, fallback]
+    assert len(servers[0].log) == (not isinstance(behaviour, Refused))
+    assert len(servers[1].log) == 1
+
+
+async def test_a_request_at_fault_costs_one_call() -> None:
+    """A 400 passes through; the fallback is not asked."""
+    async with opened(("openai", Script.always(Status(400))), ("anthropic", WELL)) as (agent, _, servers):
+        with pytest.raises(RequestRejectedError, match="simulated 400"):
+            await agent.complete("Who wrote Faust?")
+    assert [len(server.log) for server in servers] == [1, 0]
+
+
+async def test_both_down_is_one_error_that_names_both() -> None:
+    """The message names both transports and what each one said."""
+    scripts = ("openai", Script.always(Status(503))), ("anthropic", Script.always(Reset()))
+    async with opened(*scripts) as (agent, _, servers):
+        with pytest.raises(AllAttemptsFailedError, match=r"(?s)openai.*overloaded.*anthropic.*provider") as caught:
+            await agent.complete("Who wrote Faust?")
+    assert caught.value.status == 503
+    assert [len(server.log) for server in servers] == [1, 2]
+
+
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_without_a_fallback_the_primary_is_retried_and_then_fails(transport: str) -> None:
+    """Three calls, no more: the SDK's own retries are off."""
+    async with opened((transport, Script.always(Status(500)))) as (agent, _, servers):
+        with pytest.raises(AllAttemptsFailedError, match="all 3 attempts failed"):
+            await agent.complete("Who wrote Faust?")
+    assert len(servers[0].log) == 3
+
+
+async def test_a_primary_that_comes_back_serves_again() -> None:
+    """After an outage the next request is the primary's."""
+    outage = Script((Phase(Refused(), since=10, until=20),), Answer("lead"))
+    async with opened(("openai", outage), ("anthropic", WELL)) as (agent, _, _):
+        said = [(await agent.complete("a")).text]
+        await anyio.sleep(12)
+        said.append((await agent.complete("b")).text)
+        await anyio.sleep(12)
+        said.append((await agent.complete("c")).text)
+    assert said == ["lead", "hello", "lead"]
+
+
+async def test_a_thousand_calls_at_once_complete() -> None:
+    """Each caller gets its own answer; the bulkhead lets as many through as it says."""
+    async with opened(("openai", Script.always(Answer(None))), max_concurrency=50) as (agent, supervisor, servers):
+        right, most = list[bool](), 0
+
+        async def call(number: int) -> None:
+            nonlocal most
+            response = await agent.complete(f"nonce {number}", timeout=500)
+            right.append(response.text == f"nonce {number}")
+            most = max(most, servers[0].connections)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(1000):
+                tasks.start_soon(call, number)
+        (health,) = supervisor.health().values()
+    assert right == [True] * 1000
+    assert (health.succeeded, health.in_flight) == (1000, 0)
+    assert most <= 58
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_thousand_calls_cancelled_at_random_leave_nothing(seed: int) -> None:
+    """No place stays taken, no connection beyond the pool's idle ones, nobody is blamed, and the next call works."""
+    rand = random.Random(seed)
+    scripts = ("openai", Script.always(Answer(None, after=0.05))), ("anthropic", Script.always(Answer(None)))
+    async with opened(*scripts, max_concurrency=200) as (agent, supervisor, servers):
+        answered = list[bool]()
+
+        async def call(number: int) -> None:
+            with anyio.move_on_after(rand.random() * 0.4):
+                response = await agent.complete(f"nonce {number}")
+                answered.append(response.text == f"nonce {number}")
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(1000):
+                tasks.start_soon(call, number)
+        await anyio.sleep(1)
+        health = supervisor.health()
+        assert all(answered)
+        assert 0 < len(answered) < 1000
+        assert [each.in_flight for each in health.values()] == [0, 0]
+        assert sum(each.failed for each in health.values()) == 0
+        assert [server.in_flight for server in servers] == [0, 0]
+        assert all(server.connections <= 208 for server in servers)
+        assert (await agent.complete("next")).text == "next"
+
+
+async def test_a_cancelled_call_leaves_its_provider_within_a_second() -> None:
+    """The server sees the client go, so that it can stop working for nobody."""
+    async with opened(("openai", Script.always(Hang()))) as (agent, supervisor, servers):
+        with anyio.move_on_after(5):
+            await agent.complete("Who wrote Faust?")
+        await anyio.sleep(1)
+        assert (servers[0].left, servers[0].in_flight, servers[0].connections) == (1, 0, 0)
+        (health,) = supervisor.health().values()
+        assert (health.in_flight, health.failed, health.neutral) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("transport", ["openai", "anthropic", "gemini", "lmstudio", "nous"])
+async def test_a_key_is_sent_and_nothing_of_the_environment(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The endpoint's own key is the one credential that goes out; what is meant for the SDKs stays here."""
+    for vendor in ("OPENAI", "ANTHROPIC"):
+        monkeypatch.setenv(f"{vendor}_CUSTOM_HEADERS", "X-Ambient: ambient")
+        monkeypatch.setenv(f"{vendor}_API_KEY", "ambient")
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY", "ANTHROPIC_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "ambient")
+    async with opened((transport, WELL)) as (agent, _, servers):
+        await agent.complete("hi", extra_headers={"X-Mine": "mine"}, extra_query={"version": 2})
+    (received,) = servers[0].received
+    assert received.headers["authorization"] == f"Bearer {KEY}"
+    assert received.headers["x-mine"] == "mine"
+    assert received.path.endswith("?version=2")
+    assert "ambient" not in str(dict(received.headers))
+    assert "x-api-key" not in received.headers
+
+
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_without_a_key_no_credential_is_sent(transport: str) -> None:
+    """A server of one's own needs no key, and gets no made-up one."""
+    async with simulated_server() as server:
+        own = route(transport, server).model_copy(update={"api_key": None})
+        settings = Settings.in_code(agents={"deriver": AgentSettings(primary=own)})
+        async with understudy.open_supervisor(settings) as supervisor:
+            assert (await supervisor.agent("deriver").complete("hi")).text == "Hello."
+    assert "authorization" not in server.received[0].headers
+    assert "x-api-key" not in server.received[0].headers
+
+
+async def test_parameters_a_wire_cannot_express_are_said_in_the_trail() -> None:
+    """What was not sent is named; the rest arrives."""
+    async with opened(("openai", Script.always(Status(503))), ("anthropic", WELL)) as (agent, _, _):
+        response = await agent.complete("hi", seed=7, temperature=0.5, max_tokens=100)
+    assert response.dropped == ("seed",)
+    assert response.attempts[-1].dropped == ("seed",)
+
+
+async def test_an_answer_that_is_none_hands_over() -> None:
+    """A page, an error or nothing under a 200 is no answer."""
+    for body in (
+        b"<html>login</html>",
+        b'{"error": {"message": "no", "type": "server_error"}}',
+        b"",
+        b"[]",
+        b'{"id": 1}',
+    ):
+        script = Script.always(Status(200, body=body))
+        async with opened(("openai", script), ("anthropic", WELL)) as (agent, _, _):
+            response = await agent.complete("hi")
+        assert response.text == "hello"
+        assert response.attempts[0].verdict in {Verdict.MALFORMED, Verdict.PROVIDER}
+
+
+async def test_closing_under_load_ends_every_call_and_asks_nobody_else() -> None:
+    """Calls in flight when the block is left are ended as stopped; none of them reaches the fallback."""
+    errors = list[str]()
+    async with anyio.create_task_group() as tasks:
+        async with opened(("openai", Script.always(Hang())), ("anthropic", WELL)) as (agent, _, servers):
+
+            async def call() -> None:
+                try:
+                    await agent.complete("hi")
+                except UnderstudyError as error:
+                    errors.append(type(error).__name__)
+
+            for _ in range(100):
+                tasks.start_soon(call)
+            await anyio.sleep(1)
+            assert len(servers[0].log) == 100
+    assert errors == ["ActorStoppedError"] * 100
+    assert servers[1].log == []

@@ -1,0 +1,94 @@
+"""Canaries: a key that must not be seen is looked for wherever something is shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Iterator
+
+import pytest
+
+import understudy
+from understudy import AgentSettings, Settings, UnderstudyError
+from understudy.simulation import Answer, Behaviour, Hang, Refused, Reset, Script, Status, simulated_server
+
+from .over_sockets import route
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+
+CANARY = "sk-canary-7f3a91c0d5e8b264"
+ECHO = json.dumps({"error": {"message": f"Incorrect API key provided: {CANARY}", "code": "invalid_api_key"}}).encode()
+HALF = json.dumps({"error": {"message": f"Incorrect API key provided: {CANARY[:14]}***", "code": "x"}}).encode()
+
+FAULTS: list[Behaviour] = [
+    Answer("hello"),
+    Status(500),
+    Status(401, body=ECHO),
+    Status(400, body=ECHO),
+    Status(401, body=HALF),
+    Status(200, body=CANARY.encode(), content_type="text/plain"),
+    Status(302, headers={"location": "http://127.0.0.1:9/elsewhere"}),
+    Reset(),
+    Refused(),
+    Hang(),
+]
+
+
+def pieces(secret: str) -> Iterator[str]:
+    """Every run of eight characters of a secret."""
+    return (secret[i : i + 8] for i in range(len(secret) - 7))
+
+
+def assert_hidden(shown: str) -> None:
+    """No eight characters of the canary in a row stand in what is shown."""
+    for piece in pieces(CANARY):
+        assert piece not in shown
+
+
+def everything(error: BaseException) -> str:
+    """Render an error as a crash reporter does: with the locals of every frame but the test's own, and its causes."""
+    assert error.__traceback__ is not None
+    error.__traceback__ = error.__traceback__.tb_next
+    rendered = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    return rendered + repr(error) + str(error) + repr(vars(error))
+
+
+@pytest.mark.parametrize("behaviour", FAULTS, ids=lambda behaviour: str(behaviour)[:40])
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_key_is_shown_nowhere(transport: str, behaviour: Behaviour, caplog: pytest.LogCaptureFixture) -> None:
+    """Not in logs at DEBUG of any library, not in `repr`, not in tracebacks with locals, not in the trail."""
+    caplog.set_level(logging.DEBUG)
+    for name in ("openai", "anthropic", "httpx2", "httpcore2", "understudy"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    async with simulated_server(Script.always(behaviour)) as server:
+        primary = route(transport, server).model_copy(update={"api_key": None})
+        settings = Settings.in_code(
+            agents={"deriver": AgentSettings(primary=primary)},
+            default_timeout=5,
+            openai_api_key=CANARY,
+            anthropic_api_key=CANARY,
+        )
+        shown = [repr(settings), str(settings), settings.model_dump_json()]
+        async with understudy.open_supervisor(settings) as supervisor:
+            agent = supervisor.agent("deriver")
+            shown += [repr(supervisor), repr(agent), repr(supervisor.health()), repr(vars(agent))]
+            try:
+                shown.append(repr(await agent.complete("hi")))
+            except (UnderstudyError, OSError) as error:
+                shown.append(everything(error))
+        if server.received:
+            assert CANARY in server.received[0].headers["authorization"]  # it was there to be seen
+    assert_hidden("\n".join(shown))
+    assert caplog.records
+    assert_hidden(caplog.text)
+
+
+async def test_a_key_that_comes_back_as_a_request_id_is_masked() -> None:
+    """What a server calls a request is shown, so it is cleaned as its messages are."""
+    async with simulated_server(Script.always(Status(500, headers={"x-request-id": CANARY}))) as server:
+        settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route("openai", server, key=CANARY))})
+        async with understudy.open_supervisor(settings) as supervisor:
+            with pytest.raises(UnderstudyError) as caught:
+                await supervisor.agent("deriver").complete("hi")
+    assert_hidden(everything(caught.value))

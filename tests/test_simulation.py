@@ -1,0 +1,139 @@
+"""The simulation itself: scripts as tables, and servers as another HTTP library and the SDKs' own types see them."""
+
+from __future__ import annotations
+
+import math
+
+import anthropic.types
+import anyio
+import httpx
+import openai.types.chat
+import pytest
+
+from understudy.providers import Target
+from understudy.simulation import (
+    Answer,
+    Behaviour,
+    Hang,
+    Phase,
+    Refused,
+    Reset,
+    Script,
+    Status,
+    World,
+    simulated_server,
+)
+
+OUTAGE = Script((Phase(Status(503), since=10, until=20), Phase(Hang(), model="slow", calls=2)), Answer("well"))
+
+
+@pytest.mark.parametrize(
+    ("model", "at", "used", "expected"),
+    [
+        ("fast", 0, (0, 0), (Answer("well"), None)),
+        ("fast", 9.99, (0, 0), (Answer("well"), None)),
+        ("fast", 10, (0, 0), (Status(503), 0)),
+        ("slow", 15, (0, 0), (Status(503), 0)),
+        ("fast", 20, (0, 0), (Answer("well"), None)),
+        ("slow", 20, (0, 1), (Hang(), 1)),
+        ("slow", 20, (0, 2), (Answer("well"), None)),
+    ],
+)
+def test_the_first_phase_that_fits_decides(
+    model: str, at: float, used: tuple[int, int], expected: tuple[Behaviour, int | None]
+) -> None:
+    """Phases are bounded by time (end excluded), by model and by number of calls, in order of precedence."""
+    assert OUTAGE.choose(model, at, used) == expected
+
+
+def test_a_script_knows_when_it_changes() -> None:
+    """The next edge of a phase after an instant; infinity after the last one."""
+    assert [OUTAGE.next_change(at) for at in (0, 10, 20)] == [10, 20, math.inf]
+
+
+@pytest.mark.parametrize("more", [{"model": "a"}, {"calls": 1}])
+def test_nobody_refuses_one_model_only(more: dict[str, object]) -> None:
+    """A refused connection has seen neither model nor call: such a phase is refused when it is made."""
+    with pytest.raises(ValueError, match="whole server"):
+        Phase(Refused(), **more)  # type: ignore[arg-type]
+
+
+def test_a_phase_ends_after_it_begins() -> None:
+    """A phase that could never fit is a mistake."""
+    with pytest.raises(ValueError, match="since < until"):
+        Phase(Hang(), since=5, until=5)
+
+
+BODY = {"model": "a-model", "messages": [{"role": "user", "content": "one two three"}]}
+
+
+@pytest.mark.anyio
+@pytest.mark.sockets
+class TestServer:
+    """A simulated server, asked by an HTTP library that it was not written for."""
+
+    async def test_both_wires_answer_in_their_own_shape(self) -> None:
+        """The SDKs' own types take the answers, and the server remembers what it was asked."""
+        async with simulated_server() as server, httpx.AsyncClient() as client:
+            chat = await client.post(f"{server.openai_url}/chat/completions", json=BODY)
+            message = await client.post(f"{server.anthropic_url}/v1/messages?beta=true", json=BODY)
+        completion = openai.types.chat.ChatCompletion.model_validate(chat.json(), strict=True)
+        assert completion.choices[0].message.content == "Hello."
+        answer = anthropic.types.Message.model_validate(message.json())
+        assert answer.content[0].type == "text"
+        assert (answer.usage.input_tokens, answer.usage.output_tokens) == (3, 1)
+        assert [received.path for received in server.received] == ["/v1/chat/completions", "/v1/messages?beta=true"]
+        assert [received.body for received in server.received] == [BODY, BODY]
+        assert [call.model for call in server.log] == ["a-model", "a-model"]
+
+    @pytest.mark.parametrize("status", [400, 401, 404, 418, 429, 500, 503, 529])
+    async def test_errors_have_the_vendors_shape(self, status: int) -> None:
+        """An error object of either vendor, whatever the status."""
+        async with simulated_server(Script.always(Status(status))) as server, httpx.AsyncClient() as client:
+            chat = await client.post(f"{server.openai_url}/chat/completions", json=BODY)
+            message = await client.post(f"{server.anthropic_url}/v1/messages", json=BODY)
+        assert (chat.status_code, message.status_code) == (status, status)
+        assert set(chat.json()["error"]) == {"message", "type", "param", "code"}
+        assert message.json()["type"] == "error"
+        assert set(message.json()["error"]) == {"message", "type"}
+
+    async def test_a_path_that_is_no_wire_is_not_found(self) -> None:
+        """What no vendor serves is a 404, not a hang."""
+        async with simulated_server() as server, httpx.AsyncClient() as client:
+            assert (await client.post(f"{server.openai_url}/embeddings", json=BODY)).status_code == 404
+
+    async def test_a_refusing_phase_closes_and_opens_the_port(self) -> None:
+        """While it lasts nobody listens, and connections that were open are gone; after it the same port answers."""
+        script = Script((Phase(Refused(), since=5, until=10),))
+        async with simulated_server(script) as server, httpx.AsyncClient(timeout=None) as client:  # noqa: S113
+            url = f"{server.openai_url}/chat/completions"
+            assert (await client.post(url, json=BODY)).status_code == 200
+            await anyio.sleep(6)
+            assert server.connections == 0
+            with pytest.raises(httpx.ConnectError):
+                await client.post(url, json=BODY)
+            await anyio.sleep(6)
+            assert (await client.post(url, json=BODY)).status_code == 200
+
+    async def test_a_reset_tears_the_connection_down(self) -> None:
+        """The client gets no byte of an answer."""
+        async with simulated_server(Script.always(Reset())) as server, httpx.AsyncClient() as client:
+            with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+                await client.post(f"{server.openai_url}/chat/completions", json=BODY)
+
+    async def test_an_exception_of_the_body_leaves_unwrapped(self) -> None:
+        """What a test raises inside the block is what it gets."""
+        with pytest.raises(ZeroDivisionError):
+            async with simulated_server():
+                raise ZeroDivisionError
+
+
+@pytest.mark.anyio
+async def test_a_world_has_scripts_by_transport_and_by_address() -> None:
+    """A script for one base URL goes before the one for its transport; what has none answers."""
+    world = World({"openai": Script(), "http://two.test": Script.always(Answer("two"))})
+    for url in ("http://one.test", "http://two.test"):
+        world.connect(Target("openai", url, None))
+    world.connect(Target("nous", "http://three.test", None))
+    assert len(world.providers) == 3
+    assert [world.log(name) for name in ("openai", "http://two.test", "nous")] == [[], [], []]

@@ -1,0 +1,303 @@
+"""The supervisor: shared endpoints, life and death of actors, and what leaves its block."""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+from pydantic import SecretStr
+
+import understudy
+from understudy import ActorStoppedError, AgentSettings, ConfigurationError, RouteSettings, Settings, Verdict
+from understudy.actors import Message, Phase
+from understudy.providers import Provider, Request, Response, Target
+from understudy.simulation import Answer, Hang, Script, World
+
+from .scenario import ask, chain, opened
+
+pytestmark = pytest.mark.anyio
+
+NAME = "openai at http://openai.test/v1"
+
+
+class OwnError(Exception):
+    """An exception of the user's."""
+
+
+async def test_an_exception_of_the_body_leaves_unwrapped() -> None:
+    """What the user raises inside the block is what comes out of it."""
+    mine = OwnError("mine")
+    with pytest.raises(OwnError) as caught:
+        async with opened({"openai": Script()}):
+            raise mine
+    assert caught.value is mine
+    assert caught.value.__cause__ is None
+
+
+async def test_an_exception_of_the_body_ends_calls_in_flight_at_once() -> None:
+    """Nobody waits for a drain when the block is left by an error; the callers are told."""
+    errors: list[BaseException] = []
+
+    async def call(agent: understudy.Agent) -> None:
+        try:
+            await ask(agent)
+        except ActorStoppedError as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        with pytest.raises(OwnError):
+            async with opened({"openai": Script.always(Hang()), "anthropic": Script()}) as (agent, _, world):
+                tasks.start_soon(call, agent)
+                await anyio.wait_all_tasks_blocked()
+                raise OwnError
+    (error,) = errors
+    assert isinstance(error, ActorStoppedError)
+    assert [attempt.verdict for attempt in error.attempts] == [Verdict.STOPPED]
+    assert anyio.current_time() == 0
+    assert world.providers[1].open is False
+    assert world.log("anthropic") == []  # shutting down sends nothing to the fallback
+
+
+async def test_leaving_in_order_waits_for_calls_in_flight() -> None:
+    """Calls have `drain_for` seconds to end; new ones are refused meanwhile."""
+    answers: list[str] = []
+
+    async def call(agent: understudy.Agent) -> None:
+        answers.append((await ask(agent)).text)
+
+    async with anyio.create_task_group() as tasks:
+        async with opened({"openai": Script.always(Answer("done", after=20))}) as (agent, _, _):
+            tasks.start_soon(call, agent)
+            await anyio.wait_all_tasks_blocked()
+        assert anyio.current_time() == 20
+        with pytest.raises(ActorStoppedError, match="closed or closing"):
+            await ask(agent)
+    assert answers == ["done"]
+
+
+async def test_leaving_in_order_waits_no_longer_than_the_drain() -> None:
+    """What has not ended after `drain_for` is ended, and told so."""
+    async with anyio.create_task_group() as tasks:
+        async with opened({"openai": Script.always(Hang())}, drain_for=7) as (agent, _, _):
+
+            async def call() -> None:
+                with pytest.raises(ActorStoppedError):
+                    await ask(agent)
+                assert anyio.current_time() == 7
+
+            tasks.start_soon(call)
+            await anyio.wait_all_tasks_blocked()
+    assert anyio.current_time() == 7
+
+
+async def test_a_cancelled_block_closes_everything() -> None:
+    """Cancelled from outside, the supervisor closes its clients and swallows nothing."""
+    with anyio.move_on_after(5) as scope:
+        async with opened({"openai": Script.always(Hang())}) as (agent, _, world):
+            await ask(agent)
+    assert scope.cancelled_caught
+    assert not world.providers[0].open
+    assert anyio.current_time() == 5
+
+
+async def test_cancelled_while_draining_it_still_closes() -> None:
+    """A drain that is cancelled ends at once what is in flight."""
+    async with anyio.create_task_group() as tasks:
+        with anyio.move_on_after(5):
+            async with opened({"openai": Script.always(Hang())}) as (agent, _, world):
+
+                async def call() -> None:
+                    with pytest.raises(ActorStoppedError):
+                        await ask(agent)
+
+                tasks.start_soon(call)
+                await anyio.wait_all_tasks_blocked()
+        assert not world.providers[0].open
+    assert anyio.current_time() == 5
+
+
+async def test_agents_share_an_endpoint_and_another_key_makes_another() -> None:
+    """Transport, base URL and credential make an endpoint; each has one client."""
+    world = World({})
+    shared = RouteSettings(transport="openai", model="a", base_url="http://one.test/v1")
+    agents = {
+        "deriver": AgentSettings(primary=shared),
+        "summary": AgentSettings(primary=shared.model_copy(update={"model": "b"})),
+        "dream": AgentSettings(primary=RouteSettings(transport="openai", model="a", base_url="http://two.test/v1")),
+        "chat": AgentSettings(
+            primary=RouteSettings(
+                transport="openai", model="a", base_url="http://one.test/v1/", api_key=SecretStr("another")
+            )
+        ),
+    }
+    async with understudy.open_supervisor(Settings.in_code(agents=agents), connect=world.connect) as supervisor:
+        assert len(world.providers) == 3
+        assert supervisor.agents == ("deriver", "summary", "dream", "chat")
+        assert supervisor.agent("deriver") is supervisor.agent("deriver")
+
+
+async def test_an_unknown_agent_names_those_that_are_configured() -> None:
+    """Asking for an agent that is not there says what is."""
+    async with opened({"openai": Script()}) as (_, supervisor, _):
+        with pytest.raises(ConfigurationError, match="did you mean 'deriver'") as caught:
+            supervisor.agent("derriver")
+    assert "there are: deriver" in str(caught.value)
+
+
+async def crash(supervisor: understudy.Supervisor) -> None:
+    """Send the one actor a message that no handler knows."""
+    (actor,) = supervisor._actors.values()
+    with pytest.raises(ActorStoppedError):
+        await actor.ask(cast(Message, "no such message"))
+
+
+async def test_a_crash_touches_no_call_in_flight(caplog: pytest.LogCaptureFixture) -> None:
+    """The actor is started again after 0.1 s or less; the call goes on, and so does the next one."""
+    async with opened({"openai": Script.always(Answer("hi", after=9))}) as (agent, supervisor, world):
+        answers: list[str] = []
+
+        async def call() -> None:
+            answers.append((await ask(agent)).text)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await anyio.wait_all_tasks_blocked()
+            with caplog.at_level(logging.CRITICAL):
+                await crash(supervisor)
+            assert supervisor.health()[NAME].in_flight == 1
+            tasks.start_soon(call)
+        assert answers == ["hi", "hi"]
+        assert supervisor.health()[NAME].succeeded == 2
+        assert len(world.providers) == 1
+
+
+async def test_a_crash_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One line names the endpoint, the error, and when the actor starts again."""
+    async with opened({"openai": Script()}) as (_, supervisor, _):
+        await crash(supervisor)
+        await anyio.sleep(1)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "actor_crashed endpoint='openai at http://openai.test/v1' error=ExceptionGroup restart_in=0.1 dead=False"
+    )
+
+
+async def test_an_actor_that_crashes_too_often_is_routed_around(caplog: pytest.LogCaptureFixture) -> None:
+    """After the sixth crash in 30 s the endpoint is dead for five minutes; then it is tried again."""
+    scripts = {"openai": Script.always(Answer("lead")), "anthropic": Script.always(Answer("understudy"))}
+    async with opened(scripts) as (agent, supervisor, _):
+        target = next(target for target in supervisor._actors if target.transport == "openai")
+        for _ in range(6):
+            with pytest.raises(ActorStoppedError):
+                await supervisor._actors[target].ask(cast(Message, "no such message"))
+            await anyio.sleep(4)
+        assert supervisor.health()[NAME].phase is Phase.DEAD
+        response = await ask(agent)
+        assert response.text == "understudy"
+        assert [route.reason for route in response.passed_over] == ["its actor crashed too often"]
+        await anyio.sleep(300)
+        assert (await ask(agent)).text == "lead"
+    assert len(caplog.records) == 6
+
+
+async def test_a_crash_while_stopping_does_not_keep_it_open(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the actor does, the block is left with every client closed."""
+    async with opened({"openai": Script()}) as (_, supervisor, world):
+        await crash(supervisor)
+    assert not world.providers[0].open
+    assert len(caplog.records) == 1
+
+
+async def test_a_client_that_cannot_be_opened_is_a_configuration_error() -> None:
+    """Every endpoint that could not be opened is named, with what to do about it; those that could are closed."""
+
+    def connect(target: Target) -> Provider:
+        if target.transport == "openai":
+            raise PermissionError(13, "Permission denied", "/etc/certificates.pem")
+        if target.transport == "anthropic":
+            raise ModuleNotFoundError("No module named 'anthropic'", name="anthropic")
+        return world.connect(target)
+
+    world = World({})
+    settings = Settings.in_code(agents={"deriver": chain("gemini", "openai", "anthropic")})
+    with pytest.raises(ConfigurationError) as caught:
+        async with understudy.open_supervisor(settings, connect=connect):
+            raise AssertionError("the body must not begin")
+    assert "Permission denied: /etc/certificates.pem" in str(caught.value)
+    assert "pip install anthropic" in str(caught.value)
+    assert len(caught.value.problems) == 2
+    assert [provider.open for provider in world.providers] == [False]
+
+
+async def test_use_from_another_thread_is_a_clear_error() -> None:
+    """Neither a thread without a loop nor one with another loop may use a supervisor."""
+    async with opened({"openai": Script()}) as (agent, _, _):
+
+        def elsewhere() -> str:
+            with pytest.raises(RuntimeError, match="belongs to another event loop or thread") as caught:
+                anyio.run(ask, agent)
+            return str(caught.value)
+
+        assert "one supervisor per loop" in await anyio.to_thread.run_sync(elsewhere)
+
+
+class Buggy:
+    """A provider with a bug."""
+
+    async def complete(self, request: Request) -> Response:
+        await anyio.lowlevel.checkpoint()
+        raise KeyError("no such thing")
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_a_bug_of_ours_is_handed_over_and_told_as_ours() -> None:
+    """An exception that no provider should raise costs the caller no answer and blames no provider."""
+    world = World({"anthropic": Script.always(Answer("hello"))})
+
+    def connect(target: Target) -> Provider:
+        return Buggy() if target.transport == "openai" else world.connect(target)
+
+    settings = Settings.in_code(agents={"deriver": chain("openai", "anthropic")})
+    async with understudy.open_supervisor(settings, connect=connect) as supervisor:
+        response = await ask(supervisor.agent("deriver"))
+        health = supervisor.health()[NAME]
+    assert response.text == "hello"
+    assert response.attempts[0].verdict is Verdict.INTERNAL
+    assert "KeyError" in response.attempts[0].reason
+    assert (health.failed, health.neutral) == (0, 1)
+
+
+async def test_an_error_of_this_machine_is_raised_as_it_is() -> None:
+    """A file that cannot be read is nobody's fault out there: nobody else is asked."""
+
+    class Disk(Buggy):
+        async def complete(self, request: Request) -> Response:
+            raise FileNotFoundError(2, "No such file or directory", "/ca.pem")
+
+    settings = Settings.in_code(agents={"deriver": chain("openai", "anthropic")})
+    async with understudy.open_supervisor(settings, connect=lambda _: Disk()) as supervisor:
+        with pytest.raises(FileNotFoundError, match=r"ca\.pem"):
+            await ask(supervisor.agent("deriver"))
+        assert supervisor.health()[NAME].in_flight == 0
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5"])
+async def test_an_impossible_timeout_is_refused(timeout: float) -> None:
+    """A timeout is a finite number of seconds above 0; the refusal comes before anything is sent."""
+    async with opened({"openai": Script()}) as (agent, _, world):
+        with pytest.raises(ValueError, match="timeout must be"):
+            await ask(agent, timeout=timeout)
+        assert world.providers[0].in_flight == 0
+
+
+async def test_an_unknown_parameter_is_a_type_error() -> None:
+    """A misspelt name is said at once, with the nearest one."""
+    async with opened({"openai": Script()}) as (agent, _, _):
+        with pytest.raises(TypeError, match="unknown parameter 'max_token'; did you mean 'max_tokens'"):
+            await agent.complete("hi", max_token=3)  # type: ignore[call-arg]

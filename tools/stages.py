@@ -1,0 +1,85 @@
+"""`make check`: the stages named on the command line, one after the other, with the minutes that each one took.
+
+Every stage is run, so that one run tells all that is wrong; the exit code is 1 if any failed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+ROOMS = ("actors", "providers", "simulation", "supervisor", "understudy")
+
+IMPORT = """
+import pathlib, sys, understudy
+from understudy import Settings, open_supervisor, user
+import understudy._cli
+assert pathlib.Path(understudy.__file__).is_relative_to(sys.argv[1]), understudy.__file__
+"""
+
+
+def run(*command: str, cwd: str | None = None) -> bool:
+    """Run a command; say whether it succeeded."""
+    return subprocess.run(command, check=False, cwd=cwd).returncode == 0
+
+
+def python(*arguments: str, cwd: str | None = None) -> bool:
+    """Run this Python; say whether it succeeded."""
+    return run(sys.executable, *arguments, cwd=cwd)
+
+
+def cover() -> bool:
+    """Run the tests with branch coverage of the real folders."""
+    rooms = [f"--cov={room}" for room in ROOMS]
+    return python("-m", "pytest", "-q", *rooms, "--cov-branch", "--cov-report=term", "--cov-fail-under=97")
+
+
+def wheel() -> bool:
+    """Build the wheel, look into it, and import it from an empty folder, where the checkout is not at hand."""
+    shutil.rmtree("build", ignore_errors=True)  # what an earlier build left would be packed again
+    with tempfile.TemporaryDirectory() as built, tempfile.TemporaryDirectory() as unpacked:
+        if not python("-m", "build", "--wheel", "--no-isolation", "--outdir", built, "."):
+            return False
+        (path,) = Path(built).glob("*.whl")
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            archive.extractall(unpacked)
+        foreign = [name for name in names if not name.startswith(("understudy/", "understudy-"))]
+        missing = [room for room in ROOMS if not any(f"{room}/__init__.py" in name for name in names)]
+        if foreign or missing or "understudy/py.typed" not in names:
+            print(f"the wheel has {foreign} and lacks {missing}")
+            return False
+        code = f"import sys; sys.path.insert(0, {unpacked!r}); sys.argv = ['', {unpacked!r}]\n{IMPORT}"
+        return python("-W", "error", "-c", code, cwd=built)
+
+
+STAGES: dict[str, Callable[[], bool]] = {
+    "format": lambda: run("ruff", "format", "--check", "--quiet", "."),
+    "lint": lambda: run("ruff", "check", "--quiet", "."),
+    "types": lambda: python("-m", "mypy"),
+    "cover": cover,
+    "wheel": wheel,
+}
+
+
+def main() -> None:
+    """Run the stages and say how long each one took."""
+    took: list[tuple[str, float, bool]] = []
+    for name in sys.argv[1:]:
+        print(f"== {name}", flush=True)
+        begun = time.monotonic()
+        succeeded = STAGES[name]()
+        took.append((name, time.monotonic() - begun, succeeded))
+    for name, seconds, succeeded in took:
+        print(f"{name:8} {seconds / 60:5.2f} min  {'ok' if succeeded else 'FAILED'}")
+    sys.exit(0 if all(succeeded for _, _, succeeded in took) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Understudy keeps AI agents answered: the primary model, and at once its fallback when the primary fails.
+
+The public names are loaded when they are first used: importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._open import open_supervisor as open_supervisor
+    from .providers import AccessRefusedError as AccessRefusedError
+    from .providers import ActorStoppedError as ActorStoppedError
+    from .providers import AllAttemptsFailedError as AllAttemptsFailedError
+    from .providers import AllRoutesClosedError as AllRoutesClosedError
+    from .providers import Attempt as Attempt
+    from .providers import AttemptError as AttemptError
+    from .providers import AttemptTimeoutError as AttemptTimeoutError
+    from .providers import ConfigurationError as ConfigurationError
+    from .providers import ConnectionFailedError as ConnectionFailedError
+    from .providers import Image as Image
+    from .providers import Message as Message
+    from .providers import PassedOver as PassedOver
+    from .providers import QuotaExceededError as QuotaExceededError
+    from .providers import RateLimitedError as RateLimitedError
+    from .providers import Reasoning as Reasoning
+    from .providers import RequestRejectedError as RequestRejectedError
+    from .providers import Response as Response
+    from .providers import ResponseMalformedError as ResponseMalformedError
+    from .providers import RetryableError as RetryableError
+    from .providers import ServerFailedError as ServerFailedError
+    from .providers import Text as Text
+    from .providers import TimeoutExceededError as TimeoutExceededError
+    from .providers import Tool as Tool
+    from .providers import ToolCall as ToolCall
+    from .providers import ToolResult as ToolResult
+    from .providers import UnderstudyError as UnderstudyError
+    from .providers import Usage as Usage
+    from .providers import Verdict as Verdict
+    from .providers import assistant as assistant
+    from .providers import image as image
+    from .providers import system as system
+    from .providers import tool as tool
+    from .providers import user as user
+    from .supervisor import Agent as Agent
+    from .supervisor import AgentSettings as AgentSettings
+    from .supervisor import RouteSettings as RouteSettings
+    from .supervisor import Settings as Settings
+    from .supervisor import Supervisor as Supervisor
+
+_PROVIDERS = (
+    *("AccessRefusedError", "ActorStoppedError", "AllAttemptsFailedError", "AllRoutesClosedError", "Attempt"),
+    *("AttemptError", "AttemptTimeoutError", "ConfigurationError", "ConnectionFailedError", "Image", "Message"),
+    *("PassedOver", "QuotaExceededError", "RateLimitedError", "Reasoning", "RequestRejectedError", "Response"),
+    *("ResponseMalformedError", "RetryableError", "ServerFailedError", "Text", "TimeoutExceededError", "Tool"),
+    *("ToolCall", "ToolResult", "UnderstudyError", "Usage", "Verdict"),
+    *("assistant", "image", "system", "tool", "user"),
+)
+_SUPERVISOR = ("Agent", "AgentSettings", "RouteSettings", "Settings", "Supervisor")
+
+_ROOMS: dict[str, str] = {
+    "open_supervisor": "._open",
+    **dict.fromkeys(_PROVIDERS, ".providers"),
+    **dict.fromkeys(_SUPERVISOR, ".supervisor"),
+}
+
+__all__ = tuple(sorted(_ROOMS))
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_ROOMS[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,107 @@
+"""The command line: `ask`, `check` and `demo`. Exit codes: 0 ok, 1 the request failed, 2 the configuration is wrong.
+
+What each command has to say is made in `_show.py`; this file reads arguments, runs, and chooses the exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from typing import NoReturn
+
+import anyio
+import click
+
+from ._demo import Report, demo
+from ._open import open_supervisor
+from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_problems, show_report, show_trail
+from .providers import ConfigurationError, Parameters, Response, TrailedError, UnderstudyError, user
+from .supervisor import load
+
+_backend = click.option(
+    "--backend", type=click.Choice(["asyncio", "trio"]), default="asyncio", show_default=True, help="The event loop."
+)
+_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object on one line.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("understudy"), prog_name="understudy")
+def cli() -> None:
+    """Keep AI agents answered: the primary model, and at once its fallback."""
+
+
+@cli.command()
+@click.argument("agent")
+@click.argument("prompt")
+@click.option("--timeout", type=float, help="Seconds for everything. Default: LLM_TOTAL_TIMEOUT.")
+@click.option("--max-tokens", type=int, help="The longest answer wanted, in tokens.")
+@_backend
+@_json
+def ask(agent: str, prompt: str, timeout: float | None, max_tokens: int | None, backend: str, json_: bool) -> None:
+    """Ask AGENT the PROMPT (- reads it from standard input); the answer goes to standard output, the trail to
+    standard error."""
+    if prompt == "-":
+        prompt = sys.stdin.read()
+
+    async def run() -> Response:
+        async with open_supervisor() as supervisor:
+            handle = supervisor.agent(agent)
+            parameters: Parameters = {} if max_tokens is None else {"max_tokens": max_tokens}
+            return await handle.complete([user(prompt)], timeout=timeout, **parameters)
+
+    try:
+        response = anyio.run(run, backend=backend)
+    except (UnderstudyError, OSError, ValueError) as error:
+        _fail(error, json_=json_)
+    if json_:
+        click.echo(json.dumps(as_json(response)))
+    else:
+        click.echo(response.text)
+        show_trail(response.attempts, response.passed_over)
+
+
+@cli.command()
+@_json
+def check(json_: bool) -> None:
+    """Show every agent's effective chain, and every mistake. Exits with 2 if there is any."""
+    plan = load()
+    if json_:
+        click.echo(json.dumps(plan_as_json(plan)))
+    else:
+        explain_plan(plan)
+    sys.exit(2 if plan.problems or plan.ignored else 0)
+
+
+@cli.command("demo")
+@click.option("--seconds", type=click.FloatRange(min=1), default=8.0, show_default=True, help="How long it runs.")
+@click.option("--agents", type=click.IntRange(min=1), default=50, show_default=True, help="Concurrent agent loops.")
+@_backend
+@_json
+def demo_command(seconds: float, agents: int, backend: str, json_: bool) -> None:
+    """Run agents through an outage of their primary, with providers embedded on loopback: no key, no network."""
+    report: Report = anyio.run(demo, seconds, agents, not json_ and sys.stdout.isatty(), backend=backend)
+    if json_:
+        click.echo(json.dumps(report.as_json()))
+    else:
+        show_report(report)
+    sys.exit(1 if report.failed else 0)
+
+
+def _fail(error: Exception, *, json_: bool) -> NoReturn:
+    configuration = isinstance(error, ConfigurationError)
+    if json_:
+        facts: dict[str, object] = {"type": type(error).__name__, "message": str(error)}
+        if isinstance(error, ConfigurationError):
+            facts["problems"] = [problem_as_json(problem) for problem in error.problems]
+        if isinstance(error, TrailedError):
+            facts["status"] = getattr(error, "status", None)
+            facts["retry_after"] = getattr(error, "retry_after", None)
+        facts["attempts"] = [as_json(attempt) for attempt in getattr(error, "attempts", ())]
+        click.echo(json.dumps({"error": facts}))
+    elif isinstance(error, ConfigurationError):
+        show_problems(error.problems)
+    else:
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        show_trail(getattr(error, "attempts", ()), getattr(error, "passed_over", ()))
+    sys.exit(2 if configuration else 1)

@@ -1,0 +1,45 @@
+"""The composition root: settings become a plan, and a plan becomes a running supervisor."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from .providers import Connect, connect
+from .supervisor import DRAIN_FOR, Settings, Supervisor, load, sound, supervise
+
+_log = logging.getLogger("understudy.settings")
+
+
+@asynccontextmanager
+async def open_supervisor(
+    settings: Settings | None = None,
+    *,
+    connect: Connect = connect,
+    rand: Callable[[], float] = random.random,
+    drain_for: float = DRAIN_FOR,
+) -> AsyncIterator[Supervisor]:
+    """Open the supervisor of all configured agents for the body of an `async with`, on asyncio or trio.
+
+    The SDKs of every route, fallbacks too, are imported and their clients built before the body begins, so that no
+    hand-over waits for an import.
+
+    Args:
+        settings: What is configured; default: what environment and `.env` say.
+        connect: Makes the provider of an endpoint; the simulation has one that needs no network.
+        rand: Draws uniformly from [0, 1), for backoff.
+        drain_for: Seconds that calls in flight have to end when the block is left in good order.
+
+    When the block is left by an exception, that exception leaves as it came, never in a group, and calls in flight
+    end at once with `ActorStoppedError`. After cancellation, too, every client is closed and no task is left.
+
+    Raises:
+        ConfigurationError: Something cannot work; lists every mistake.
+    """
+    plan = sound(load(settings))
+    for problem in plan.ignored:
+        _log.warning("setting_ignored %s", problem)
+    async with supervise(plan, connect=connect, rand=rand, drain_for=drain_for) as supervisor:
+        yield supervisor

@@ -1,0 +1,140 @@
+"""What the command line shows: tables for people, plain dicts for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .providers import TRANSPORTS, Attempt, PassedOver, Problem, Response, Verdict
+from .supervisor import Plan, Route
+
+if TYPE_CHECKING:
+    from ._demo import Report
+
+
+def as_json(value: Response | Attempt) -> dict[str, Any]:
+    """Return a response or an attempt as a dict that JSON can hold."""
+    if isinstance(value, Attempt):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    usage = {field.name: getattr(value.usage, field.name) for field in fields(value.usage)}
+    return {
+        "text": value.text,
+        "model": value.model,
+        "transport": value.transport,
+        "is_fallback": value.is_fallback,
+        "finish_reason": value.finish_reason,
+        "usage": {**usage, "total_tokens": value.usage.total_tokens},
+        "request_id": value.request_id,
+        "attempts": [as_json(attempt) for attempt in value.attempts],
+        "passed_over": [
+            {field.name: getattr(route, field.name) for field in fields(route)} for route in value.passed_over
+        ],
+    }
+
+
+def problem_as_json(problem: Problem) -> dict[str, str]:
+    """Return a problem as a dict."""
+    return {"variable": problem.variable, "expected": problem.expected, "remedy": problem.remedy}
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """Return what `understudy check --json` prints."""
+    return {
+        "agents": {
+            name: [_route_as_json(route, number) for number, route in enumerate(agent.routes)]
+            for name, agent in plan.agents.items()
+        },
+        "mistakes": [problem_as_json(problem) for problem in plan.problems],
+        "ignored": [problem_as_json(problem) for problem in plan.ignored],
+    }
+
+
+def _route_as_json(route: Route, number: int) -> dict[str, Any]:
+    limits = route.limits
+    return {
+        "role": _role(number),
+        "transport": route.transport,
+        "model": route.model,
+        "base_url": route.target.base_url,
+        "credential": _credential(route),
+        "limits": {"attempt": limits.attempt, "first_token": limits.first_token, "stall": limits.stall},
+    }
+
+
+def _role(number: int) -> str:
+    return "primary" if number == 0 else "fallback" if number == 1 else f"fallback {number}"
+
+
+def _credential(route: Route) -> str:
+    if route.target.api_key is not None:
+        return "set"
+    return "missing" if TRANSPORTS[route.transport].needs_key else "not needed"
+
+
+def explain_plan(plan: Plan) -> None:
+    """Print every agent's chain, what is ignored, and every mistake."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 1000  # a pipe has no edge at which to break an address
+    if plan.agents:
+        table = Table(box=None)
+        for title in ("agent", "role", "transport", "model", "base URL", "credential", "limits (s)"):
+            table.add_column(title, overflow="fold", no_wrap=title not in {"agent", "model", "base URL"})
+        for name, agent in plan.agents.items():
+            for number, route in enumerate(agent.routes):
+                limits = f"{route.limits.attempt:g} / {route.limits.first_token:g} / {route.limits.stall:g}"
+                cells = (name if number == 0 else "", _role(number), route.transport, route.model)
+                table.add_row(*map(escape, (*cells, route.target.base_url, _credential(route), limits)))
+        console.print(table)
+        console.print("[dim]limits: an attempt, its first token, a pause in a stream[/dim]")
+    show_problems(plan.problems)
+    _problem_lines("ignored", plan.ignored)
+
+
+def show_problems(problems: Iterable[Problem]) -> None:
+    """Print every mistake on standard error."""
+    _problem_lines("mistake", problems)
+
+
+def _problem_lines(title: str, problems: Iterable[Problem]) -> None:
+    """Print one line for each: in the columns of a table, the names of variables would be cut or broken."""
+    console = Console(stderr=True, highlight=False)
+    for problem in problems:
+        console.print(f"[bold red]{title}[/bold red]  {escape(str(problem))}", soft_wrap=True)
+
+
+def show_trail(attempts: Iterable[Attempt], passed_over: Iterable[PassedOver]) -> None:
+    """Print the trail on standard error."""
+    console = Console(stderr=True, highlight=False)
+    for attempt in attempts:
+        style = "green" if attempt.verdict is Verdict.OK else "yellow"
+        what = escape(attempt.reason or attempt.verdict)
+        console.print(
+            f"[dim]{attempt.number}.[/dim] {escape(attempt.transport)} {escape(attempt.model)}"
+            f"  [{style}]{what}[/{style}]  [dim]{attempt.duration * 1000:.0f} ms[/dim]",
+            soft_wrap=True,
+        )
+        if attempt.dropped:
+            console.print(f"   [dim]not sent: {escape(', '.join(attempt.dropped))}[/dim]", soft_wrap=True)
+    for route in passed_over:
+        console.print(f"[dim]-[/dim]   {escape(route.transport)} {escape(route.model)}  passed over: {route.reason}")
+
+
+def show_report(report: Report) -> None:
+    """Print the summary of a demo."""
+    console = Console(highlight=False)
+    table = Table("served by", "answers", "median", "slowest", box=None)
+    for transport, (answers, median, slowest) in report.latencies().items():
+        table.add_row(transport, str(answers), f"{median * 1000:.0f} ms", f"{slowest * 1000:.0f} ms")
+    console.print(table)
+    verdict = "[green]every request was answered[/green]" if not report.failed else f"[red]{report.failed} failed[/red]"
+    console.print(
+        f"{report.requests} requests from {report.agents} agents in {report.seconds:.1f} s, {verdict}; "
+        f"{report.handed_over} were handed over in an outage of {report.outage:.1f} s, "
+        f"in which the primary was asked {report.primary_calls_during_outage} times."
+    )
