@@ -203,8 +203,6 @@ async def supervise(
             await supervisor.open(tasks)
             yield supervisor
             await supervisor.stop(drain_for)
-        except GeneratorExit:  # never awaited to its end: nothing can be waited for here
-            raise
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await supervisor.stop(0)

@@ -23,7 +23,7 @@ async def background_tasks() -> AsyncIterator[TaskGroup]:
         try:
             yield tasks
         except BaseException as error:
-            if isinstance(error, (GeneratorExit, anyio.get_cancelled_exc_class())):
+            if isinstance(error, anyio.get_cancelled_exc_class()):
                 raise
             failure = error
         tasks.cancel_scope.cancel()

@@ -168,6 +168,27 @@ async def test_without_a_key_no_credential_is_sent(transport: str) -> None:
     assert "x-api-key" not in server.received[0].headers
 
 
+async def test_headers_of_route_and_request_are_merged() -> None:
+    """Provider parameters of the route are sent with every request; the request's own win where both are set."""
+    params = {"extra_headers": {"X-A": "route", "X-B": "route"}, "extra_body": {"a": 1, "b": 1}, "c": 1}
+    async with simulated_server() as server:
+        own = route("openai", server).model_copy(update={"provider_params": params, "temperature": 0.5})
+        async with understudy.open_supervisor(Settings.in_code(agents={"d": AgentSettings(primary=own)})) as supervisor:
+            await supervisor.agent("d").complete("hi", extra_headers={"X-B": "request"}, extra_body={"b": 2}, seed=3)
+    (received,) = server.received
+    assert (received.headers["x-a"], received.headers["x-b"]) == ("route", "request")
+    sent = {name: received.body[name] for name in ("a", "b", "c", "seed", "temperature")}
+    assert sent == {"a": 1, "b": 2, "c": 1, "seed": 3, "temperature": 0.5}
+
+
+async def test_what_cannot_be_written_as_json_is_the_callers_mistake() -> None:
+    """Nothing is sent, and nobody else is asked."""
+    async with opened(("openai", WELL), ("anthropic", WELL)) as (agent, _, servers):
+        with pytest.raises(RequestRejectedError, match="cannot be written as JSON"):
+            await agent.complete("hi", extra_body={"a": {1, 2}})
+    assert [server.log for server in servers] == [[], []]
+
+
 async def test_parameters_a_wire_cannot_express_are_said_in_the_trail() -> None:
     """What was not sent is named; the rest arrives."""
     async with opened(("openai", Script.always(Status(503))), ("anthropic", WELL)) as (agent, _, _):

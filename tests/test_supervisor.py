@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator
 from typing import cast
 
 import anyio
@@ -285,6 +286,44 @@ async def test_an_error_of_this_machine_is_raised_as_it_is() -> None:
         with pytest.raises(FileNotFoundError, match=r"ca\.pem"):
             await ask(supervisor.agent("deriver"))
         assert supervisor.health()[NAME].in_flight == 0
+
+
+async def test_use_without_any_loop_is_the_same_clear_error() -> None:
+    """A coroutine that is driven by hand, outside of every loop, is told where it belongs."""
+    async with opened({"openai": Script()}) as (agent, _, _):
+
+        def by_hand() -> None:
+            with pytest.raises(RuntimeError, match="belongs to another event loop or thread"):
+                agent.complete("hi").send(None)
+
+        await anyio.to_thread.run_sync(by_hand)
+
+
+async def test_a_client_that_fails_otherwise_names_its_address() -> None:
+    """Whatever keeps a client from opening becomes a mistake that says which endpoint it is about."""
+
+    def connect(target: Target) -> Provider:
+        raise ValueError("no such scheme")
+
+    with pytest.raises(ConfigurationError, match=r"http://openai\.test/v1.*check its base URL.*no such scheme"):
+        async with understudy.open_supervisor(Settings.in_code(agents={"d": chain("openai")}), connect=connect):
+            raise AssertionError("the body must not begin")
+
+
+async def test_an_abandoned_block_is_closed_with_its_generator() -> None:
+    """A supervisor held by a generator that is closed early closes its clients all the same."""
+    world = World({})
+
+    async def holding() -> AsyncGenerator[understudy.Supervisor, None]:
+        async with understudy.open_supervisor(
+            Settings.in_code(agents={"deriver": chain("openai")}), connect=world.connect
+        ) as supervisor:
+            yield supervisor
+
+    generator = holding()
+    await anext(generator)
+    await generator.aclose()
+    assert [provider.open for provider in world.providers] == [False]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5"])
