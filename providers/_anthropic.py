@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import anthropic
 
+from ._http import http_client
 from ._port import Target
-from ._sdk import SDKProvider, Wire, http_client, settle_client
+from ._sdk import SDKProvider, Wire, settle_client
 from ._wire_anthropic import read, render
 
 

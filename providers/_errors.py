@@ -198,7 +198,7 @@ _CLASSES: dict[Verdict, type[AttemptError]] = {
     Verdict.CUT_SHORT: AttemptTimeoutError,
     Verdict.CONNECT: ConnectionFailedError,
     Verdict.TLS_TRUST: ConnectionFailedError,
-    Verdict.STALE_CONNECTION: ConnectionFailedError,
+    Verdict.STALE_CONNECTION: AccessRefusedError,
     Verdict.MALFORMED: ResponseMalformedError,
     Verdict.EMPTY: ResponseMalformedError,
     Verdict.QUOTA: QuotaExceededError,

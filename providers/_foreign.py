@@ -16,6 +16,7 @@ from typing import TypeAlias
 import h11
 import httpx2
 
+from ._http import BodyError
 from ._verdicts import Verdict
 
 _OUT_OF_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
@@ -41,7 +42,7 @@ def _errno(numbers: frozenset[int]) -> Test:
 _ANYWHERE: tuple[tuple[Test, Verdict], ...] = (
     (_is(ssl.SSLCertVerificationError), Verdict.TLS_TRUST),
     (_errno(_OUT_OF_ROOM), Verdict.LOCAL_OVERLOAD),
-    (_is(h11.RemoteProtocolError), Verdict.MALFORMED),
+    (_is(h11.RemoteProtocolError, BodyError), Verdict.MALFORMED),
 )
 """What decides wherever in the chain it stands: the cause is more exact than what wraps it."""
 

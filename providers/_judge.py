@@ -92,7 +92,7 @@ _GENERIC: dict[str, Verdict] = {
     "invalid_request_error": Verdict.CALLER,
     "invalid_argument": Verdict.CALLER,
     "badrequesterror": Verdict.CALLER,
-    "request_too_large": Verdict.CALLER,
+    "request_too_large": Verdict.CAPABILITY,
 }
 """Types so broad that a status says more: OpenAI sends `invalid_request_error` with 400, 401 and 404 alike, and
 `server_error` with every 5xx. They decide only under a 200."""
@@ -116,6 +116,7 @@ _BY_STATUS: dict[int, Verdict] = {
     408: Verdict.TIMEOUT,
     409: Verdict.CONFLICT,
     410: Verdict.NOT_FOUND,
+    413: Verdict.CAPABILITY,
     421: Verdict.STALE_CONNECTION,
     423: Verdict.CONFLICT,
     425: Verdict.CONFLICT,

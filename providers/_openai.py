@@ -6,8 +6,9 @@ from functools import partial
 
 import openai
 
+from ._http import http_client
 from ._port import Target
-from ._sdk import SDKProvider, Wire, http_client, settle_client
+from ._sdk import SDKProvider, Wire, settle_client
 from ._wire_openai import Dialect, read, render
 
 OFFICIAL = "https://api.openai.com/v1"

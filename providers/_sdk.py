@@ -19,19 +19,13 @@ from ._clean import clean
 from ._errors import AttemptError, Failure, attempt_error
 from ._foreign import judge_exception, root
 from ._hints import retry_after
+from ._http import drop_connection, is_stale
 from ._json import encode
 from ._judge import judge, read_evidence
 from ._port import Target
 from ._request import Request, Response
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError
-
-SPARE_CONNECTIONS = 8
-"""Connections beyond the bulkhead, so that the pool never becomes the queue (a pool that queues loses slots to
-cancelled callers; chosen: enough for those that are just being closed)."""
-
-WRITE_TIMEOUT = 30.0
-"""Seconds for one write to a socket."""
 
 
 class Client(Protocol):
@@ -61,24 +55,6 @@ class Wire:
     request_id: str
 
 
-def http_client(target: Target) -> httpx2.AsyncClient:
-    """Make the HTTP client of an endpoint: no redirects, no retries, a pool larger than the bulkhead.
-
-    Reading has no limit here, because the attempt's own limit, a cancel scope, rules it.
-
-    Raises:
-        OSError: The trusted certificates cannot be read (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
-    """
-    return httpx2.AsyncClient(
-        timeout=httpx2.Timeout(None, connect=target.connect_timeout, write=WRITE_TIMEOUT),
-        limits=httpx2.Limits(
-            max_connections=target.max_concurrency + SPARE_CONNECTIONS,
-            max_keepalive_connections=target.max_concurrency + SPARE_CONNECTIONS,
-        ),
-        follow_redirects=False,
-    )
-
-
 def settle_client(client: Any) -> None:
     """Set what the SDKs offer no public way to: the only place that touches their private attributes.
 
@@ -88,6 +64,16 @@ def settle_client(client: Any) -> None:
     """
     client._platform = {"Darwin": "MacOS"}.get(platform.system(), platform.system() or "Unknown")
     client._custom_headers = {}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """An attempt that failed: the error, what caused it, and whether the connection was to blame, not the provider."""
+
+    error: AttemptError
+    cause: BaseException | None = None
+    is_stale: bool = False
 
 
 @final
@@ -104,33 +90,42 @@ class SDKProvider:
         self._headers = {} if target.api_key else {"Authorization": omit}
 
     async def complete(self, request: Request) -> Response:
-        """Ask once; see `Provider.complete`."""
-        wire = self._wire
+        """Ask once; see `Provider.complete`.
+
+        A reused connection that turns out to be gone before any byte of an answer costs no attempt: the request is
+        sent once more, on another one.
+        """
         try:
-            rendered = wire.render(request)
+            rendered = self._wire.render(request)
             content = encode(rendered.body)
         except ValueError as error:
             raise self._failed(request, Verdict.CALLER, str(error)) from None
-        cause: BaseException | None = None
+        given = await self._ask(request, rendered, content)
+        if isinstance(given, _Failed) and given.is_stale:
+            given = await self._ask(request, rendered, content)
+        if isinstance(given, Response):
+            return given
+        if given.error.verdict is Verdict.LOCAL_CONFIG and isinstance(given.cause, OSError):
+            raise given.cause
+        raise given.error from given.cause  # outside every except block: no chain leads back into the SDK
+
+    async def _ask(self, request: Request, rendered: Rendered, content: bytes) -> Response | _Failed:
+        wire = self._wire
         try:
             answer: httpx2.Response = await self._client.post(
                 wire.path, cast_to=httpx2.Response, content=content, options=self._options(request)
             )
             response = wire.read(answer.content, answer.headers.get("content-type", ""), self._target.transport)
         except WireError as error:
-            failure = self._unreadable(request, answer, error)
+            return _Failed(self._unreadable(request, answer, error))
         except self._status_error as error:
-            failure = self._refused(request, error.response)  # type: ignore[attr-defined]
+            answer = error.response  # type: ignore[attr-defined]
+            if answer.status_code == 421:  # this connection does not lead to that host
+                drop_connection(answer)
+            return _Failed(self._refused(request, answer))
         except Exception as error:  # noqa: BLE001 - the border: whatever an SDK raises gets a verdict
-            verdict, link = judge_exception(error)
-            cause = error if verdict is Verdict.INTERNAL else root(error)
-            said = f"{type(link).__name__}: {str(link) or root(error) or ''}"
-            failure = self._failed(request, verdict, said.removesuffix(": "))
-        else:
-            return _completed(response, request, rendered, self._request_id(answer))
-        if failure.verdict is Verdict.LOCAL_CONFIG and isinstance(cause, OSError):
-            raise cause
-        raise failure from cause  # outside the except blocks: no chain back into the SDK
+            return self._lost(request, error)
+        return _completed(response, request, rendered, self._request_id(answer))
 
     async def aclose(self) -> None:
         """Close the client; see `Provider.aclose`."""
@@ -150,6 +145,15 @@ class SDKProvider:
         return attempt_error(
             Failure(transport=target.transport, model=request.model, verdict=verdict, said=said, **facts)
         )
+
+    def _lost(self, request: Request, error: Exception) -> _Failed:
+        """What never became an answer."""
+        verdict, link = judge_exception(error)
+        cause = error if verdict is Verdict.INTERNAL else root(error)
+        said = f"{type(link).__name__}: {str(link) or root(error) or ''}".removesuffix(": ")
+        sent = getattr(error, "request", None)
+        stale = verdict is Verdict.PROVIDER and isinstance(sent, httpx2.Request) and is_stale(sent)
+        return _Failed(self._failed(request, verdict, said), cause, stale)
 
     def _refused(self, request: Request, answer: httpx2.Response) -> AttemptError:
         evidence = read_evidence(answer.status_code, answer.content, answer.headers.get("x-should-retry"))

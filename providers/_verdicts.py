@@ -37,7 +37,7 @@ class Verdict(StrEnum):
     """No connection was made; nothing was sent."""
     TLS_TRUST = auto()
     STALE_CONNECTION = auto()
-    """A reused connection was gone before any byte of an answer."""
+    """The connection does not lead to this host (421): another one may."""
     MALFORMED = auto()
     """An answer that cannot be read."""
     TRANSIENT = auto()
@@ -54,7 +54,7 @@ class Verdict(StrEnum):
     CALLER = auto()
     """The request is at fault: no provider will like it."""
     CAPABILITY = auto()
-    """More context than the model takes."""
+    """More than the model or its server takes."""
     POLICY = auto()
     LOCAL_CONFIG = auto()
     LOCAL_OVERLOAD = auto()
@@ -124,7 +124,7 @@ RULES: dict[Verdict, Rule] = {
     Verdict.CUT_SHORT:        Rule(_NEVER, _NOBODY,     _YES,     outward=504),
     Verdict.CONNECT:          Rule(_LAST,  _ENDPOINT,   _YES,     outward=502),
     Verdict.TLS_TRUST:        Rule(_NEVER, _ENDPOINT,   _YES,     outward=502),
-    Verdict.STALE_CONNECTION: Rule(_ONCE,  _NOBODY,     _YES,     outward=502),
+    Verdict.STALE_CONNECTION: Rule(_ONCE,  _NOBODY,     _NO,      outward=502),
     Verdict.MALFORMED:        Rule(_NEVER, _MODEL,      _YES,     hint=True, outward=502),
     Verdict.TRANSIENT:        Rule(_LAST,  _NOBODY,     _YES,     hint=True, outward=503),
     Verdict.CONFLICT:         Rule(_ONCE,  _NOBODY,     _YES,     hint=True, outward=409),

@@ -34,12 +34,14 @@ def json_object(body: bytes, content_type: str) -> dict[str, Any]:
     Raises:
         WireError: It is something else; `MALFORMED`, and says what.
     """
+    kind = f" ({content_type})" if content_type and "json" not in content_type.lower() else ""
     try:
         parsed = decode(body)
     except ValueError:
         what = "an HTML page" if body.lstrip()[:1] == b"<" else "something that is not JSON" if body else "nothing"
-        kind = f" ({content_type})" if content_type and "json" not in content_type else ""
         raise WireError(Verdict.MALFORMED, f"the answer is {what}{kind}") from None
+    if kind:
+        raise WireError(Verdict.MALFORMED, f"the answer is not said to be JSON{kind}")
     if not isinstance(parsed, dict):
         raise WireError(Verdict.MALFORMED, "the answer is JSON, but no object")
     return parsed

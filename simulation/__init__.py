@@ -1,7 +1,7 @@
 """The simulation's room: scripted providers, on loopback and in memory, for demo and tests, ours and users'."""
 
 from ._memory import ScriptedProvider, World
-from ._script import Answer, Behaviour, Call, Hang, Phase, Refused, Reset, Script, Status
+from ._script import Answer, Behaviour, Call, Hang, Phase, Raw, Refused, Reset, Script, Status
 from ._server import Received, SimulatedServer, simulated_server
 
 __all__ = (
@@ -10,6 +10,7 @@ __all__ = (
     "Call",
     "Hang",
     "Phase",
+    "Raw",
     "Received",
     "Refused",
     "Reset",

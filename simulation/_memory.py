@@ -23,7 +23,7 @@ from ..providers import (
     retry_after,
 )
 from ._answers import REQUEST_ID, Wire, error, tokens
-from ._script import Answer, Call, Hang, Playback, Refused, Reset, Script, Status
+from ._script import Answer, Call, Hang, Playback, Raw, Refused, Reset, Script, Status
 
 
 @final
@@ -54,6 +54,9 @@ class ScriptedProvider:
             case Reset(after):
                 await anyio.sleep(after)
                 raise attempt_error(self._failure(request, Verdict.PROVIDER, said="connection reset"))
+            case Raw():
+                await anyio.lowlevel.checkpoint()
+                raise attempt_error(self._failure(request, Verdict.MALFORMED, said="not HTTP"))
             case Refused():
                 await anyio.lowlevel.checkpoint()
                 raise attempt_error(self._failure(request, Verdict.CONNECT, said="connection refused"))

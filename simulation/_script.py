@@ -49,11 +49,19 @@ class Reset:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """Send these bytes, which need not be HTTP, and close the connection."""
+
+    data: bytes
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Refused:
     """Nobody listens: the connection itself is refused, for every model."""
 
 
-Behaviour: TypeAlias = Answer | Status | Hang | Reset | Refused
+Behaviour: TypeAlias = Answer | Status | Hang | Reset | Raw | Refused
 
 
 @final

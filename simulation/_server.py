@@ -21,7 +21,7 @@ from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 
 from ..supervisor import background_tasks
 from ._answers import REQUEST_ID, Wire, answer, error, prompt
-from ._script import Answer, Behaviour, Call, Hang, Playback, Refused, Reset, Script, Status
+from ._script import Answer, Behaviour, Call, Hang, Playback, Raw, Refused, Reset, Script, Status
 
 _GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, h11.RemoteProtocolError)
 _RST = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time at all: closing sends a reset
@@ -44,13 +44,13 @@ class Received:
 
 @final
 class SimulatedServer:
-    """A running server. `connections` are open now, `in_flight` are requests being answered, `left` counts the
-    requests whose client did not wait for the answer, and `received` holds every request as it came.
+    """A running server. `connections` are open now, of `accepted` in all; `in_flight` are requests being answered;
+    `left` counts those whose client did not wait for the answer; `received` holds every request as it came.
     """
 
     def __init__(self, script: Script, port: int) -> None:
         self._playback, self.port = Playback(script), port
-        self.connections = self.in_flight = self.left = 0
+        self.connections = self.accepted = self.in_flight = self.left = 0
         self.received: list[Received] = []
         self._begun = anyio.current_time()
 
@@ -101,6 +101,7 @@ class SimulatedServer:
 
     async def _connection(self, stream: SocketStream) -> None:
         self.connections += 1
+        self.accepted += 1
         state = h11.Connection(h11.SERVER)
         try:
             async with stream:
@@ -167,6 +168,9 @@ class SimulatedServer:
                 await self._pause(stream, after)
                 stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
                 await anyio.aclose_forcefully(stream)
+                raise anyio.EndOfStream
+            case Raw(data):
+                await stream.send(data)
                 raise anyio.EndOfStream
             case Refused():  # the listener is about to close
                 raise anyio.EndOfStream

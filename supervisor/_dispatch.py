@@ -33,7 +33,7 @@ from ..providers import (
     attempt_error,
 )
 from ._plan import Route
-from ._routing import Again, Failed, Next, Policy, Progress, Raise, after, share
+from ._routing import Again, Failed, Next, Progress, Raise, after, share
 
 SPILL_AFTER = 2.0
 """Seconds at most that a request waits for a place at a full endpoint; never more than a quarter of what remains."""
@@ -55,7 +55,6 @@ class Chain:
 
     agent: str
     routes: tuple[Served, ...]
-    policy: Policy
     rand: Callable[[], float]
 
 
@@ -204,7 +203,8 @@ class Dispatch:
 
     def _step(self, failure: Failure) -> Next:
         failed = Failed(failure.verdict, failure.retry_after, failure.retry_forbidden)
-        step = after(failed, self._progress, self._chain.policy, self._remaining(), self._chain.rand)
+        policy = self._chain.routes[self._progress.route].route.policy
+        step = after(failed, self._progress, policy, self._remaining(), self._chain.rand)
         if isinstance(step, Again):
             in_place = self._progress.retried_in_place + step.in_place
             once = self._progress.retried_once or failure.verdict.rule.retry is Retry.ONCE

@@ -9,7 +9,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast, final
 
-from ..providers import TRANSPORTS, ConfigurationError, Parameters, Problem, Target, normalised
+from ..providers import TRANSPORTS, ConfigurationError, Parameters, Problem, Target, Verdict, normalised
 from ._discovery import prefix_of
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
@@ -43,6 +43,7 @@ class Route:
     target: Target
     parameters: Parameters = field(repr=False)  # its headers may be secret
     limits: Limits
+    policy: Policy
     variables: RouteVariables
 
     @property
@@ -74,10 +75,9 @@ class AgentPlan:
 @final
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All agents, and the rules that hold for every request. `total_timeout` is in seconds."""
+    """All agents, and what holds for every request. `total_timeout` is in seconds."""
 
     agents: dict[str, AgentPlan]
-    policy: Policy
     total_timeout: float
     ignored: tuple[Problem, ...]
     problems: tuple[Problem, ...]
@@ -108,12 +108,7 @@ def load(settings: Settings | None = None) -> Plan:
     if not agents and not problems:
         remedy = "set it, for example DERIVER_MODEL_CONFIG__MODEL"
         problems.append(Problem("<AGENT>_MODEL_CONFIG__MODEL", "at least one agent", remedy))
-    policy = Policy(
-        attempts=settings.retry_attempts,
-        in_place_retries=settings.in_place_retries,
-        hand_over_refused=settings.fallback_on_refused == "always",
-    )
-    return Plan(agents, policy, settings.total_timeout, settings.ignored, tuple(dict.fromkeys(problems)))
+    return Plan(agents, settings.total_timeout, settings.ignored, tuple(dict.fromkeys(problems)))
 
 
 def sound(plan: Plan) -> Plan:
@@ -178,7 +173,18 @@ def _route(route: RouteSettings, prefix: str, settings: Settings, problems: list
     target = Target(
         transport, base_url, key, max_concurrency=settings.max_concurrency, connect_timeout=settings.connect_timeout
     )
-    return Route(transport, route.model, target, _parameters(route, settings), _limits(route, settings), names)
+    parameters, limits, policy = _parameters(route, settings), _limits(route, settings), _policy(route, settings)
+    return Route(transport, route.model, target, parameters, limits, policy, names)
+
+
+def _policy(route: RouteSettings, settings: Settings) -> Policy:
+    wishes = {Verdict.CAPABILITY: route.fallback_on_context_length, Verdict.POLICY: route.fallback_on_content_policy}
+    return Policy(
+        attempts=settings.retry_attempts,
+        in_place_retries=settings.in_place_retries,
+        hand_over_refused=settings.fallback_on_refused == "always",
+        opted_in=frozenset(verdict for verdict, is_wished in wishes.items() if is_wished),
+    )
 
 
 def _parameters(route: RouteSettings, settings: Settings) -> Parameters:

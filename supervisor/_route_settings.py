@@ -20,7 +20,9 @@ class RouteSettings(BaseModel):
     """One route of an agent: a transport, a model, and what differs from the shared settings.
 
     `base_url` and `api_key` are the transport's own unless set; `api_key_env` names a variable to read the key from.
-    `timeout` bounds an attempt; it and the other limits are in seconds. `variables` says which variable set what.
+    `timeout` bounds an attempt; it and the other limits are in seconds. `fallback_on_context_length` and
+    `fallback_on_content_policy` hand a request over that this route refuses for its length or its content; both are
+    off. `variables` says which variable set what.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -46,6 +48,8 @@ class RouteSettings(BaseModel):
     timeout: Seconds | None = None
     first_token_timeout: Seconds | None = None
     stall_timeout: Seconds | None = None
+    fallback_on_context_length: bool | None = None
+    fallback_on_content_policy: bool | None = None
     variables: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     @field_validator("transport")

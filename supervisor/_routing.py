@@ -40,11 +40,14 @@ ONCE_WAIT = (0.1, 1.0)
 @final
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings that routing depends on: `attempts` is the least budget, whatever the number of routes."""
+    """The settings that routing depends on: `attempts` is the least budget, whatever the number of routes; `opted_in`
+    are the verdicts that are handed over only where that is set.
+    """
 
     attempts: int = 3
     in_place_retries: int = 0
     hand_over_refused: bool = True
+    opted_in: frozenset[Verdict] = frozenset()
 
 
 @final
@@ -111,16 +114,12 @@ def after(failed: Failed, progress: Progress, policy: Policy, remaining: float, 
         rand: Draws uniformly from [0, 1).
     """
     rule = failed.verdict.rule
-    if rule.hand_over is Rule.NO or rule.hand_over is Rule.OPT_IN:
-        return Raise.NOW
-    if rule.hand_over is Rule.REFUSED and not policy.hand_over_refused:
-        return Raise.NOW
-    if failed.verdict is Verdict.INTERNAL and progress.internal >= 2:
-        return Raise.NOW
     if progress.attempts >= max(policy.attempts, progress.routes):
         return Raise.NOW
     if rule.retry is Retry.ONCE and not progress.retried_once and not failed.retry_forbidden:
         return _within(ONCE_WAIT[0] + (ONCE_WAIT[1] - ONCE_WAIT[0]) * rand(), remaining)
+    if not _handed_over(failed.verdict, policy) or (failed.verdict is Verdict.INTERNAL and progress.internal >= 2):
+        return Raise.NOW
     if progress.has_next:
         return _in_place(failed, progress, policy, remaining, rand) or HandOver.NOW
     if rule.retry is Retry.LAST and progress.tries <= LAST_ROUTE_RETRIES and not failed.retry_forbidden:
@@ -129,6 +128,18 @@ def after(failed: Failed, progress: Progress, policy: Policy, remaining: float, 
             return Raise.NOW
         return _within(max(backoff(progress.tries, rand), hint or 0.0), remaining)
     return Raise.NOW
+
+
+def _handed_over(verdict: Verdict, policy: Policy) -> bool:
+    match verdict.rule.hand_over:
+        case Rule.YES:
+            return True
+        case Rule.NO:
+            return False
+        case Rule.REFUSED:
+            return policy.hand_over_refused
+        case Rule.OPT_IN:
+            return verdict in policy.opted_in
 
 
 def backoff(tries: int, rand: Callable[[], float]) -> float:

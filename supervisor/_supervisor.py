@@ -74,7 +74,7 @@ class Supervisor:
 
     def _agent(self, name: str) -> Agent:
         routes = tuple(Served(route, self._endpoints[route.target]) for route in self._plan.agents[name].routes)
-        chain = Chain(name, routes, self._plan.policy, self._rand)
+        chain = Chain(name, routes, self._rand)
         return Agent(chain, self._plan.total_timeout, self._check_here)
 
     def _unknown(self, name: str) -> NoReturn:

@@ -41,6 +41,8 @@ EXPECTED: dict[str, str] = {
     "timeout": _SECONDS,
     "first_token_timeout": _SECONDS,
     "stall_timeout": _SECONDS,
+    "fallback_on_context_length": "true or false",
+    "fallback_on_content_policy": "true or false",
     "default_timeout": _SECONDS,
     "total_timeout": _SECONDS,
     "connect_timeout": _SECONDS,

@@ -15,7 +15,7 @@ from understudy.simulation import Script, SimulatedServer, simulated_server
 KEY = "sk-test-0123456789"
 
 
-def route(transport: str, server: SimulatedServer, *, key: str = KEY) -> RouteSettings:
+def route_to(transport: str, server: SimulatedServer, *, key: str = KEY) -> RouteSettings:
     """Make a route to a simulated vendor."""
     url = server.anthropic_url if transport == "anthropic" else server.openai_url
     return RouteSettings(transport=transport, model=f"{transport}-model", base_url=url, api_key=SecretStr(key))
@@ -23,12 +23,15 @@ def route(transport: str, server: SimulatedServer, *, key: str = KEY) -> RouteSe
 
 @asynccontextmanager
 async def opened(
-    *scripts: tuple[str, Script], **settings: Any
+    *scripts: tuple[str, Script], route: dict[str, Any] | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Agent, Supervisor, list[SimulatedServer]]]:
     """Open a supervisor with one agent whose routes are (transport, script), each with a server of its own."""
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(simulated_server(script)) for _, script in scripts]
-        routes = [route(transport, server) for (transport, _), server in zip(scripts, servers, strict=True)]
+        routes = [
+            route_to(transport, server).model_copy(update=route or {})
+            for (transport, _), server in zip(scripts, servers, strict=True)
+        ]
         agent = AgentSettings(primary=routes[0], fallbacks=tuple(routes[1:]))
         configured = Settings.in_code(agents={"deriver": agent}, **settings)
         supervisor = await stack.enter_async_context(

@@ -40,10 +40,10 @@ CLASSES: dict[type[AttemptError], set[Verdict]] = {
     RateLimitedError: {V.THROTTLED},
     ServerFailedError: {V.PROVIDER, V.OVERLOADED, V.TRANSIENT, V.CONFLICT, V.EDGE},
     AttemptTimeoutError: {V.TIMEOUT, V.CUT_SHORT},
-    ConnectionFailedError: {V.CONNECT, V.TLS_TRUST, V.STALE_CONNECTION},
+    ConnectionFailedError: {V.CONNECT, V.TLS_TRUST},
     ResponseMalformedError: {V.MALFORMED, V.EMPTY},
     QuotaExceededError: {V.QUOTA},
-    AccessRefusedError: {V.AUTH, V.AUTHZ, V.NOT_FOUND, V.MISCONFIGURED},
+    AccessRefusedError: {V.STALE_CONNECTION, V.AUTH, V.AUTHZ, V.NOT_FOUND, V.MISCONFIGURED},
     RequestRejectedError: {V.CALLER, V.CAPABILITY, V.POLICY},
     AttemptError: {V.OK, V.LOCAL_CONFIG, V.LOCAL_OVERLOAD, V.INTERNAL, V.STOPPED, V.NO_VERDICT},
 }

@@ -15,7 +15,8 @@ HTML = b"<!DOCTYPE html><html><title>Attention Required!</title></html>"
 STATUSES: dict[Verdict, set[int]] = {
     V.MALFORMED: {200, 201, 204, 299},
     V.MISCONFIGURED: {300, 301, 302, 303, 307, 308, 399, 501, 505},
-    V.CALLER: {400, 405, 406, 411, 413, 414, 415, 417, 418, 422, 428, 431, 498},
+    V.CAPABILITY: {413},
+    V.CALLER: {400, 405, 406, 411, 414, 415, 417, 418, 422, 428, 431, 498},
     V.AUTH: {401},
     V.QUOTA: {402},
     V.AUTHZ: {403, 451},
@@ -83,7 +84,7 @@ def gemini(code: int, status: str) -> object:
         (401, anthropic("authentication_error"), V.AUTH),
         (403, anthropic("permission_error"), V.AUTHZ),
         (404, anthropic("not_found_error"), V.NOT_FOUND),
-        (413, anthropic("request_too_large"), V.CALLER),
+        (413, anthropic("request_too_large"), V.CAPABILITY),
         (400, anthropic("billing_error"), V.QUOTA),
         (400, anthropic("invalid_request_error", "Your credit balance is too low"), V.QUOTA),
         (400, anthropic("invalid_request_error", "You have reached your spend limit"), V.QUOTA),

@@ -18,7 +18,7 @@ from understudy import (
 )
 from understudy.simulation import Answer, Behaviour, Hang, Phase, Refused, Reset, Script, Status, simulated_server
 
-from .over_sockets import KEY, opened, route
+from .over_sockets import KEY, opened, route_to
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 
@@ -160,7 +160,7 @@ async def test_a_key_is_sent_and_nothing_of_the_environment(transport: str, monk
 async def test_without_a_key_no_credential_is_sent(transport: str) -> None:
     """A server of one's own needs no key, and gets no made-up one."""
     async with simulated_server() as server:
-        own = route(transport, server).model_copy(update={"api_key": None})
+        own = route_to(transport, server).model_copy(update={"api_key": None})
         settings = Settings.in_code(agents={"deriver": AgentSettings(primary=own)})
         async with understudy.open_supervisor(settings) as supervisor:
             assert (await supervisor.agent("deriver").complete("hi")).text == "Hello."
@@ -172,7 +172,7 @@ async def test_headers_of_route_and_request_are_merged() -> None:
     """Provider parameters of the route are sent with every request; the request's own win where both are set."""
     params = {"extra_headers": {"X-A": "route", "X-B": "route"}, "extra_body": {"a": 1, "b": 1}, "c": 1}
     async with simulated_server() as server:
-        own = route("openai", server).model_copy(update={"provider_params": params, "temperature": 0.5})
+        own = route_to("openai", server).model_copy(update={"provider_params": params, "temperature": 0.5})
         async with understudy.open_supervisor(Settings.in_code(agents={"d": AgentSettings(primary=own)})) as supervisor:
             await supervisor.agent("d").complete("hi", extra_headers={"X-B": "request"}, extra_body={"b": 2}, seed=3)
     (received,) = server.received

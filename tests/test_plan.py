@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pytest
 from pydantic import SecretStr
 
-from understudy.providers import TRANSPORTS, ConfigurationError
+from understudy.providers import TRANSPORTS, ConfigurationError, Verdict
 from understudy.supervisor import AgentSettings, Limits, Plan, Policy, RouteSettings, Settings, load, sound
 
 P = "DERIVER_MODEL_CONFIG__"
@@ -214,16 +215,25 @@ def test_a_fallback_has_its_own_limits_and_parameters(env: Env) -> None:
 
 def test_the_rules_of_every_request_are_in_the_plan(env: Env) -> None:
     """Attempts, retries in place, refused keys and the timeout of the whole arrive where they are asked for."""
-    assert env({**KEYS, P + "MODEL": "m"}).policy == Policy()
+    assert env({**KEYS, P + "MODEL": "m"}).agents["deriver"].routes[0].policy == Policy()
     plan = env(
         {
+            **KEYS,
+            P + "MODEL": "m",
+            P + "FALLBACK_ON_CONTEXT_LENGTH": "true",
+            P + "FALLBACK_ON_CONTENT_POLICY": "false",
+            F + "MODEL": "nous/n",
+            F + "FALLBACK_ON_CONTENT_POLICY": "yes",
             "LLM_RETRY_ATTEMPTS": "5",
             "LLM_IN_PLACE_RETRIES": "1",
             "LLM_FALLBACK_ON_REFUSED": "never",
             "LLM_TOTAL_TIMEOUT": "70",
         }
     )
-    assert plan.policy == Policy(attempts=5, in_place_retries=1, hand_over_refused=False)
+    shared = Policy(attempts=5, in_place_retries=1, hand_over_refused=False)
+    primary, fallback = plan.agents["deriver"].routes
+    assert primary.policy == replace(shared, opted_in=frozenset({Verdict.CAPABILITY}))
+    assert fallback.policy == replace(shared, opted_in=frozenset({Verdict.POLICY}))
     assert plan.total_timeout == 70.0
 
 

@@ -13,7 +13,7 @@ import understudy
 from understudy import AgentSettings, Settings, UnderstudyError
 from understudy.simulation import Answer, Behaviour, Hang, Refused, Reset, Script, Status, simulated_server
 
-from .over_sockets import route
+from .over_sockets import route_to
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 
@@ -62,7 +62,7 @@ async def test_a_key_is_shown_nowhere(transport: str, behaviour: Behaviour, capl
     for name in ("openai", "anthropic", "httpx2", "httpcore2", "understudy"):
         caplog.set_level(logging.DEBUG, logger=name)
     async with simulated_server(Script.always(behaviour)) as server:
-        primary = route(transport, server).model_copy(update={"api_key": None})
+        primary = route_to(transport, server).model_copy(update={"api_key": None})
         settings = Settings.in_code(
             agents={"deriver": AgentSettings(primary=primary)},
             default_timeout=5,
@@ -87,7 +87,7 @@ async def test_a_key_is_shown_nowhere(transport: str, behaviour: Behaviour, capl
 async def test_a_key_that_comes_back_as_a_request_id_is_masked() -> None:
     """What a server calls a request is shown, so it is cleaned as its messages are."""
     async with simulated_server(Script.always(Status(500, headers={"x-request-id": CANARY}))) as server:
-        settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route("openai", server, key=CANARY))})
+        settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route_to("openai", server, key=CANARY))})
         async with understudy.open_supervisor(settings) as supervisor:
             with pytest.raises(UnderstudyError) as caught:
                 await supervisor.agent("deriver").complete("hi")

@@ -309,6 +309,7 @@ MISTAKES: list[tuple[str, str]] = [
     *((P + "TOP_K", text) for text in ("0", "1.5", "few")),
     *((name, text) for name in (P + "FREQUENCY_PENALTY", P + "PRESENCE_PENALTY") for text in ("2.5", "-3", "x")),
     *((P + "SEED", text) for text in ("1.5", "random", "9" * 5000)),
+    *((P + f"FALLBACK_ON_{name}", "sometimes") for name in ("CONTEXT_LENGTH", "CONTENT_POLICY")),
     *((P + "MAX_OUTPUT_TOKENS", text) for text in ("0", "-5", "lots")),
     *((P + "STOP_SEQUENCES", text) for text in ("[1]", '["a"', "[" * 100_000)),
     *((P + "THINKING_EFFORT", text) for text in ("hard", "High")),

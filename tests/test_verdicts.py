@@ -28,7 +28,7 @@ STATUSES: list[tuple[Verdict, Retry, Blame, HandOver, bool]] = [
     (V.LOCAL_CONFIG, NEVER, NOBODY, NO, False),
     (V.TIMEOUT, NEVER, MODEL, YES, True),
     (V.CONFLICT, ONCE, NOBODY, YES, True),
-    (V.STALE_CONNECTION, ONCE, NOBODY, YES, False),
+    (V.STALE_CONNECTION, ONCE, NOBODY, NO, False),
     (V.THROTTLED, LAST, NOBODY, YES, True),
     (V.NO_VERDICT, NEVER, NOBODY, NO, False),
     (V.PROVIDER, LAST, MODEL, YES, True),
@@ -101,5 +101,9 @@ def test_who_is_blamed_is_also_left(verdict: Verdict) -> None:
 
 @pytest.mark.parametrize("verdict", [v for v in Verdict if v.rule.hand_over in {NO, OPT_IN}])
 def test_what_is_not_handed_over_is_not_retried_either(verdict: Verdict) -> None:
-    """When the request or we are at fault, nobody is asked again, no hint is kept, and nobody is blamed."""
-    assert (verdict.rule.retry, verdict.rule.counts, verdict.rule.hint) == (NEVER, NOBODY, False)
+    """When the request or we are at fault, nobody is asked again, no hint is kept, and nobody is blamed.
+
+    The one exception is a connection that leads to the wrong host: another one may lead to the right one.
+    """
+    retry = ONCE if verdict is V.STALE_CONNECTION else NEVER
+    assert (verdict.rule.retry, verdict.rule.counts, verdict.rule.hint) == (retry, NOBODY, False)

@@ -308,7 +308,7 @@ def test_an_answer_can_be_sent_back(body: dict[str, Any]) -> None:
         (b'{"model": "\xff"}', "application/json", "something that is not JSON"),
         (b'{"model": "\\ud800"}', "application/json", "something that is not JSON"),
         (b"[]", "application/json", "JSON, but no object"),
-        (b'"Goethe"', "text/html", "JSON, but no object"),
+        (b'{"choices": []}', "text/html", "not said to be JSON (text/html)"),
         (b"null", "", "JSON, but no object"),
     ],
 )

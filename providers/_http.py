@@ -1,0 +1,145 @@
+"""The HTTP client of an endpoint: what it may wait for, how much it may read, and whether a connection was stale.
+
+It is an ordinary `httpx2.AsyncClient`, so that proxies and certificates from the environment work as everywhere; what
+is ours is added by its event hooks.
+"""
+
+from __future__ import annotations
+
+import socket
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any, final
+
+import httpx2
+
+from ._judge import EVIDENCE_LIMIT
+from ._port import Target
+
+SPARE_CONNECTIONS = 8
+"""Connections beyond the bulkhead, so that the pool never becomes the queue (a pool that queues loses slots to
+cancelled callers; chosen: enough for those that are just being closed)."""
+
+WRITE_TIMEOUT = 30.0
+"""Seconds for one write to a socket (R-DL-3)."""
+
+LARGEST_BODY = 256 * 1024 * 1024
+"""Bytes of an answer that are read (R-LS-5); of an error's body, 64 KiB."""
+
+_TRACE = "trace"
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+@final
+class BodyError(Exception):
+    """The body of an answer is too long, or not encoded as it says."""
+
+
+@final
+class _Watch:
+    """Watches one request: was its connection a new one, and did any byte of an answer come?"""
+
+    __slots__ = ("is_answered", "is_new")
+
+    def __init__(self) -> None:
+        self.is_new = self.is_answered = False
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith("connect_tcp.started"):
+            self.is_new = True
+        elif event.endswith("receive_response_headers.complete"):
+            self.is_answered = True
+
+
+@final
+class _Body(httpx2.AsyncByteStream):
+    """A body, unpacked, of at most `limit` bytes: what is longer is an error, or is cut where only evidence is wanted.
+
+    It unpacks gzip itself, so that a small body cannot become a large one, and because an error in the middle must not
+    leave the generators within to the garbage collector, which would warn about each of them on trio.
+    """
+
+    def __init__(self, inner: httpx2.AsyncByteStream, limit: int, *, cut: bool, encoding: str) -> None:
+        self._inner, self._limit, self._cut, self._encoding = inner, limit, cut, encoding
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        read, unpacker = 0, zlib.decompressobj(_GZIP) if self._encoding == "gzip" else None
+        parts = aiter(self._inner)
+        if self._encoding not in {"", "identity", "gzip"}:
+            await self._abandon(parts)
+            raise BodyError("the answer is packed in a way that was not asked for")
+        async for part in parts:
+            if unpacker is not None:
+                try:
+                    part = unpacker.decompress(part, self._limit + 1)
+                except zlib.error:
+                    await self._abandon(parts)
+                    raise BodyError("the answer is not the gzip that it says it is") from None
+            read += len(part)
+            if read > self._limit:
+                await self._abandon(parts)
+                if self._cut:
+                    return
+                raise BodyError(f"the answer is longer than {self._limit} bytes")
+            yield part
+        if unpacker is not None and not unpacker.eof:
+            raise BodyError("the answer is gzip that was cut short")
+
+    async def _abandon(self, parts: AsyncIterator[bytes]) -> None:
+        """Close the connection, then let the generators within run into that, to their end: no more can arrive."""
+        await self._inner.aclose()
+        with suppress(Exception):
+            async for _ in parts:
+                pass
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def http_client(target: Target) -> httpx2.AsyncClient:
+    """Make the HTTP client of an endpoint: no redirects, no retries, a pool larger than the bulkhead.
+
+    Reading has no time limit here, because the attempt's own limit, a cancel scope, rules it.
+
+    Raises:
+        OSError: The trusted certificates cannot be read (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
+    """
+    connections = target.max_concurrency + SPARE_CONNECTIONS
+    return httpx2.AsyncClient(
+        timeout=httpx2.Timeout(None, connect=target.connect_timeout, write=WRITE_TIMEOUT),
+        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+        headers={"Accept-Encoding": "gzip"},
+        follow_redirects=False,
+        event_hooks={"request": [_watch], "response": [_read]},
+    )
+
+
+async def _watch(request: httpx2.Request) -> None:
+    request.extensions[_TRACE] = _Watch()
+
+
+async def _read(response: httpx2.Response) -> None:
+    """Put our own reading of the body in the place of the client's."""
+    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an asynchronous client has no other
+    is_error = response.status_code >= 400
+    limit, encoding = EVIDENCE_LIMIT if is_error else LARGEST_BODY, response.headers.pop("content-encoding", "")
+    response.stream = _Body(response.stream, limit, cut=is_error, encoding=encoding.strip().lower())
+
+
+def is_stale(request: httpx2.Request) -> bool:
+    """Say whether a request that failed had been given a connection that was used before, and had no answer on it.
+
+    The server had closed the connection, or was about to: the request may be sent again on another one.
+    """
+    watch = request.extensions.get(_TRACE)
+    return isinstance(watch, _Watch) and not watch.is_new and not watch.is_answered
+
+
+def drop_connection(response: httpx2.Response) -> None:
+    """Shut the connection down that an answer came on: the pool then sees that it is gone, and takes another one."""
+    stream = response.extensions.get("network_stream")
+    own: Any = stream.get_extra_info("socket") if stream is not None else None
+    if own is not None:
+        with suppress(OSError):  # it is gone already
+            own.shutdown(socket.SHUT_RDWR)
