@@ -6,6 +6,7 @@ opens, drains and closes. A crash of the actor touches no call in flight: the ne
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from dataclasses import replace
 from typing import final
@@ -14,6 +15,8 @@ import anyio
 
 from ..providers import ActorStoppedError, Connect, Provider, Target, Verdict
 from ._health import Health, Phase, Refused, admit, settle
+
+_log = logging.getLogger("understudy.actors")
 
 CLOSE_WITHIN = 2.0
 """Seconds for cancelled calls to end, and again for the client to close (R-CX-3)."""
@@ -159,25 +162,38 @@ class Endpoint:
     async def drain(self, drain_for: float) -> None:
         """Refuse new work, wait at most `drain_for` seconds for what is in flight, then end the rest.
 
-        The calls that are ended raise `ActorStoppedError`. After cancellation all has been ended that was left.
+        The calls that are ended raise `ActorStoppedError`. After cancellation new work is refused, and what was in
+        flight goes on.
         """
         self._enter(Phase.DRAINING)
-        try:
-            with anyio.move_on_after(drain_for):
-                await self._wait_idle()
-        finally:
-            for permit in list(self._permits):
-                permit.stop()
+        with anyio.move_on_after(drain_for):
+            await self._wait_idle()
+        for permit in list(self._permits):
+            permit.stop()
         with anyio.move_on_after(CLOSE_WITHIN, shield=True):
             await self._wait_idle()
 
     async def close(self) -> None:
-        """Close the client, within 2 s, also when cancelled. Closing twice does nothing."""
+        """Close the client, within 2 s, also when cancelled. Closing twice does nothing.
+
+        A client that fails to close is told in the log: neither its siblings nor what the user raised may suffer.
+        """
         self._enter(Phase.STOPPED)
         provider, self._provider = self._provider, None
-        if provider is not None:
-            with anyio.move_on_after(CLOSE_WITHIN, shield=True):
+        if provider is None:
+            return
+        with anyio.move_on_after(CLOSE_WITHIN, shield=True):
+            try:
                 await provider.aclose()
+            except Exception as error:  # noqa: BLE001
+                _log.warning("close_failed endpoint=%r error=%s", self.name, type(error).__name__)
+
+    async def end(self) -> None:
+        """End whatever is in flight and close, also when cancelled: the last thing that happens to an endpoint."""
+        with anyio.CancelScope(shield=True):
+            if self._health.phase is not Phase.STOPPED:
+                await self.drain(0)
+            await self.close()
 
     def _grant(self) -> Permit | Refused:
         self._health, refused = admit(self._health)

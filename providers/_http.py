@@ -68,6 +68,8 @@ class _Body(httpx2.AsyncByteStream):
         parts = aiter(self._inner)
         if self._encoding not in {"", "identity", "gzip"}:
             await self._abandon(parts)
+            if self._cut:
+                return
             raise BodyError("the answer is packed in a way that was not asked for")
         async for part in parts:
             if unpacker is not None:
@@ -75,6 +77,8 @@ class _Body(httpx2.AsyncByteStream):
                     part = unpacker.decompress(part, self._limit + 1)
                 except zlib.error:
                     await self._abandon(parts)
+                    if self._cut:
+                        return
                     raise BodyError("the answer is not the gzip that it says it is") from None
             read += len(part)
             if read > self._limit:
@@ -83,7 +87,7 @@ class _Body(httpx2.AsyncByteStream):
                     return
                 raise BodyError(f"the answer is longer than {self._limit} bytes")
             yield part
-        if unpacker is not None and not unpacker.eof:
+        if unpacker is not None and not unpacker.eof and not self._cut:
             raise BodyError("the answer is gzip that was cut short")
 
     async def _abandon(self, parts: AsyncIterator[bytes]) -> None:

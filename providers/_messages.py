@@ -102,7 +102,7 @@ Block: TypeAlias = Text | Image | ToolCall | ToolResult | Reasoning
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Message:
     """One turn of a conversation: who speaks, and the blocks in order."""
 

@@ -138,7 +138,10 @@ class SimulatedServer:
         if not path.endswith(("/messages", "/chat/completions")):
             await self._send(state, stream, wire, 404, error(wire, 404), {})
             return
-        request = json.loads(body)
+        request = _request(body)
+        if request is None:
+            await self._send(state, stream, wire, 400, error(wire, 400), {})
+            return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
         self.received.append(Received(head.target.decode("ascii"), headers, request))
         self.in_flight += 1
@@ -205,6 +208,16 @@ class SimulatedServer:
         head = h11.Response(status_code=status, headers=list(every.items()))
         parts = [state.send(head), state.send(h11.Data(data=body)), state.send(h11.EndOfMessage())]
         await stream.send(b"".join(part for part in parts if part))
+
+
+def _request(body: bytes) -> dict[str, Any] | None:
+    """Return a request, or None if it is none that any vendor would take."""
+    try:
+        request = json.loads(body)
+        prompt(request)
+        return request if isinstance(request["model"], str) else None
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return None
 
 
 @asynccontextmanager

@@ -137,10 +137,12 @@ class Dispatch:
                 response = await served.endpoint.provider.complete(request)
             except AttemptError as failed:
                 error = failed
-            except (OSError, ActorStoppedError):
+            except ActorStoppedError:
                 raise
-            except Exception as bug:  # noqa: BLE001 - a bug of ours must not cost the caller an answer
-                said = f"{type(bug).__name__} in the provider"
+            except Exception as bug:
+                if isinstance(bug, OSError) and not isinstance(bug, (ConnectionError, TimeoutError)):
+                    raise  # this machine is at fault
+                said = f"{type(bug).__name__} in the provider"  # a bug of ours must not cost the caller an answer
                 error = attempt_error(_failure(route, Verdict.INTERNAL, said=said))
                 error.__cause__ = bug
         if response is not None:
@@ -151,6 +153,7 @@ class Dispatch:
             verdict = Verdict.CUT_SHORT if is_callers else Verdict.TIMEOUT
             error = attempt_error(_failure(route, verdict, after=limit))
         self._note(route, started, error)
+        error = None  # the traceback of a bug holds this frame: without this it would hold itself
         return None
 
     def _check_stopped(self, permit: Permit, served: Served, *, started: float | None = None) -> None:
@@ -162,10 +165,10 @@ class Dispatch:
 
     def _note(self, route: Route, started: float, error: AttemptError) -> None:
         """Take a failure into the trail; what an operator can mend says so."""
+        error.__traceback__ = None  # its frames hold the prompt, and say nothing that the trail does not
         if error.verdict.rule.hand_over is HandOver.REFUSED:
             cause, error = error.__cause__, attempt_error(replace(error.failure, help=route.help))
             error.__cause__ = cause
-        error.__traceback__ = None  # its frames hold the prompt, and say nothing that the trail does not
         self._errors.append(error)
         self._record(route, started, error.verdict, failure=error.failure)
         progress = self._progress
@@ -227,6 +230,9 @@ class Dispatch:
     def _remaining(self) -> float:
         return max(self._deadline - anyio.current_time(), 0.0)
 
+    def _is_over(self) -> bool:
+        return self._remaining() < 1e-6  # the sum of instants and shares is not exact
+
     def _signed(self, response: Response) -> Response:
         return replace(
             response,
@@ -238,7 +244,7 @@ class Dispatch:
     def _end(self) -> TrailedError:
         """Return the one error that the caller sees."""
         agent, attempts, passed = self._chain.agent, tuple(self._trail), tuple(self._passed)
-        if attempts and attempts[-1].verdict is Verdict.CUT_SHORT:
+        if attempts and self._is_over():
             return TimeoutExceededError(agent, self._timeout, attempts, passed)
         if not attempts:
             return AllRoutesClosedError(agent, passed)
@@ -250,7 +256,7 @@ class Dispatch:
         """Return what the one error was caused by, and let go of it: an error must not keep itself alive."""
         errors, self._errors = self._errors, []
         if len(errors) == 1:
-            return errors[0].__cause__ if self._trail[-1].verdict is not Verdict.CUT_SHORT else errors[0]
+            return errors[0] if self._is_over() else errors[0].__cause__
         return ExceptionGroup("the attempts", errors) if errors else None
 
     def _with_trail(self, error: TrailedError) -> TrailedError:

@@ -65,9 +65,14 @@ class Progress:
     internal: int = 0
 
     @property
+    def routes_after(self) -> int:
+        """How many routes come after the one at hand."""
+        return self.routes - self.route - 1
+
+    @property
     def has_next(self) -> bool:
         """Is there a route after the one at hand?"""
-        return self.route + 1 < self.routes
+        return self.routes_after > 0
 
 
 @final
@@ -110,23 +115,29 @@ def after(failed: Failed, progress: Progress, policy: Policy, remaining: float, 
     """Say what follows `failed`.
 
     Args:
-        remaining: Seconds until the caller's timeout; no wait is begun that would outlast it.
+        remaining: Seconds until the caller's timeout; no wait is begun that would outlast it, or that would take more
+            than half of it from the routes that are left.
         rand: Draws uniformly from [0, 1).
     """
     rule = failed.verdict.rule
-    if progress.attempts >= max(policy.attempts, progress.routes):
+    budget = max(policy.attempts, progress.routes) - progress.attempts
+    if budget <= 0:
         return Raise.NOW
-    if rule.retry is Retry.ONCE and not progress.retried_once and not failed.retry_forbidden:
-        return _within(ONCE_WAIT[0] + (ONCE_WAIT[1] - ONCE_WAIT[0]) * rand(), remaining)
+    may_retry = not failed.retry_forbidden and budget > progress.routes_after  # never at the cost of a route's attempt
+    if rule.retry is Retry.ONCE and may_retry and not progress.retried_once:
+        wait = ONCE_WAIT[0] + (ONCE_WAIT[1] - ONCE_WAIT[0]) * rand()
+        if wait < _affordable(progress, remaining):
+            return Again(wait)
     if not _handed_over(failed.verdict, policy) or (failed.verdict is Verdict.INTERNAL and progress.internal >= 2):
         return Raise.NOW
     if progress.has_next:
-        return _in_place(failed, progress, policy, remaining, rand) or HandOver.NOW
-    if rule.retry is Retry.LAST and progress.tries <= LAST_ROUTE_RETRIES and not failed.retry_forbidden:
-        hint = failed.retry_after if rule.hint else None
-        if hint is not None and hint > LONGEST_WAIT:
-            return Raise.NOW
-        return _within(max(backoff(progress.tries, rand), hint or 0.0), remaining)
+        in_place = _in_place(failed, progress, policy, remaining, rand) if may_retry else None
+        return in_place or HandOver.NOW
+    if rule.retry is Retry.LAST and may_retry and progress.tries <= LAST_ROUTE_RETRIES:
+        hint = failed.retry_after if rule.hint and failed.retry_after is not None else 0.0
+        wait = max(backoff(progress.tries, rand), hint)
+        if hint <= LONGEST_WAIT and wait < _affordable(progress, remaining):
+            return Again(wait)
     return Raise.NOW
 
 
@@ -155,17 +166,15 @@ def _in_place(
     rule = failed.verdict.rule
     if progress.route != 0 or progress.retried_in_place >= policy.in_place_retries:
         return None
-    if rule.retry is not Retry.LAST or failed.retry_forbidden:
-        return None
-    left_after = max(policy.attempts, progress.routes) - progress.attempts - 1
-    if left_after < 1:  # the fallback must keep its attempt
+    if rule.retry is not Retry.LAST:
         return None
     wait = failed.retry_after if failed.retry_after is not None else backoff(1, rand)
-    return Again(wait, in_place=True) if wait <= min(IN_PLACE_WAIT, remaining) else None
+    return Again(wait, in_place=True) if wait <= min(IN_PLACE_WAIT, _affordable(progress, remaining)) else None
 
 
-def _within(wait: float, remaining: float) -> Next:
-    return Again(wait) if wait < remaining else Raise.NOW
+def _affordable(progress: Progress, remaining: float) -> float:
+    """Return the seconds below which a wait is worth it: half of what remains while there is another route to go to."""
+    return remaining / 2 if progress.has_next else remaining
 
 
 def share(limit: float, remaining: float, routes_left: int) -> tuple[float, bool]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NoReturn, final
@@ -125,21 +126,28 @@ class Supervisor:
             actor = self._actors[endpoint.target]
             await actor.ask(Drain(drain_for))
             await actor.ask(Stop())
-        except (KeyError, ActorStoppedError, MailboxFullError):  # it is down: then its keeper does it
+        except (KeyError, ActorStoppedError, MailboxFullError):  # it is down: then it is done in its place
             await endpoint.drain(drain_for)
             await endpoint.close()
 
     async def _keep(self, endpoint: Endpoint, *, task_status: TaskStatus[None]) -> None:
-        """Run one incarnation after the other until one ends in order."""
+        """Run one incarnation after the other until one ends in order. However that comes, the client is closed here,
+        in a task of our own: no shield would hold off `asyncio.Task.cancel` in a task of the user's.
+        """
+        try:
+            await self._run_incarnations(endpoint, _Once(task_status))
+        finally:
+            await endpoint.end()
+
+    async def _run_incarnations(self, endpoint: Endpoint, opened: _Once) -> None:
         restarts = Restarts()
-        opened = _Once(task_status)
         while True:
             actor = self._actors[endpoint.target] = ProviderActor(endpoint)
             try:
                 await actor.run(task_status=opened)
                 return
-            except ActorStoppedError:
-                return
+            except ActorStoppedError:  # the actor before this one crashed while it was drained: `_stop` goes on with it
+                await anyio.sleep_forever()
             except Exception as error:
                 if not opened.is_set:
                     raise
@@ -172,8 +180,8 @@ def _unopened(target: Target, error: Exception) -> Problem:
     match error:
         case ImportError(name=name):
             return Problem(target.name, f"the package {name!r}", f"pip install {name}")
-        case OSError(strerror=what, filename=path):
-            remedy = f"{what or type(error).__name__}: {path or 'check SSL_CERT_FILE and SSL_CERT_DIR'}"
+        case FileNotFoundError() | PermissionError() | IsADirectoryError() | ssl.SSLError():
+            remedy = f"{error.strerror}: {error.filename or 'check SSL_CERT_FILE and SSL_CERT_DIR'}"
             return Problem(target.name, "certificates that can be read", remedy)
         case _:
             remedy = f"check its base URL ({type(error).__name__}: {clean(str(error), target.secrets)})"
@@ -199,11 +207,6 @@ async def supervise(
     """
     async with background_tasks() as tasks:
         supervisor = Supervisor(plan, connect, rand, intensity)
-        try:
-            await supervisor.open(tasks)
-            yield supervisor
-            await supervisor.stop(drain_for)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await supervisor.stop(0)
-            raise
+        await supervisor.open(tasks)
+        yield supervisor
+        await supervisor.stop(drain_for)

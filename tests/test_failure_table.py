@@ -161,6 +161,7 @@ TABLE_B: list[Row] = [
     Row("bad chunk", raw("HTTP/1.1 200 OK\ntransfer-encoding: chunked", b"zz\r\n"), V.MALFORMED, ResponseMalformedError),
     Row("bad gzip", raw(GZIPPED + "4", b"nope"), V.MALFORMED, ResponseMalformedError),
     Row("gzip cut short", raw(GZIPPED + "12", gzip.compress(b'{"choices": []}')[:12]), V.MALFORMED, ResponseMalformedError),
+    Row("bad gzip of an error", Status(503, body=b"nope", headers={"content-encoding": "gzip", "retry-after": "1"}), V.OVERLOADED, ServerFailedError, alone=THREE),
     Row("packed unasked", raw(GZIPPED.replace("gzip", "br") + "4", b"nope"), V.MALFORMED, ResponseMalformedError),
     Row("bad JSON", ok(b'{"choices": [{"mess'), V.MALFORMED, ResponseMalformedError),
     Row("bad UTF-8", ok(b'{"choices": "\xff\xfe"}'), V.MALFORMED, ResponseMalformedError),

@@ -71,6 +71,22 @@ P, T, V = Verdict.PROVIDER, Verdict.THROTTLED, Verdict
         # a bug of ours takes no third route with it
         (Failed(V.INTERNAL), Progress(3, attempts=1, tries=1, internal=1), PLAIN, HandOver.NOW),
         (Failed(V.INTERNAL), Progress(3, route=1, attempts=2, tries=1, internal=2), PLAIN, Raise.NOW),
+        # no retry takes the attempt of a route that was not asked yet
+        (Failed(V.CONFLICT), Progress(3, attempts=1, tries=1), PLAIN, HandOver.NOW),
+        (Failed(V.CONFLICT), Progress(3, attempts=1, tries=1), Policy(attempts=4), Again(0.55)),
+        (Failed(P), Progress(3, attempts=1, tries=1), IN_PLACE, HandOver.NOW),
+        (
+            Failed(P),
+            Progress(3, attempts=1, tries=1),
+            Policy(attempts=4, in_place_retries=1),
+            Again(0.125, in_place=True),
+        ),
+        # a connection that leads to the wrong host: once more on another, then nobody else is asked
+        (Failed(V.STALE_CONNECTION), FIRST_OF_TWO, PLAIN, Again(0.55)),
+        (Failed(V.STALE_CONNECTION), Progress(2, attempts=2, tries=2, retried_once=True), PLAIN, Raise.NOW),
+        # opted in
+        (Failed(V.CAPABILITY), FIRST_OF_TWO, Policy(opted_in=frozenset({V.CAPABILITY})), HandOver.NOW),
+        (Failed(V.POLICY), FIRST_OF_TWO, Policy(opted_in=frozenset({V.CAPABILITY})), Raise.NOW),
         # the budget is never less than one attempt per route
         (Failed(P), Progress(5, route=3, attempts=4, tries=1), PLAIN, HandOver.NOW),
         (Failed(P), Progress(5, route=4, attempts=5, tries=1), PLAIN, Raise.NOW),
@@ -85,7 +101,14 @@ def test_no_wait_outlasts_the_callers_timeout() -> None:
     """A retry that could only come too late is not waited for."""
     assert after(Failed(T, retry_after=7), ALONE, PLAIN, remaining=7.01, rand=lambda: 0.5) == Again(7)
     assert after(Failed(T, retry_after=7), ALONE, PLAIN, remaining=7, rand=lambda: 0.5) is Raise.NOW
-    assert after(Failed(T, retry_after=2), FIRST_OF_TWO, IN_PLACE, remaining=1, rand=lambda: 0.5) is HandOver.NOW
+
+
+def test_a_wait_leaves_time_for_the_routes_after_it() -> None:
+    """Where somebody else could answer, at most half of what remains is spent on waiting."""
+    hinted = Failed(T, retry_after=2)
+    assert after(hinted, FIRST_OF_TWO, IN_PLACE, remaining=4, rand=lambda: 0.5) == Again(2, in_place=True)
+    assert after(hinted, FIRST_OF_TWO, IN_PLACE, remaining=3.9, rand=lambda: 0.5) is HandOver.NOW
+    assert after(Failed(V.CONFLICT), FIRST_OF_TWO, PLAIN, remaining=1, rand=lambda: 0.5) is HandOver.NOW
 
 
 def test_backoff_doubles_up_to_four_seconds_with_full_jitter() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from contextlib import suppress
+
 import anyio
 import pytest
 
@@ -17,8 +21,11 @@ from understudy import (
     RequestRejectedError,
     ServerFailedError,
     TimeoutExceededError,
+    UnderstudyError,
     Verdict,
+    user,
 )
+from understudy.actors import Permit
 from understudy.simulation import Answer, Behaviour, Hang, Refused, Reset, Script, Status
 
 from .scenario import Got, ask, opened, run
@@ -245,6 +252,49 @@ async def test_when_no_route_has_a_place_the_error_says_so() -> None:
                 await ask(agent)
             tasks.cancel_scope.cancel()
     assert caught.value.reasons == ("bulkhead full",)
+
+
+async def test_a_timeout_is_named_only_when_it_has_ended() -> None:
+    """Cut short by its share, then nobody else had a place: the caller's timeout was not what ended the request."""
+    scripts = {"openai": Script.always(Hang()), "anthropic": Script.always(Hang())}
+    async with opened(scripts, max_concurrency=1) as (agent, supervisor, _):
+        held = supervisor._endpoints[supervisor._plan.targets[1]].admit()
+        assert isinstance(held, Permit)
+        with pytest.raises(AttemptTimeoutError) as caught:
+            await ask(agent, timeout=10)
+        assert anyio.current_time() == 6.25
+        held.settle(Verdict.NO_VERDICT)
+    assert [attempt.verdict for attempt in caught.value.attempts] == [Verdict.CUT_SHORT]
+    assert [route.transport for route in caught.value.passed_over] == ["anthropic"]
+
+
+@pytest.mark.parametrize("first", [Status(409), Status(500)])
+async def test_every_route_is_asked_before_any_is_retried(first: Behaviour) -> None:
+    """With three routes and three attempts there is no retry, not even where one would be due."""
+    names = ("openai", "anthropic", "gemini")
+    scripts = dict(zip(names, (Script.always(first), Script.always(Status(500)), FALLBACK), strict=True))
+    got = await run(scripts, in_place_retries=1)
+    assert got.text == "hello"
+    assert [name for name, _ in got.asked] == list(names)
+
+
+@pytest.mark.parametrize("status", [401, 404, 400, 500, 429])
+async def test_an_error_lets_go_of_the_prompt(status: int) -> None:
+    """When the error is forgotten, so is the question: no cycle keeps either for the garbage collector."""
+    async with opened({"openai": Script.always(Status(status))}) as (agent, _, _):
+
+        async def fail() -> weakref.ref[object]:
+            message = user(f"a secret question {status}")
+            with suppress(UnderstudyError):
+                await agent.complete([message])
+            return weakref.ref(message)
+
+        gc.collect()
+        gc.disable()
+        try:
+            assert (await fail())() is None
+        finally:
+            gc.enable()
 
 
 async def test_a_lone_route_that_is_reset_is_a_connection_failure() -> None:

@@ -102,6 +102,16 @@ class TestServer:
         async with simulated_server() as server, httpx.AsyncClient() as client:
             assert (await client.post(f"{server.openai_url}/embeddings", json=BODY)).status_code == 404
 
+    @pytest.mark.parametrize(
+        "body", [b"", b"not json", b"{}", b"[]", b"[" * 100_000, b'{"model": "m", "messages": []}']
+    )
+    async def test_a_request_that_is_none_is_refused(self, body: bytes) -> None:
+        """What no vendor would take is a 400 for that client, and nothing for the others."""
+        async with simulated_server() as server, httpx.AsyncClient() as client:
+            for url in (f"{server.openai_url}/chat/completions", f"{server.anthropic_url}/v1/messages"):
+                assert (await client.post(url, content=body)).status_code == 400
+                assert (await client.post(url, json=BODY)).status_code == 200
+
     async def test_a_refusing_phase_closes_and_opens_the_port(self) -> None:
         """While it lasts nobody listens, and connections that were open are gone; after it the same port answers."""
         script = Script((Phase(Refused(), since=5, until=10),))

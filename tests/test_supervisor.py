@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import cast
 
 import anyio
@@ -213,6 +215,99 @@ async def test_a_crash_while_stopping_does_not_keep_it_open(caplog: pytest.LogCa
     assert len(caplog.records) == 1
 
 
+async def test_a_crash_while_draining_touches_no_call_in_flight(caplog: pytest.LogCaptureFixture) -> None:
+    """The call goes on to its end within the drain, although the actor that drained is gone."""
+    answers: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        async with opened({"openai": Script.always(Answer("done", after=20))}) as (agent, supervisor, _):
+
+            async def call() -> None:
+                answers.append((await ask(agent)).text)
+
+            async def crash_later() -> None:
+                await anyio.sleep(5)
+                await crash(supervisor)
+
+            tasks.start_soon(call)
+            tasks.start_soon(crash_later)
+            await anyio.wait_all_tasks_blocked()
+        assert anyio.current_time() == 20
+    assert answers == ["done"]
+    assert len(caplog.records) == 1
+
+
+class Slow:
+    """A provider that is slow to let go: a call takes a second to be cancelled. Closing may fail."""
+
+    def __init__(self, target: Target, *, fails: bool = False) -> None:
+        self.transport, self.fails, self.open = target.transport, fails, True
+
+    async def complete(self, request: Request) -> Response:
+        try:
+            await anyio.sleep_forever()
+            raise AssertionError
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1)
+
+    async def aclose(self) -> None:
+        self.open = False
+        if self.fails:
+            raise RuntimeError("cannot close")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@pytest.mark.parametrize("how", ["raised", "cancelled twice"])
+async def test_task_cancel_while_closing_leaves_no_client_open(how: str) -> None:
+    """asyncio's own cancellation knows no shield; the clients are closed in tasks that it does not reach."""
+    made: list[Slow] = []
+    calls: list[asyncio.Task[Response]] = []
+
+    def connect(target: Target) -> Provider:
+        made.append(Slow(target))
+        return made[-1]
+
+    async def use() -> None:
+        settings = Settings.in_code(agents={"deriver": chain("openai", "anthropic")})
+        async with understudy.open_supervisor(settings, connect=connect) as supervisor:
+            calls.append(asyncio.create_task(ask(supervisor.agent("deriver"))))
+            await anyio.sleep(0.1)
+            if how == "raised":
+                raise OwnError
+
+    task = asyncio.create_task(use())
+    await anyio.sleep(0.5)
+    task.cancel()
+    await anyio.sleep(0.1)
+    task.cancel()
+    await asyncio.wait([task, *calls])
+    assert [provider.open for provider in made] == [False, False]
+    assert isinstance(calls[0].exception(), ActorStoppedError)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "raised", "in order"])
+async def test_a_client_that_fails_to_close_hurts_nobody_else(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The other clients are closed, the user's own exception or cancellation stays what it was, and the log says so."""
+    made: list[Slow] = []
+
+    def connect(target: Target) -> Provider:
+        made.append(Slow(target, fails=target.transport == "openai"))
+        return made[-1]
+
+    settings = Settings.in_code(agents={"deriver": chain("openai", "anthropic")})
+    with anyio.move_on_after(1) as scope, suppress(OwnError):
+        async with understudy.open_supervisor(settings, connect=connect):
+            if how == "cancelled":
+                await anyio.sleep_forever()
+            if how == "raised":
+                raise OwnError
+    assert scope.cancelled_caught == (how == "cancelled")
+    assert [provider.open for provider in made] == [False, False]
+    assert [record.getMessage() for record in caplog.records] == [
+        "close_failed endpoint='openai at http://openai.test/v1' error=RuntimeError"
+    ]
+
+
 async def test_a_client_that_cannot_be_opened_is_a_configuration_error() -> None:
     """Every endpoint that could not be opened is named, with what to do about it; those that could are closed."""
 
@@ -324,6 +419,22 @@ async def test_an_abandoned_block_is_closed_with_its_generator() -> None:
     await anext(generator)
     await generator.aclose()
     assert [provider.open for provider in world.providers] == [False]
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), TimeoutError()])
+async def test_a_provider_that_does_not_translate_its_errors_is_handed_over(error: Exception) -> None:
+    """A lost connection is no fault of this machine, in whatever form it comes."""
+
+    class Untranslated(Buggy):
+        async def complete(self, request: Request) -> Response:
+            raise error
+
+    world = World({"anthropic": Script.always(Answer("hello"))})
+    settings = Settings.in_code(agents={"deriver": chain("openai", "anthropic")})
+    async with understudy.open_supervisor(
+        settings, connect=lambda target: Untranslated() if target.transport == "openai" else world.connect(target)
+    ) as supervisor:
+        assert (await ask(supervisor.agent("deriver"))).text == "hello"
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5"])

@@ -33,7 +33,8 @@ async def open_supervisor(
         drain_for: Seconds that calls in flight have to end when the block is left in good order.
 
     When the block is left by an exception, that exception leaves as it came, never in a group, and calls in flight
-    end at once with `ActorStoppedError`. After cancellation, too, every client is closed and no task is left.
+    end at once with `ActorStoppedError`. After cancellation, too, every client is closed and no task is left. An async
+    generator that holds it open has to be closed with `aclose()`, as with every task group.
 
     Raises:
         ConfigurationError: Something cannot work; lists every mistake.
