@@ -30,7 +30,6 @@ def connect_as(target: Target, dialect: Dialect) -> SDKProvider:
         max_retries=0,
         http_client=http_client(target),
     )
-    client.organization = client.project = client.admin_api_key = None  # the SDK's own environment is not ours
     settle_client(client)
     wire = Wire("/chat/completions", partial(render, dialect=dialect), read, "x-request-id")
     return SDKProvider(target, client, wire, openai.APIStatusError, openai.Omit())

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, final
 
 import httpx2
@@ -27,6 +28,9 @@ from ._request import Request, Response
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError
 
+KEPT_CLIENTS = 64
+"""Sets of headers whose client is kept (chosen: more routes than an endpoint has; others are made for each call)."""
+
 
 class Client(Protocol):
     """What we use of `AsyncOpenAI` and `AsyncAnthropic`."""
@@ -37,6 +41,10 @@ class Client(Protocol):
 
     async def close(self) -> None:
         """Close the HTTP client."""
+        ...
+
+    def with_options(self, *, default_headers: Mapping[str, str]) -> Any:
+        """Return a client over the same connections that sends these headers too."""
         ...
 
 
@@ -55,7 +63,11 @@ class Wire:
     request_id: str
 
 
-def settle_client(client: Any) -> None:
+_AMBIENT = ("organization", "project", "admin_api_key")
+"""What the OpenAI SDK takes from its own environment variables and sends as headers."""
+
+
+def settle_client(client: Any, headers: Mapping[str, str] = MappingProxyType({})) -> None:
     """Set what the SDKs offer no public way to: the only place that touches their private attributes.
 
     `_platform` would be looked up in a worker thread by the first request, or by a thousand first requests in a
@@ -63,7 +75,10 @@ def settle_client(client: Any) -> None:
     which were meant for one vendor and must not reach another.
     """
     client._platform = {"Darwin": "MacOS"}.get(platform.system(), platform.system() or "Unknown")
-    client._custom_headers = {}
+    client._custom_headers = dict(headers)
+    for name in _AMBIENT:
+        if hasattr(client, name):
+            setattr(client, name, None)
 
 
 @final
@@ -87,7 +102,8 @@ class SDKProvider:
 
     def __init__(self, target: Target, client: Client, wire: Wire, status_error: type[Exception], omit: object) -> None:
         self._target, self._client, self._wire, self._status_error = target, client, wire, status_error
-        self._headers = {} if target.api_key else {"Authorization": omit}
+        self._options = {} if target.api_key else {"headers": {"Authorization": omit}}
+        self._clients: dict[frozenset[tuple[str, str]], Client] = {}
 
     async def complete(self, request: Request) -> Response:
         """Ask once; see `Provider.complete`.
@@ -112,8 +128,13 @@ class SDKProvider:
     async def _ask(self, request: Request, rendered: Rendered, content: bytes) -> Response | _Failed:
         wire = self._wire
         try:
-            answer: httpx2.Response = await self._client.post(
-                wire.path, cast_to=httpx2.Response, content=content, options=self._options(request)
+            parameters, options, client = request.parameters, self._options, self._client
+            if "extra_headers" in parameters:
+                client = self._client_with(parameters["extra_headers"])
+            if "extra_query" in parameters:
+                options = {**options, "params": dict(parameters["extra_query"])}
+            answer: httpx2.Response = await client.post(
+                wire.path, cast_to=httpx2.Response, content=content, options=options
             )
             response = wire.read(answer.content, answer.headers.get("content-type", ""), self._target.transport)
         except WireError as error:
@@ -131,13 +152,16 @@ class SDKProvider:
         """Close the client; see `Provider.aclose`."""
         await self._client.close()
 
-    def _options(self, request: Request) -> dict[str, Any]:
-        parameters, options = request.parameters, dict[str, Any]()
-        if self._headers or "extra_headers" in parameters:
-            options["headers"] = {**self._headers, **parameters.get("extra_headers", {})}
-        if "extra_query" in parameters:
-            options["params"] = dict(parameters["extra_query"])
-        return options
+    def _client_with(self, headers: Mapping[str, str]) -> Client:
+        """Return a client that sends these headers. They may be secret, and the SDK logs those of a single request."""
+        key = frozenset(headers.items())
+        client = self._clients.get(key)
+        if client is None:
+            client = self._client.with_options(default_headers=headers)
+            settle_client(client, headers)
+            if len(self._clients) < KEPT_CLIENTS:
+                self._clients[key] = client
+        return client
 
     def _failed(self, request: Request, verdict: Verdict, said: str, **facts: Any) -> AttemptError:
         target = self._target

@@ -84,6 +84,30 @@ async def test_a_key_is_shown_nowhere(transport: str, behaviour: Behaviour, capl
     assert_hidden(caplog.text)
 
 
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_secret_header_is_shown_nowhere(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A header among the provider parameters may be a credential: it is sent, and that is all."""
+    caplog.set_level(logging.DEBUG)
+    for name in ("openai", "anthropic", "httpx2", "httpcore2", "understudy"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    async with simulated_server(Script.sequence(Answer(), Status(500), Status(401))) as server:
+        headers = {"extra_headers": {"X-Portal-Token": CANARY}}
+        primary = route_to(transport, server).model_copy(update={"provider_params": headers})
+        settings = Settings.in_code(agents={"deriver": AgentSettings(primary=primary)}, retry_attempts=1)
+        shown = [repr(settings)]
+        async with understudy.open_supervisor(settings) as supervisor:
+            shown.append(repr(supervisor.agent("deriver")))
+            for _ in range(3):
+                try:
+                    shown.append(repr(await supervisor.agent("deriver").complete("hi")))
+                except UnderstudyError as error:
+                    shown.append(everything(error))
+    assert [received.headers["x-portal-token"] for received in server.received] == [CANARY] * 3
+    assert all("x-ambient" not in received.headers for received in server.received)
+    assert_hidden("\n".join(shown))
+    assert_hidden(caplog.text)
+
+
 async def test_a_key_that_comes_back_as_a_request_id_is_masked() -> None:
     """What a server calls a request is shown, so it is cleaned as its messages are."""
     async with simulated_server(Script.always(Status(500, headers={"x-request-id": CANARY}))) as server:
