@@ -2,6 +2,7 @@
 
 from ._accept import accept
 from ._clean import clean
+from ._dialects import inexpressible, left_out
 from ._errors import (
     AccessRefusedError,
     ActorStoppedError,
@@ -112,7 +113,9 @@ __all__ = (
     "decode",
     "encode",
     "image",
+    "inexpressible",
     "judge",
+    "left_out",
     "load",
     "normalised",
     "number",

@@ -1,4 +1,8 @@
-"""The `openai` transport, and the client that its relatives (gemini, lmstudio, nous) share."""
+"""The transports that speak the OpenAI wire through `AsyncOpenAI`: `openai`, `gemini`, `lmstudio`, `nous`.
+
+They differ in their dialect alone (`_dialects.py`): gemini is Google's OpenAI-compatible endpoint, lmstudio a local
+server that needs no key, nous the Nous Portal with a static key.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,15 @@ from functools import partial
 
 import openai
 
+from ._dialects import dialect_of
 from ._http import http_client
 from ._port import Target
 from ._sdk import SDKProvider, Wire, settle_client
-from ._wire_openai import Dialect, read, render
-
-OFFICIAL = "https://api.openai.com/v1"
-
-_VENDOR = Dialect(token_limit="max_completion_tokens", unsupported=frozenset({"top_k"}))
-_COMPATIBLE = Dialect()
+from ._wire_openai import read, render
 
 
 def connect(target: Target) -> SDKProvider:
-    """Make the provider of an `openai` endpoint: the vendor's own rules there, the common ones elsewhere."""
-    return connect_as(target, _VENDOR if target.base_url == OFFICIAL else _COMPATIBLE)
-
-
-def connect_as(target: Target, dialect: Dialect) -> SDKProvider:
-    """Make a provider that speaks `dialect` of the OpenAI wire through `AsyncOpenAI`."""
+    """Make the provider of an endpoint that speaks the OpenAI wire."""
     client = openai.AsyncOpenAI(
         api_key=target.api_key.get_secret_value() if target.api_key else "none",
         base_url=target.base_url,
@@ -31,5 +26,6 @@ def connect_as(target: Target, dialect: Dialect) -> SDKProvider:
         http_client=http_client(target),
     )
     settle_client(client)
+    dialect = dialect_of(target.transport, target.base_url)
     wire = Wire("/chat/completions", partial(render, dialect=dialect), read, "x-request-id")
     return SDKProvider(target, client, wire, openai.APIStatusError, openai.Omit())

@@ -1,4 +1,7 @@
-"""The transports we speak, one row each. A new vendor is one new file here and one row in this table."""
+"""The transports we speak, one row each.
+
+A new vendor on a known wire is one row here and one in `_dialects.py`; one on a wire of its own is also a new file.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,9 @@ class Transport:
 TRANSPORTS: dict[str, Transport] = {
     "openai": Transport("_openai", "https://api.openai.com/v1"),
     "anthropic": Transport("_anthropic", "https://api.anthropic.com"),
-    "gemini": Transport("_gemini", "https://generativelanguage.googleapis.com/v1beta/openai"),
-    "lmstudio": Transport("_lmstudio", "http://localhost:1234/v1", needs_key=False),
-    "nous": Transport("_nous", "https://inference-api.nousresearch.com/v1"),
+    "gemini": Transport("_openai", "https://generativelanguage.googleapis.com/v1beta/openai"),
+    "lmstudio": Transport("_openai", "http://localhost:1234/v1", needs_key=False),
+    "nous": Transport("_openai", "https://inference-api.nousresearch.com/v1"),
 }
 
 

@@ -1,6 +1,7 @@
 """The supervisor's room: settings, the plan they come to, routing, and who is started and restarted."""
 
 from ._agent import Agent
+from ._notes import notes
 from ._plan import AgentPlan, Limits, Plan, Route, RouteVariables, load, sound
 from ._restarts import Intensity
 from ._route_settings import AgentSettings, RouteSettings
@@ -27,6 +28,7 @@ __all__ = (
     "Supervisor",
     "background_tasks",
     "load",
+    "notes",
     "sound",
     "supervise",
 )

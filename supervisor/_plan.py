@@ -6,6 +6,7 @@ Whatever cannot work is said here, all at once, before anything is opened.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast, final
 
@@ -35,7 +36,8 @@ class Limits:
 class Route:
     """One transport and model that an agent may be answered by, with all that is set for it.
 
-    `variables` names what set the model, the base URL and the key: the words of an error that helps.
+    `variables` names what set the model, the base URL and the key: the words of an error that helps; `set_by` names the
+    variable that set each field, where variables did.
     """
 
     transport: str
@@ -45,6 +47,7 @@ class Route:
     limits: Limits
     policy: Policy
     variables: RouteVariables
+    set_by: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def help(self) -> str:
@@ -174,7 +177,7 @@ def _route(route: RouteSettings, prefix: str, settings: Settings, problems: list
         transport, base_url, key, max_concurrency=settings.max_concurrency, connect_timeout=settings.connect_timeout
     )
     parameters, limits, policy = _parameters(route, settings), _limits(route, settings), _policy(route, settings)
-    return Route(transport, route.model, target, parameters, limits, policy, names)
+    return Route(transport, route.model, target, parameters, limits, policy, names, route.variables)
 
 
 def _policy(route: RouteSettings, settings: Settings) -> Policy:

@@ -23,6 +23,7 @@ PURE: set[str] = {
     "actors/_health",
     "providers/_accept",
     "providers/_clean",
+    "providers/_dialects",
     "providers/_errors",
     "providers/_hints",
     "providers/_json",

@@ -72,40 +72,43 @@ def test_check_prints_every_chain_as_json() -> None:
     vendor, gateway = "https://api.openai.com/v1", SOUND[F + "BASE_URL"]
     default = {"attempt": 180.0, "first_token": 60.0, "stall": 30.0}
     local = {"transport": "lmstudio", "model": "qwen", "base_url": "http://localhost:1234/v1"}
-    assert run_json("check", variables=SOUND) == (
-        0,
-        {
-            "agents": {
-                "deriver": [
-                    {
-                        "role": "primary",
-                        "transport": "openai",
-                        "model": "gpt",
-                        "base_url": vendor,
-                        "credential": "set",
-                        "limits": default,
-                    },
-                    {
-                        "role": "fallback",
-                        "transport": "openai",
-                        "model": "gpt-of-ours",
-                        "base_url": gateway,
-                        "credential": "set",
-                        "limits": default,
-                    },
-                    {
-                        "role": "fallback 2",
-                        **local,
-                        "credential": "not needed",
-                        "limits": {"attempt": 12.5, "first_token": 12.5, "stall": 30.0},
-                    },
-                ],
-                "dialectic.max": [{"role": "primary", **local, "credential": "not needed", "limits": default}],
-            },
-            "mistakes": [],
-            "ignored": [],
+    code, told = run_json("check", variables=SOUND)
+    assert code == 0
+    routes = [route for agent in told["agents"].values() for route in agent]
+    set_by = [sorted(route.pop("variables").values()) for route in routes]
+    assert sorted(name for names in set_by for name in names) == sorted(SOUND.keys() - {"LLM_OPENAI_API_KEY", "MY_KEY"})
+    assert told.pop("notes").keys() == told["agents"].keys()
+    assert told == {
+        "agents": {
+            "deriver": [
+                {
+                    "role": "primary",
+                    "transport": "openai",
+                    "model": "gpt",
+                    "base_url": vendor,
+                    "credential": "set",
+                    "limits": default,
+                },
+                {
+                    "role": "fallback",
+                    "transport": "openai",
+                    "model": "gpt-of-ours",
+                    "base_url": gateway,
+                    "credential": "set",
+                    "limits": default,
+                },
+                {
+                    "role": "fallback 2",
+                    **local,
+                    "credential": "not needed",
+                    "limits": {"attempt": 12.5, "first_token": 12.5, "stall": 30.0},
+                },
+            ],
+            "dialectic.max": [{"role": "primary", **local, "credential": "not needed", "limits": default}],
         },
-    )
+        "mistakes": [],
+        "ignored": [],
+    }
 
 
 def test_check_prints_every_chain_for_people() -> None:

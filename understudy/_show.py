@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .providers import TRANSPORTS, Attempt, PassedOver, Problem, Response, Verdict
-from .supervisor import Plan, Route
+from .supervisor import Plan, Route, notes
 
 if TYPE_CHECKING:
     from ._demo import Report
@@ -49,6 +49,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
             name: [_route_as_json(route, number) for number, route in enumerate(agent.routes)]
             for name, agent in plan.agents.items()
         },
+        "notes": {name: list(notes(agent)) for name, agent in plan.agents.items()},
         "mistakes": [problem_as_json(problem) for problem in plan.problems],
         "ignored": [problem_as_json(problem) for problem in plan.ignored],
     }
@@ -62,6 +63,7 @@ def _route_as_json(route: Route, number: int) -> dict[str, Any]:
         "model": route.model,
         "base_url": route.target.base_url,
         "credential": _credential(route),
+        "variables": dict(route.set_by),
         "limits": {"attempt": limits.attempt, "first_token": limits.first_token, "stall": limits.stall},
     }
 
@@ -92,6 +94,13 @@ def explain_plan(plan: Plan) -> None:
                 table.add_row(*map(escape, (*cells, route.target.base_url, _credential(route), limits)))
         console.print(table)
         console.print("[dim]limits: an attempt, its first token, a pause in a stream[/dim]")
+    for name, agent in plan.agents.items():
+        for note in notes(agent):
+            console.print(f"[yellow]note[/yellow]  {escape(name)}: {escape(note)}", soft_wrap=True)
+        for number, route in enumerate(agent.routes):
+            if route.set_by:
+                variables = escape(", ".join(sorted(set(route.set_by.values()))))
+                console.print(f"[dim]{escape(name)} {_role(number)} is set by {variables}[/dim]", soft_wrap=True)
     show_problems(plan.problems)
     _problem_lines("ignored", plan.ignored)
 

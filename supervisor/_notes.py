@@ -1,0 +1,59 @@
+"""Notes: what is no mistake in a chain, but would surprise whoever relies on its fallback.
+
+A fallback inherits nothing from the primary, and another vendor's wire cannot express everything; the day of an outage
+is a bad day to learn either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..providers import inexpressible, left_out
+from ._plan import AgentPlan, Route
+from ._values import PARAMETER_OF
+
+_SETTING_OF = {parameter: setting.upper() for setting, parameter in PARAMETER_OF.items()}
+
+
+def notes(agent: AgentPlan) -> tuple[str, ...]:
+    """Return what is worth knowing of an agent's chain, one sentence each, in the order of its routes."""
+    if not agent.routes:
+        return ()
+    primary, *fallbacks = agent.routes
+    found = [*_unsent(primary)]
+    for fallback in fallbacks:
+        found += [*_unsent(fallback), *_not_inherited(primary, fallback), *_gaps(primary, fallback)]
+    most = primary.policy.attempts
+    if len(agent.routes) > most:
+        found.append(f"{len(agent.routes)} routes are more than LLM_RETRY_ATTEMPTS={most}: each is tried, none twice")
+    return tuple(found)
+
+
+def _name(route: Route) -> str:
+    return f"{route.transport} {route.model}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _unsent(route: Route) -> Iterable[str]:
+    dropped = left_out(route.transport, route.target.base_url, route.parameters)
+    if dropped:
+        settings = _listed(_SETTING_OF.get(name, name) for name in dropped)
+        yield f"{_name(route)}: {settings} cannot be expressed there, and is not sent"
+
+
+def _not_inherited(primary: Route, fallback: Route) -> Iterable[str]:
+    missing = {
+        _SETTING_OF[name] for name in primary.parameters if name in _SETTING_OF and name not in fallback.parameters
+    }
+    if missing:
+        yield f"{_name(fallback)}: {_listed(missing)} is set for the primary only; a fallback inherits nothing"
+
+
+def _gaps(primary: Route, fallback: Route) -> Iterable[str]:
+    here = inexpressible(primary.transport, primary.target.base_url)
+    there = inexpressible(fallback.transport, fallback.target.base_url)
+    if lost := there - here:
+        yield f"{_name(fallback)}: a request's {_listed(lost)} is lost there; the primary takes it"

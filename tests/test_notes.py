@@ -1,0 +1,63 @@
+"""What `understudy check` tells of a chain that works, so that its fallback surprises nobody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from understudy import AgentSettings, RouteSettings, Settings
+from understudy.providers import CHECKS, TRANSPORTS, inexpressible, left_out
+from understudy.supervisor import load, notes
+
+
+def told(*routes: dict[str, Any], **settings: Any) -> str:
+    """Return the notes on an agent with these routes, one a line."""
+    made = [RouteSettings(model="m", base_url="http://own.test/v1", **route) for route in routes]
+    agent = AgentSettings(primary=made[0], fallbacks=tuple(made[1:]))
+    plan = load(Settings.in_code(agents={"deriver": agent}, **settings))
+    return "\n".join(notes(plan.agents["deriver"]))
+
+
+OPENAI, ANTHROPIC, LMSTUDIO = ({"transport": name} for name in ("openai", "anthropic", "lmstudio"))
+
+
+@pytest.mark.parametrize(
+    ("routes", "expected"),
+    [
+        ([OPENAI], ""),
+        ([OPENAI, OPENAI], ""),
+        ([{**ANTHROPIC, "seed": 3}], "anthropic m: SEED cannot be expressed there, and is not sent"),
+        ([{**LMSTUDIO, "thinking_effort": "low"}],
+         "lmstudio m: THINKING_EFFORT cannot be expressed there, and is not sent"),
+        (
+            [{**OPENAI, "max_output_tokens": 9, "temperature": 1.0}, {**OPENAI, "temperature": 0.5}],
+            "openai m: MAX_OUTPUT_TOKENS is set for the primary only; a fallback inherits nothing",
+        ),
+        (
+            [OPENAI, ANTHROPIC],
+            "anthropic m: a request's frequency_penalty, json_mode, presence_penalty, seed is lost there; "
+            "the primary takes it",
+        ),
+        ([ANTHROPIC, OPENAI], ""),
+        ([OPENAI] * 4, "4 routes are more than LLM_RETRY_ATTEMPTS=3: each is tried, none twice"),
+    ],
+)  # fmt: skip
+def test_notes_name_what_would_surprise(routes: list[dict[str, Any]], expected: str) -> None:
+    """What is not sent, what is not inherited, what the fallback cannot be told, and more routes than attempts."""
+    assert told(*routes) == expected
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_what_is_inexpressible_is_a_parameter(transport: str) -> None:
+    """Every name is a parameter's; the vendor's own host may know less than a server that speaks its wire."""
+    own = inexpressible(transport, "http://own.test/v1")
+    vendor = inexpressible(transport, TRANSPORTS[transport].base_url)
+    assert own <= vendor <= CHECKS.keys()
+    assert left_out(transport, "http://own.test/v1", {}) == ()
+
+
+def test_the_vendors_own_host_is_stricter() -> None:
+    """OpenAI itself knows no `top_k`; servers that speak its wire mostly do."""
+    assert inexpressible("openai", "https://api.openai.com/v1") == {"top_k"}
+    assert inexpressible("openai", "http://localhost:8000/v1") == frozenset()
