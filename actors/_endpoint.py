@@ -87,6 +87,7 @@ class Endpoint:
         self._permits: set[Permit] = set()
         self._waiters: deque[_Waiter] = deque()
         self._idle = anyio.Event()
+        self._refused: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -141,6 +142,17 @@ class Endpoint:
         self._serve_waiters()
         if not self._permits:
             self._idle.set()
+
+    def refuses(self, model: str) -> bool:
+        """Take note that a model, its key or its address is refused; say whether that is news since the last answer."""
+        if model in self._refused:
+            return False
+        self._refused.add(model)
+        return True
+
+    def answers(self, model: str) -> None:
+        """Take note that a model answers."""
+        self._refused.discard(model)
 
     def open(self) -> None:
         """Open the client, unless an earlier incarnation has left it open, and serve.

@@ -83,9 +83,11 @@ def judge_exception(error: BaseException) -> tuple[Verdict, BaseException]:
 def root(error: BaseException) -> OSError | None:
     """Return the operating system's own error below `error`, bare: no frames, no chain, no request.
 
-    The frames of an HTTP library hold headers, and its exceptions hold requests: neither may travel further.
+    The frames of an HTTP library hold headers, and its exceptions hold requests: neither may travel further. One that
+    has an errno says more than one that says that all attempts failed.
     """
-    found = next((link for link in _chain(error) if isinstance(link, OSError)), None)
+    errors = [link for link in _chain(error) if isinstance(link, OSError)]
+    found = next((link for link in errors if link.errno is not None), errors[0] if errors else None)
     if found is not None:
         found.__traceback__ = found.__cause__ = found.__context__ = None
     return found

@@ -173,9 +173,10 @@ class SDKProvider:
     def _lost(self, request: Request, error: Exception) -> _Failed:
         """What never became an answer."""
         verdict, link = judge_exception(error)
-        cause = error if verdict is Verdict.INTERNAL else root(error)
-        said = f"{type(link).__name__}: {str(link) or root(error) or ''}".removesuffix(": ")
-        sent = getattr(error, "request", None)
+        sent, below = getattr(error, "request", None), root(error)
+        cause = error if verdict is Verdict.INTERNAL else below
+        told = below if below is not None and below.errno is not None else link
+        said = f"{type(link).__name__}: {told}".removesuffix(": ")
         stale = verdict is Verdict.PROVIDER and isinstance(sent, httpx2.Request) and is_stale(sent)
         return _Failed(self._failed(request, verdict, said), cause, stale)
 

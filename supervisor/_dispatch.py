@@ -6,6 +6,7 @@ The wire call runs in the caller's task under a permit of the endpoint. What fol
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
@@ -34,6 +35,8 @@ from ..providers import (
 )
 from ._plan import Route
 from ._routing import Again, Failed, Next, Progress, Raise, after, share
+
+_log = logging.getLogger("understudy.supervisor")
 
 SPILL_AFTER = 2.0
 """Seconds at most that a request waits for a place at a full endpoint; never more than a quarter of what remains."""
@@ -147,12 +150,13 @@ class Dispatch:
                 error.__cause__ = bug
         if response is not None:
             self._record(route, started, Verdict.OK, response=response)
+            served.endpoint.answers(route.model)
             return response
         if error is None:
             self._check_stopped(permit, served, started=started)
             verdict = Verdict.CUT_SHORT if is_callers else Verdict.TIMEOUT
             error = attempt_error(_failure(route, verdict, after=limit))
-        self._note(route, started, error)
+        self._note(served, started, error)
         error = None  # the traceback of a bug holds this frame: without this it would hold itself
         return None
 
@@ -163,12 +167,17 @@ class Dispatch:
             self._record(served.route, started, Verdict.STOPPED)
         raise self._with_trail(ActorStoppedError(served.endpoint.name))
 
-    def _note(self, route: Route, started: float, error: AttemptError) -> None:
-        """Take a failure into the trail; what an operator can mend says so."""
+    def _note(self, served: Served, started: float, error: AttemptError) -> None:
+        """Take a failure into the trail; what an operator can mend says so, and is told in the log once."""
+        route = served.route
         error.__traceback__ = None  # its frames hold the prompt, and say nothing that the trail does not
         if error.verdict.rule.hand_over is HandOver.REFUSED:
             cause, error = error.__cause__, attempt_error(replace(error.failure, help=route.help))
             error.__cause__ = cause
+            if served.endpoint.refuses(route.model):
+                _log.error(
+                    "access_refused agent=%r transport=%s reason=%r", self._chain.agent, route.transport, str(error)
+                )
         self._errors.append(error)
         self._record(route, started, error.verdict, failure=error.failure)
         progress = self._progress

@@ -198,6 +198,18 @@ async def test_a_refusal_names_what_to_look_at() -> None:
         assert named in str(got.error)
 
 
+async def test_a_refusal_is_told_once_until_it_is_mended(caplog: pytest.LogCaptureFixture) -> None:
+    """One ERROR for each change of state names what to look at, however many requests meet it."""
+    refused = Status(401)
+    script = Script.sequence(refused, refused, refused, Answer("mended"), refused)
+    async with opened({"openai": script, "anthropic": FALLBACK}) as (agent, _, _):
+        for _ in range(5):
+            await ask(agent)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert "access_refused agent='deriver' transport=openai" in caplog.text
+    assert "DERIVER_MODEL_CONFIG__MODEL" in caplog.text
+
+
 async def test_refusals_pass_through_when_so_set() -> None:
     """With `LLM_FALLBACK_ON_REFUSED=never` a wrong key is told, not worked around."""
     scripts = {"openai": Script.always(Status(401)), "anthropic": FALLBACK}

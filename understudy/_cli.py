@@ -22,6 +22,7 @@ from .supervisor import load
 _backend = click.option(
     "--backend", type=click.Choice(["asyncio", "trio"]), default="asyncio", show_default=True, help="The event loop."
 )
+NEWLINE = "\n"
 _json = click.option("--json", "json_", is_flag=True, help="Print one JSON object on one line.")
 
 
@@ -102,6 +103,6 @@ def _fail(error: Exception, *, json_: bool) -> NoReturn:
     elif isinstance(error, ConfigurationError):
         show_problems(error.problems)
     else:
-        click.echo(f"{type(error).__name__}: {error}", err=True)
+        click.echo(f"{type(error).__name__}: {str(error).partition(NEWLINE)[0]}", err=True)  # the trail has the rest
         show_trail(getattr(error, "attempts", ()), getattr(error, "passed_over", ()))
     sys.exit(2 if configuration else 1)
