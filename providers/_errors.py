@@ -92,7 +92,7 @@ class Failure:
     def reason(self) -> str:
         """What happened, for a reader who knows whom it is about."""
         status = f" (HTTP {self.status})" if self.status is not None else ""
-        after = f" after {self.after:g} s" if self.after is not None else ""
+        after = f" after {self.after:.3g} s" if self.after is not None else ""
         said, help_ = f": {self.said}" if self.said else "", f"; {self.help}" if self.help else ""
         return f"{self.verdict}{status}{after}{said}{help_}"
 

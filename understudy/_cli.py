@@ -6,6 +6,7 @@ What each command has to say is made in `_show.py`; this file reads arguments, r
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from importlib.metadata import version
 from typing import NoReturn
@@ -30,6 +31,7 @@ _json = click.option("--json", "json_", is_flag=True, help="Print one JSON objec
 @click.version_option(version("understudy"), prog_name="understudy")
 def cli() -> None:
     """Keep AI agents answered: the primary model, and at once its fallback."""
+    logging.getLogger("understudy.supervisor").addHandler(logging.NullHandler())  # the trail says it all
 
 
 @cli.command()
