@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import random
+import resource
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import AnyByteStream, SocketAttribute
+from anyio.streams.tls import TLSListener
 
 import understudy
 from understudy import (
     AgentSettings,
     AllAttemptsFailedError,
+    AttemptError,
+    ConfigurationError,
     RequestRejectedError,
+    RouteSettings,
     Settings,
     UnderstudyError,
     Verdict,
 )
 from understudy.simulation import Answer, Behaviour, Hang, Phase, Refused, Reset, Script, Status, simulated_server
+from understudy.supervisor import background_tasks
 
 from .over_sockets import KEY, opened, route_to
 
@@ -231,3 +243,82 @@ async def test_closing_under_load_ends_every_call_and_asks_nobody_else() -> None
             assert len(servers[0].log) == 100
     assert errors == ["ActorStoppedError"] * 100
     assert servers[1].log == []
+
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@asynccontextmanager
+async def tls_server() -> AsyncIterator[str]:
+    """Run a server with a certificate that nobody vouches for; gives its base URL. It answers nothing."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(FIXTURES / "self_signed.crt", FIXTURES / "self_signed.key")
+
+    async def answer_nothing(stream: AnyByteStream) -> None:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            await stream.receive()
+
+    plain = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = plain.listeners[0].extra(SocketAttribute.local_port)  # noqa: S610 - anyio's `extra`
+    async with TLSListener(plain, context, standard_compatible=False) as listener, background_tasks() as tasks:
+        tasks.start_soon(listener.serve, answer_nothing)
+        yield f"https://127.0.0.1:{port}/v1"
+
+
+async def test_a_certificate_nobody_vouches_for_is_handed_over_and_never_accepted() -> None:
+    """Certificates are verified on the way to every route; the trail says what was wrong with this one."""
+    async with tls_server() as url, simulated_server(WELL) as well:
+        doubtful = RouteSettings(transport="openai", model="m", base_url=url)
+        agent = AgentSettings(primary=doubtful, fallbacks=(route_to("anthropic", well),))
+        async with understudy.open_supervisor(Settings.in_code(agents={"d": agent})) as supervisor:
+            response = await supervisor.agent("d").complete("hi")
+    assert response.text == "hello"
+    assert response.attempts[0].verdict is Verdict.TLS_TRUST
+    assert "self-signed certificate" in response.attempts[0].reason
+
+
+async def test_a_server_that_speaks_no_tls_is_a_failed_connection() -> None:
+    """https at a port where plain HTTP is spoken: nothing was sent, the fallback answers."""
+    async with simulated_server() as plain, simulated_server(WELL) as well:
+        wrong = RouteSettings(transport="openai", model="m", base_url=f"https://127.0.0.1:{plain.port}/v1")
+        agent = AgentSettings(primary=wrong, fallbacks=(route_to("anthropic", well),))
+        async with understudy.open_supervisor(Settings.in_code(agents={"d": agent})) as supervisor:
+            response = await supervisor.agent("d").complete("hi")
+    assert response.attempts[0].verdict is Verdict.CONNECT
+
+
+async def test_a_full_file_table_is_our_own_trouble() -> None:
+    """When this process may open no more files, no provider is blamed, the error says so, and it passes."""
+    async with opened(("openai", WELL)) as (agent, supervisor, _):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        taken: list[int] = []
+        try:
+            with suppress(OSError):
+                while True:
+                    taken.append(os.dup(0))
+            with pytest.raises(AttemptError, match=r"local_overload.*Too many open files") as caught:
+                await agent.complete("hi")
+        finally:
+            for number in taken:
+                os.close(number)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert caught.value.verdict is Verdict.LOCAL_OVERLOAD
+        (health,) = supervisor.health().values()
+        assert (health.failed, health.in_flight) == (0, 0)
+        assert (await agent.complete("hi")).text == "hello"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("/nowhere/ca.pem", "No such file or directory"), ("self_signed.key", "certificate")],
+)
+async def test_certificates_that_cannot_be_read_are_a_mistake_at_start(
+    path: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of trusted certificates that is missing, or is none, is told with the variable to look at."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(FIXTURES / path))
+    agent = AgentSettings(primary=RouteSettings(transport="openai", model="m", base_url="https://127.0.0.1:9/v1"))
+    with pytest.raises(ConfigurationError, match=rf"(?s)certificates that can be read.*{expected}.*SSL_CERT_FILE"):
+        async with understudy.open_supervisor(Settings.in_code(agents={"d": agent})):
+            raise AssertionError("the body must not begin")
