@@ -70,8 +70,14 @@ class Supervisor:
         return found
 
     def health(self) -> dict[str, Health]:
-        """Return a frozen snapshot per endpoint, by its name."""
-        return {endpoint.name: endpoint.health for endpoint in self._endpoints.values()}
+        """Return a frozen snapshot per endpoint, by its name: transport and base URL, and `#2` and so on where several
+        differ in their credential alone.
+        """
+        snapshots: dict[str, Health] = {}
+        for endpoint in self._endpoints.values():
+            others = sum(endpoint.name == other.partition(" #")[0] for other in snapshots)
+            snapshots[f"{endpoint.name} #{others + 1}" if others else endpoint.name] = endpoint.health
+        return snapshots
 
     def _agent(self, name: str) -> Agent:
         routes = tuple(Served(route, self._endpoints[route.target]) for route in self._plan.agents[name].routes)

@@ -139,6 +139,8 @@ async def test_agents_share_an_endpoint_and_another_key_makes_another() -> None:
     }
     async with understudy.open_supervisor(Settings.in_code(agents=agents), connect=world.connect) as supervisor:
         assert len(world.providers) == 3
+        one, two = "openai at http://one.test/v1", "openai at http://two.test/v1"
+        assert sorted(supervisor.health()) == [one, f"{one} #2", two]
         assert supervisor.agents == ("deriver", "summary", "dream", "chat")
         assert supervisor.agent("deriver") is supervisor.agent("deriver")
 
