@@ -14,7 +14,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make check   what CI runs: format, lint, types, tests with coverage, the built wheel"
 	@echo "make bench   CPU per call beside the bare SDK"
-	@echo "make soak    the long tests: every scenario, many seeds"
+	@echo "make soak    load and cancellation with hundreds of seeds: half an hour"
 	@echo "make format  rewrite the code in its one format"
 	@echo "make lock    resolve requirements.lock anew from pyproject.toml"
 
@@ -44,7 +44,7 @@ bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
 
 soak: $(STAMP)
-	@UNDERSTUDY_SOAK=1 $(BIN)/python -m pytest --no-header
+	@UNDERSTUDY_SOAK=1 $(BIN)/python -m pytest tests/test_over_sockets.py tests/test_every_checkpoint.py
 
 lock:
 	@$(PYTHON) -m venv $(VENV)
