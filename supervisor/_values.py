@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from typing import NoReturn, final
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -70,6 +71,20 @@ def address(url: str | None) -> str | None:
     return url
 
 
+@final
+class Key(SecretStr):
+    """A secret that is not pickled either: a pickle is read by whoever finds it. Copies are the key itself."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key is not pickled: let the other process read its own settings")
+
+    def __copy__(self) -> Key:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Key:
+        return self
+
+
 def key(key: SecretStr | None) -> SecretStr | None:
     """Return a usable key: it travels in a header, so what cannot stand in one is none."""
     if key is None:
@@ -77,7 +92,7 @@ def key(key: SecretStr | None) -> SecretStr | None:
     text = key.get_secret_value().strip()
     if not text or " " in text or not text.isascii() or not text.isprintable():
         raise ValueError(_KEY)
-    return SecretStr(text)
+    return Key(text)
 
 
 def from_json(text: str) -> object:

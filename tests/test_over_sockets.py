@@ -291,6 +291,18 @@ async def test_a_server_that_speaks_no_tls_is_a_failed_connection() -> None:
     assert response.attempts[0].verdict is Verdict.CONNECT
 
 
+async def test_a_name_that_leads_nowhere_is_a_failed_connection() -> None:
+    """DNS is part of connecting: nothing was sent, the fallback answers."""
+    async with simulated_server(WELL) as well:
+        nowhere = RouteSettings(transport="openai", model="m", base_url="http://nowhere.invalid/v1")
+        agent = AgentSettings(primary=nowhere, fallbacks=(route_to("anthropic", well),))
+        async with understudy.open_supervisor(Settings.in_code(agents={"d": agent})) as supervisor:
+            response = await supervisor.agent("d").complete("hi")
+            health = supervisor.health()["openai at http://nowhere.invalid/v1"]
+    assert response.attempts[0].verdict is Verdict.CONNECT
+    assert (health.failed, health.neutral) == (1, 0)
+
+
 async def test_a_full_file_table_is_our_own_trouble() -> None:
     """When this process may open no more files, no provider is blamed, the error says so, and it passes."""
     async with opened(("openai", WELL)) as (agent, supervisor, _):

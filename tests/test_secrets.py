@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import pickle
 import traceback
 from collections.abc import Iterator
 
 import pytest
+from pydantic import SecretStr
 
 import understudy
-from understudy import AgentSettings, Settings, UnderstudyError
+from understudy import AgentSettings, RouteSettings, Settings, UnderstudyError
 from understudy.simulation import Answer, Behaviour, Hang, Refused, Reset, Script, Status, simulated_server
 
 from .over_sockets import route_to
@@ -82,6 +85,22 @@ async def test_a_key_is_shown_nowhere(transport: str, behaviour: Behaviour, capl
     assert_hidden("\n".join(shown))
     assert caplog.records
     assert_hidden(caplog.text)
+
+
+async def test_a_key_is_masked_in_every_form() -> None:
+    """Text, format, JSON, copies and pickles show no piece of a key; one method reveals it, also in a copy."""
+    secret = RouteSettings(model="m", api_key=SecretStr(CANARY))
+    settings = Settings.in_code(agents={"deriver": AgentSettings(primary=secret)}, openai_api_key=CANARY)
+    assert settings.openai_api_key is not None
+    for held in (settings, settings.agents["deriver"], secret, settings.openai_api_key):
+        for copied in (held, copy.copy(held), copy.deepcopy(held)):
+            assert_hidden(f"{copied} {copied!r} {copied!s:>9}")
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            with pytest.raises(TypeError, match="a key is not pickled"):
+                pickle.dumps(held, protocol)
+    assert_hidden(settings.model_dump_json() + json.dumps(settings.model_dump(mode="json")))
+    assert copy.deepcopy(settings).openai_api_key is settings.openai_api_key
+    assert settings.openai_api_key.get_secret_value() == CANARY
 
 
 @pytest.mark.parametrize("transport", ["openai", "anthropic"])

@@ -423,6 +423,22 @@ async def test_an_abandoned_block_is_closed_with_its_generator() -> None:
     assert [provider.open for provider in world.providers] == [False]
 
 
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+async def test_an_interrupt_leaves_as_it_is(interrupt: type[BaseException]) -> None:
+    """What ends the program is neither handed over nor anybody's fault, and leaves no place taken."""
+
+    class Interrupted(Buggy):
+        async def complete(self, request: Request) -> Response:
+            raise interrupt
+
+    settings = Settings.in_code(agents={"deriver": chain("openai", "anthropic")})
+    async with understudy.open_supervisor(settings, connect=lambda _: Interrupted()) as supervisor:
+        with pytest.raises(interrupt):
+            await ask(supervisor.agent("deriver"))
+        health = supervisor.health()[NAME]
+    assert (health.in_flight, health.failed, health.neutral) == (0, 0, 1)
+
+
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), TimeoutError()])
 async def test_a_provider_that_does_not_translate_its_errors_is_handed_over(error: Exception) -> None:
     """A lost connection is no fault of this machine, in whatever form it comes."""
