@@ -18,16 +18,19 @@ from ._wire import Rendered, WireError, json_object, stops, whole
 DEFAULT_MAX_TOKENS = 4096
 """This wire insists on a limit; every Claude model takes this one. Thinking that is asked for comes on top."""
 
-HOTTEST = 1.0
-"""The highest temperature the API accepts; the other wire goes to 2."""
-
 LEAST_BUDGET = 1024
 """The smallest thinking budget the API accepts, in tokens."""
 
 _BUDGET_FOR_EFFORT: dict[str, int] = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384}
 """Thinking tokens for an effort; above `high` it is twice that (chosen: a quarter apart, as on the other wire)."""
 
-_INEXPRESSIBLE = ("frequency_penalty", "presence_penalty", "seed", "json_mode")
+_INEXPRESSIBLE = (
+    *("temperature", "top_p", "top_k"),
+    *("frequency_penalty", "presence_penalty", "seed", "json_mode"),
+)
+"""The first three were taken out of the API with its version 2026-10-21, which the SDK speaks: sent at all, even at
+their defaults, they are a 400. The others have never been in it."""
+
 _ID = re.compile(r"[^a-zA-Z0-9_-]")
 _TOOL_CHOICE = {"auto": "auto", "none": "none", "required": "any"}
 
@@ -51,13 +54,6 @@ def render(request: Request) -> Rendered:
     dropped = [name for name in _INEXPRESSIBLE if parameters.get(name, False) is not False]
     thinking, left_out = _thinking(parameters, body["max_tokens"])
     dropped += left_out
-    for name in ("temperature", "top_p", "top_k"):
-        if name not in parameters:
-            continue
-        if thinking is not None or (name == "temperature" and parameters["temperature"] > HOTTEST):
-            dropped.append(name)  # a thinking model takes no sampling
-        else:
-            body[name] = parameters[name]
     if thinking is not None:
         body["thinking"] = thinking
     if sequences := [sequence for sequence in stops(parameters) if sequence.strip()]:

@@ -152,6 +152,14 @@ class TestAsk:
         assert "timeout must be a number of seconds above 0" in done.stderr
 
 
+def test_a_backend_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """trio comes with an extra; without it the command line says which one."""
+    monkeypatch.setattr("understudy._cli.find_spec", lambda name: None)
+    done = CliRunner().invoke(cli, ["demo", "--backend", "trio"])
+    assert done.exit_code == 2
+    assert "pip install 'understudy[trio]'" in done.stderr
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_demo_answers_everybody(backend: str) -> None:
     """A short demo: nothing fails, the outage is handed over, and the last line is one JSON object."""

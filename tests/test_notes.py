@@ -36,8 +36,8 @@ OPENAI, ANTHROPIC, LMSTUDIO = ({"transport": name} for name in ("openai", "anthr
         ),
         (
             [OPENAI, ANTHROPIC],
-            "anthropic m: a request's frequency_penalty, json_mode, presence_penalty, seed is lost there; "
-            "the primary takes it",
+            "anthropic m: a request's frequency_penalty, json_mode, presence_penalty, seed, temperature, top_k, top_p "
+            "is lost there; the primary takes it",
         ),
         ([ANTHROPIC, OPENAI], ""),
         ([OPENAI] * 4, "4 routes are more than LLM_RETRY_ATTEMPTS=3: each is tried, none twice"),

@@ -166,8 +166,8 @@ BIG = 100_000
 SAMPLING_AND_TOOLS: list[tuple[Parameters, dict[str, Any], tuple[str, ...]]] = [
     (Parameters(), {}, ()),
     (Parameters(max_tokens=9), {"max_tokens": 9}, ()),
-    (Parameters(temperature=1.0, top_p=0.9, top_k=5), {"temperature": 1.0, "top_p": 0.9, "top_k": 5}, ()),
-    (Parameters(temperature=1.01, top_p=0.9), {"top_p": 0.9}, ("temperature",)),
+    (Parameters(temperature=1.0, top_p=0.9, top_k=5), {}, ("temperature", "top_k", "top_p")),
+    (Parameters(extra_body={"temperature": 0.2}), {"temperature": 0.2}, ()),  # for servers that take it all the same
     (Parameters(frequency_penalty=1, presence_penalty=1), {}, ("frequency_penalty", "presence_penalty")),
     (Parameters(seed=7, json_mode=True), {}, ("json_mode", "seed")),
     (Parameters(stop="END"), {"stop_sequences": ["END"]}, ()),

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import NoReturn
 
 import anyio
@@ -20,8 +21,20 @@ from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_pr
 from .providers import ConfigurationError, Parameters, Response, TrailedError, UnderstudyError, user
 from .supervisor import load
 
+
+def _installed(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if find_spec(value) is None:
+        raise click.UsageError(f"{value} is not installed: pip install 'understudy[{value}]'")
+    return value
+
+
 _backend = click.option(
-    "--backend", type=click.Choice(["asyncio", "trio"]), default="asyncio", show_default=True, help="The event loop."
+    "--backend",
+    type=click.Choice(["asyncio", "trio"]),
+    default="asyncio",
+    show_default=True,
+    callback=_installed,
+    help="The event loop.",
 )
 NEWLINE = "\n"
 _json = click.option("--json", "json_", is_flag=True, help="Print one JSON object on one line.")
