@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, cast, get_args
 
@@ -34,6 +35,14 @@ def _sequences(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value))
 
 
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+"""A field name: a token, RFC 9110 section 5.6.2."""
+
+
+def _header(text: object) -> bool:
+    return isinstance(text, str) and text.isprintable() and text.isascii()
+
+
 def _mapping(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
@@ -58,8 +67,8 @@ CHECKS: dict[str, tuple[_Check, str]] = {
     "json_mode": (lambda v: isinstance(v, bool), "True or False"),
     "extra_body": (_mapping, "a dict with text as keys"),
     "extra_headers": (
-        lambda v: _mapping(v) and all(isinstance(header, str) for header in v.values()),
-        "a dict of text to text",
+        lambda v: _mapping(v) and all(_HEADER.fullmatch(name) and _header(text) for name, text in v.items()),
+        "a dict of header names to texts on one line",
     ),
     "extra_query": (_mapping, "a dict with text as keys"),
 }

@@ -36,7 +36,19 @@ TABLE: dict[str, tuple[list[object], list[object]]] = {
     "parallel_tool_calls": ([True, False], [1, 0, "true"]),
     "json_mode": ([True, False], [1, 0, "true"]),
     "extra_body": ([{}, {"a": {"b": [1]}}], [[], "a", {1: "a"}]),
-    "extra_headers": ([{}, {"x-a": "b"}], [{"x-a": 1}, {1: "b"}, "x-a: b"]),
+    "extra_headers": (
+        [{}, {"x-a": "b"}, {"X-Title": "two words"}],
+        [
+            {"x-a": 1},
+            {1: "b"},
+            "x-a: b",
+            {"x-a": "b\r\nx-b: c"},
+            {"x a": "b"},
+            {"": "b"},
+            {"x-a": "b\x00"},
+            {"x-ä": "b"},
+        ],
+    ),
     "extra_query": ([{}, {"api-version": 1}], [{1: "a"}, "a=b"]),
 }
 
