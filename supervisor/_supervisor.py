@@ -59,12 +59,12 @@ class Supervisor:
         return tuple(self._agents)
 
     def agent(self, name: str) -> Agent:
-        """Return the handle of an agent; the same one for the same name.
+        """Return the handle of an agent, whose name is in lower case; the same one for the same name.
 
         Raises:
             ConfigurationError: No agent of that name is configured; names those that are.
         """
-        found = self._agents.get(name)
+        found = self._agents.get(name) or self._agents.get(name.lower())
         if found is None:
             self._unknown(name)
         return found
@@ -87,13 +87,8 @@ class Supervisor:
     def _unknown(self, name: str) -> NoReturn:
         variable = prefix_of(name) + "MODEL"
         known = ", ".join(self._agents)
-        raise ConfigurationError(
-            [
-                Problem(
-                    variable, f"an agent named {name!r}", f"set it{suggestion(name, self._agents)}; there are: {known}"
-                )
-            ]
-        )
+        remedy = f"set it, or use one of: {known}{suggestion(name, self._agents)}"
+        raise ConfigurationError([Problem(variable, f"an agent named {name!r}", remedy)])
 
     def _check_here(self) -> None:
         try:

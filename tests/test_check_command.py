@@ -167,7 +167,7 @@ def test_asking_an_unknown_agent_names_those_there_are(options: list[str]) -> No
     """A name that is not configured is a mistake of the configuration: exit code 2, and the names that would do."""
     result = run("ask", "derivre", "hello", *options, variables=SOUND)
     assert result.exit_code == 2
-    assert all(name in result.output for name in ("'derivre'", "'deriver'", "there are: deriver, dialectic.max"))
+    assert all(name in result.output for name in ("'derivre'", "'deriver'", "use one of: deriver, dialectic.max"))
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["for people", "json"])

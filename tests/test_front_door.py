@@ -175,6 +175,15 @@ def test_the_demo_answers_everybody(backend: str) -> None:
     assert 1 <= report["seconds"] < 5
 
 
+def test_a_demo_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps a client from opening is one line here too, not a traceback."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    done = CliRunner().invoke(cli, ["demo", "--seconds", "1"])
+    assert done.exit_code == 2
+    assert "SSL_CERT_FILE" in done.stderr
+    assert "Traceback" not in done.output
+
+
 def test_the_demo_tells_a_person_what_happened() -> None:
     """Without `--json` there is a table of who served, and a sentence that sums it up."""
     done = CliRunner().invoke(cli, ["demo", "--seconds", "1.5", "--agents", "4"], env={"COLUMNS": "200"})

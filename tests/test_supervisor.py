@@ -150,7 +150,8 @@ async def test_an_unknown_agent_names_those_that_are_configured() -> None:
     async with opened({"openai": Script()}) as (_, supervisor, _):
         with pytest.raises(ConfigurationError, match="did you mean 'deriver'") as caught:
             supervisor.agent("derriver")
-    assert "there are: deriver" in str(caught.value)
+        assert supervisor.agent("DERIVER") is supervisor.agent("deriver")
+    assert "use one of: deriver" in str(caught.value)
 
 
 async def crash(supervisor: understudy.Supervisor) -> None:

@@ -96,7 +96,10 @@ def check(json_: bool) -> None:
 @_json
 def demo_command(seconds: float, agents: int, backend: str, json_: bool) -> None:
     """Run agents through an outage of their primary, with providers embedded on loopback: no key, no network."""
-    report: Report = anyio.run(demo, seconds, agents, not json_ and sys.stdout.isatty(), backend=backend)
+    try:
+        report: Report = anyio.run(demo, seconds, agents, not json_ and sys.stdout.isatty(), backend=backend)
+    except UnderstudyError as error:
+        _fail(error, json_=json_)
     if json_:
         click.echo(json.dumps(report.as_json()))
     else:
