@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import cast
 
 from ._messages import user
@@ -60,6 +59,5 @@ def inexpressible(transport: str, base_url: str) -> frozenset[str]:
 
 
 def _alone(name: str) -> Parameters:
-    needed: Iterable[str] = {"max_tokens", name}
-    alone = {other: _SAMPLES[other] for other in needed}
-    return cast(Parameters, {**alone, "tools": [Tool("any")]})
+    room = {"max_tokens": _SAMPLES["max_tokens"], "tools": [Tool("any")]}  # thinking needs the one, a choice the other
+    return cast(Parameters, {**room, name: _SAMPLES[name]})

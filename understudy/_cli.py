@@ -24,7 +24,7 @@ from .supervisor import load
 
 def _installed(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if find_spec(value) is None:
-        raise click.UsageError(f"{value} is not installed: pip install 'understudy[{value}]'")
+        raise click.UsageError(f"{value} is not installed: pip install {value}")
     return value
 
 
