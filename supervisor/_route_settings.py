@@ -85,7 +85,8 @@ class RouteSettings(BaseModel):
     @field_validator("provider_params")
     @classmethod
     def _objects_inside(cls, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        if any(name in params and not CHECKS[name][0](params[name]) for name in OBJECTS):
+        inside = all(CHECKS[name][0](params[name]) for name in OBJECTS if name in params)
+        if not inside or not CHECKS["extra_body"][0](params):  # any other name is one of the body's
             raise ValueError(EXPECTED["provider_params"])
         return params
 

@@ -36,7 +36,8 @@ EXPECTED: dict[str, str] = {
     "base_url": _URL,
     "api_key": _KEY,
     "api_key_env": "the name of a variable that holds a key",
-    "provider_params": "a JSON object; extra_body and extra_query in it are objects, extra_headers maps texts to texts",
+    "provider_params": "a JSON object without model, messages and stream; extra_body and extra_query in it are "
+    "objects, extra_headers maps texts to texts",
     "structured_output_mode": "a text",
     "cache_policy": "a text",
     "timeout": _SECONDS,

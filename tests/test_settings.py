@@ -318,6 +318,7 @@ MISTAKES: list[tuple[str, str]] = [
     *((P + "PROVIDER_PARAMS", text) for text in ("{", "[]", "5", '"text"', "[" * 100_000)),
     *((P + "PROVIDER_PARAMS", f'{{"{name}": 5}}') for name in ("extra_body", "extra_headers", "extra_query")),
     (P + "PROVIDER_PARAMS", '{"extra_headers": {"x-n": 5}}'),
+    *((P + "PROVIDER_PARAMS", text) for text in ('{"stream": true}', '{"extra_body": {"model": "m"}}')),
     (P + "PROVIDER_PARAMS__EXTRA_BODY", "5"),
     (P + "OVERRIDES__PROVIDER_PARAMS__EXTRA_HEADERS__A__B", "5"),
     *((name, "x") for name in (P + "MODLE", F + "TRANSPROT", P + "OVERRIDES__MODEL", P + "FALLBACK", P + "QQQ")),
