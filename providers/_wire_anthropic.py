@@ -32,6 +32,9 @@ _INEXPRESSIBLE = (
 their defaults, they are a 400. The others have never been in it."""
 
 _ID = re.compile(r"[^a-zA-Z0-9_-]")
+_PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+"""`anthropic.types.Base64ImageSourceParam`."""
+
 _TOOL_CHOICE = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -148,8 +151,8 @@ def _part(block: Block, role: str) -> dict[str, Any] | None:
             return {"type": "text", "text": text} if text else None
         case Image(url=str(url)) if role == "user":
             return {"type": "image", "source": {"type": "url", "url": url}}
-        case Image(data=data, media_type=media_type) if role == "user":
-            return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+        case Image(data=data) if role == "user":
+            return {"type": "image", "source": {"type": "base64", "media_type": _media_type(block), "data": data}}
         case ToolCall(id=identity, name=name) if role == "assistant":
             return {
                 "type": "tool_use",
@@ -168,6 +171,13 @@ def _part(block: Block, role: str) -> dict[str, Any] | None:
             return None
         case _:
             raise ValueError(f"a message of the {role} cannot hold {type(block).__name__}")
+
+
+def _media_type(picture: Image) -> str | None:
+    media_type = "image/jpeg" if picture.media_type == "image/jpg" else picture.media_type
+    if media_type not in _PICTURES:
+        raise ValueError(f"an Image is one of {', '.join(sorted(_PICTURES))} here, not {media_type}: convert it")
+    return media_type
 
 
 def _arguments(call: ToolCall) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _part(block: Block, role: str) -> dict[str, Any]:
         return {"type": "text", "text": block.text}
     if isinstance(block, Image) and role == "user":
         url = block.url if block.url is not None else f"data:{block.media_type};base64,{block.data}"
-        return {"type": "image_url", "image_url": {"url": url}}
+        return {"type": "image_url", "image_url": {"url": url, **({"detail": block.detail} if block.detail else {})}}
     raise ValueError(f"a {role} message cannot hold {type(block).__name__}")
 
 

@@ -70,10 +70,11 @@ THINKING = {"type": "thinking", "thinking": "hm", "signature": "s1"}
 REDACTED = {"type": "redacted_thinking", "data": "r1"}
 UNSIGNED = Reasoning("hm", issuer="anthropic")
 FOREIGN = [Reasoning("hm", issuer="nous"), Reasoning("hm", signature="s", issuer="gemini"), Reasoning("", redacted="r")]
-PICTURES = [Image(url="https://x/y.png"), image(b"hi", "image/png")]
+PICTURES = [Image(url="https://x/y.png", detail="low"), image(b"hi", "image/png"), image(b"hi", "image/jpg")]
 SOURCES = [
     {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}},
     {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}},
+    {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "aGk="}},
 ]
 
 
@@ -151,6 +152,19 @@ def test_a_block_in_the_wrong_message_is_refused(message: Message) -> None:
     """What the wire has no place for is said, not lost."""
     with pytest.raises(ValueError, match=f"cannot hold {type(message.blocks[-1]).__name__}"):
         render(Request("claude", (message,)))
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "image/gif", "image/webp"])
+def test_pictures_of_the_four_kinds_are_sent(media_type: str) -> None:
+    """What the vendor's types list goes as it is."""
+    (turn,) = sent(user([image(b"hi", media_type)]))["messages"]
+    assert turn["content"][0]["source"]["media_type"] == media_type
+
+
+def test_a_picture_of_another_kind_is_refused_with_what_is_taken() -> None:
+    """The error names the kinds that are taken and the one that was given."""
+    with pytest.raises(ValueError, match=r"image/gif, image/jpeg, image/png, image/webp here, not image/bmp"):
+        render(Request("claude", (user([image(b"hi", "image/bmp")]),)))
 
 
 def thinking(budget: int) -> dict[str, Any]:
