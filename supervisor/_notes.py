@@ -38,7 +38,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _unsent(route: Route) -> Iterable[str]:
-    dropped = left_out(route.transport, route.target.base_url, route.parameters)
+    dropped = left_out(route.transport, route.target.base_url, route.model, route.parameters)
     if dropped:
         settings = _listed(_SETTING_OF.get(name, name) for name in dropped)
         yield f"{_name(route)}: {settings} cannot be expressed there, and is not sent"
@@ -53,7 +53,7 @@ def _not_inherited(primary: Route, fallback: Route) -> Iterable[str]:
 
 
 def _gaps(primary: Route, fallback: Route) -> Iterable[str]:
-    here = inexpressible(primary.transport, primary.target.base_url)
-    there = inexpressible(fallback.transport, fallback.target.base_url)
+    here = inexpressible(primary.transport, primary.target.base_url, primary.model)
+    there = inexpressible(fallback.transport, fallback.target.base_url, fallback.model)
     if lost := there - here:
         yield f"{_name(fallback)}: a request's {_listed(lost)} is lost there; the primary takes it"

@@ -22,6 +22,7 @@ ARROWS: dict[str, set[str]] = {
 PURE: set[str] = {
     "actors/_health",
     "providers/_accept",
+    "providers/_claude",
     "providers/_clean",
     "providers/_dialects",
     "providers/_errors",

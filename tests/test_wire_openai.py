@@ -40,8 +40,8 @@ from understudy.providers._wire_openai import Dialect, read, render
 
 COMMON = Dialect()
 VENDOR = Dialect(token_limit="max_completion_tokens", unsupported=frozenset({"top_k"}))
-GEMINI = Dialect(unsupported=frozenset({"top_k"}), thinking="gemini")
-THOUGHTLESS = Dialect(thinking="none")
+GEMINI = Dialect(unsupported=frozenset({"top_k"}), budgets=True)
+THOUGHTLESS = Dialect(efforts=())
 
 SDK = TypeAdapter(CompletionCreateParamsNonStreaming)
 ADD = Tool("add", "Add two numbers.", {"type": "object", "properties": {"a": {"type": "number"}}})
