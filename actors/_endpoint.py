@@ -1,25 +1,43 @@
-"""The endpoint: one client, one health, and the permits in flight. It outlives the actor's incarnations.
+"""The endpoint: one client, what is known of it, and the permits in flight. It outlives the actor's incarnations.
 
 A provider actor owns its endpoint. Deciding (`admit`, `settle`) is synchronous and therefore atomic; only the actor
-opens, drains and closes. A crash of the actor touches no call in flight: the next incarnation finds all as it was.
+opens, drains and closes. A crash of the actor touches no call in flight, and no circuit: the next incarnation finds
+all as it was.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections import deque
-from dataclasses import replace
+from collections.abc import Callable
+from types import MappingProxyType
 from typing import final
 
 import anyio
 
-from ..providers import ActorStoppedError, Connect, Provider, Target, Verdict
-from ._health import Health, Phase, Refused, admit, settle
+from ..providers import ActorStoppedError, Blame, Connect, Failure, Provider, Target, Verdict
+from ._budget import RetryBudget
+from ._circuit import Circuit, Closed, HalfOpen
+from ._events import EndpointEvent, Key, Layer
+from ._gate import Bar, CircuitPolicy, Gate
+from ._health import CircuitState, GateHealth, Health, Phase, Refusal, Refused
+from ._holds import counts, hold
+from ._network import Network
 
 _log = logging.getLogger("understudy.actors")
 
 CLOSE_WITHIN = 2.0
 """Seconds for cancelled calls to end, and again for the client to close (R-CX-3)."""
+
+LEASE_FOR = 16.0
+"""Seconds that a probe's place is kept where nobody names a limit: the longest limit of a probe and 1 s (R-CB-6)."""
+
+EARLY_EVERY = 1.0
+"""Seconds between attempts let through early because every route is barred (R-RT-5)."""
+
+GATEWAY_ERRORS = frozenset({502, 504, *range(520, 528), 530})
+"""Statuses of a gateway that did not reach the provider: from two models they accuse the endpoint (table A)."""
 
 
 @final
@@ -27,19 +45,20 @@ class Permit:
     """The right to one attempt. It is settled exactly once, whatever happens.
 
     Whatever its holder waits for stands in a cancel scope that the permit `covers`: stopping the endpoint cancels it,
-    and `stopped` then says that it was us, not the caller.
+    and `stopped` then says that it was us, not the caller. `is_probe` says that others wait for what it finds out.
     """
 
-    __slots__ = ("_endpoint", "_scope", "_settled", "stopped", "ticket")
+    __slots__ = ("_endpoint", "_scope", "_settled", "admitted_at", "gate", "is_probe", "stopped", "ticket")
 
-    def __init__(self, endpoint: Endpoint, ticket: int) -> None:
-        self._endpoint, self.ticket = endpoint, ticket
+    def __init__(self, endpoint: Endpoint, gate: Gate, ticket: int, admitted_at: float, *, is_probe: bool) -> None:
+        self._endpoint, self.gate, self.ticket, self.is_probe = endpoint, gate, ticket, is_probe
+        self.admitted_at = admitted_at
         self._scope: anyio.CancelScope | None = None
         self.stopped = False
         self._settled = False
 
-    def settle(self, verdict: Verdict) -> None:
-        """Give the place back and say how the attempt ended.
+    def settle(self, verdict: Verdict, failure: Failure | None = None) -> None:
+        """Give the place back and say how the attempt ended; `failure` tells what else is known of it.
 
         Raises:
             RuntimeError: It was settled before: a bug of ours.
@@ -47,7 +66,7 @@ class Permit:
         if self._settled:
             raise RuntimeError("a permit was settled twice")
         self._settled = True
-        self._endpoint.settled(self, verdict)
+        self._endpoint.settled(self, verdict, failure)
 
     def covers(self, scope: anyio.CancelScope) -> anyio.CancelScope:
         """Return `scope`, which `stop` will cancel, or which is cancelled at once if that has happened."""
@@ -65,11 +84,16 @@ class Permit:
 
 @final
 class _Waiter:
-    __slots__ = ("event", "permit")
+    __slots__ = ("answer", "event", "lease_for", "lone", "model")
 
-    def __init__(self) -> None:
+    def __init__(self, model: str, lease_for: float, *, lone: bool) -> None:
+        self.model, self.lease_for, self.lone = model, lease_for, lone
         self.event = anyio.Event()
-        self.permit: Permit | None = None
+        self.answer: Permit | Refusal | None = None
+
+
+def _nobody_listens(event: EndpointEvent) -> None:
+    """Take an event and do nothing."""
 
 
 @final
@@ -78,16 +102,38 @@ class Endpoint:
 
     Args:
         connect: Makes the provider; called in the actor's task when it opens.
+        policy: How its circuits behave.
+        network: What is known of the way out, shared by all endpoints of a supervisor.
+        rand: Draws uniformly from [0, 1): the spread of open times.
+        tell: Takes each event, after what it tells has happened. It must not raise.
     """
 
-    def __init__(self, target: Target, connect: Connect) -> None:
+    def __init__(
+        self,
+        target: Target,
+        connect: Connect,
+        *,
+        policy: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
+        network: Network | None = None,
+        rand: Callable[[], float] = random.random,
+        tell: Callable[[EndpointEvent], None] = _nobody_listens,
+    ) -> None:
         self.target, self._connect = target, connect
+        self._policy, self._network, self._rand, self._tell = policy, network or Network(), rand, tell
         self._provider: Provider | None = None
-        self._health = Health(capacity=target.max_concurrency)
+        self._phase, self._capacity = Phase.SERVING, target.max_concurrency
+        self._ticket = self._succeeded = self._failed = self._neutral = 0
         self._permits: set[Permit] = set()
         self._waiters: deque[_Waiter] = deque()
         self._idle = anyio.Event()
         self._refused: set[str] = set()
+        self._happened: list[EndpointEvent] = []
+        self._gate = self._make_gate(Layer.ENDPOINT)
+        self._credential = self._make_gate(Layer.CREDENTIAL)
+        self._models: dict[str, Gate] = {}
+        self._gateway_errors: set[str] = set()
+        self._early_at = float("-inf")
+        self._budget = RetryBudget()
 
     @property
     def name(self) -> str:
@@ -97,7 +143,21 @@ class Endpoint:
     @property
     def health(self) -> Health:
         """A frozen snapshot of what is known."""
-        return self._health
+        now = anyio.current_time()
+        return Health(
+            capacity=self._capacity,
+            phase=self._phase,
+            ticket=self._ticket,
+            in_flight=len(self._permits),
+            waiting=len(self._waiters),
+            succeeded=self._succeeded,
+            failed=self._failed,
+            neutral=self._neutral,
+            last_success_at=self._gate.last_success_at,
+            endpoint=_gate_health(self._gate, now),
+            credential=_gate_health(self._credential, now),
+            models=MappingProxyType({name: _gate_health(gate, now) for name, gate in self._models.items()}),
+        )
 
     @property
     def provider(self) -> Provider:
@@ -110,18 +170,42 @@ class Endpoint:
             raise ActorStoppedError(self.name)
         return self._provider
 
-    def admit(self) -> Permit | Refused:
-        """Grant the right to one attempt, or say why not. Whoever waits for a place goes first."""
-        if self._waiters and self._health.phase is Phase.SERVING:
-            return Refused.FULL
-        return self._grant()
+    def gate(self, model: str | None = None, *, credential: bool = False) -> Gate:
+        """Return the gate of a model, of the whole endpoint, or of its credential."""
+        if credential:
+            return self._credential
+        if model is None:
+            return self._gate
+        gate = self._models.get(model)
+        if gate is None:
+            gate = self._models[model] = self._make_gate(Layer.MODEL, model)
+        return gate
 
-    async def wait_admit(self, wait_for: float) -> Permit | Refused:
+    def admit(
+        self, model: str, *, lone: bool = False, lease_for: float = LEASE_FOR, early: bool = False
+    ) -> Permit | Refusal:
+        """Grant the right to one attempt, or say why not. Whoever waits for a place goes first.
+
+        Args:
+            lone: There is no other route to go to: circuits are not enforced.
+            lease_for: Seconds that the place of a probe is kept at most, if the attempt becomes one.
+            early: Every other route is barred: let one through before a circuit's time, one a second.
+        """
+        if self._waiters and self._phase is Phase.SERVING:
+            return Refusal(Refused.FULL)
+        granted = self._grant(self.gate(model), lone=lone, lease_for=lease_for, early=early)
+        if self._happened:
+            self._tell_all()
+        return granted
+
+    async def wait_admit(
+        self, model: str, wait_for: float, *, lone: bool = False, lease_for: float = LEASE_FOR
+    ) -> Permit | Refusal:
         """Wait at most `wait_for` seconds for a place, first come, first served.
 
         After cancellation nothing is taken: a place granted at that very moment is given back.
         """
-        waiter = _Waiter()
+        waiter = _Waiter(model, lease_for, lone=lone)
         self._waiters.append(waiter)
         granted = False
         try:
@@ -131,17 +215,99 @@ class Endpoint:
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-            if not granted and waiter.permit is not None:
-                waiter.permit.settle(Verdict.NO_VERDICT)
-        return waiter.permit if waiter.permit is not None else self._refusal()
+            if not granted and isinstance(waiter.answer, Permit):
+                waiter.answer.settle(Verdict.NO_VERDICT)
+        return waiter.answer or Refusal(Refused.FULL)
 
-    def settled(self, permit: Permit, verdict: Verdict) -> None:
+    def may_retry(self) -> bool:
+        """Say whether one more retry of this endpoint is within its budget, and count it if so."""
+        return self._budget.take(anyio.current_time())
+
+    def usual_for(self, model: str) -> float:
+        """Return the seconds that a slow answer of a model takes when it is well; 0.0 while not known."""
+        return self.gate(model).usual_for
+
+    def refusal(self, model: str, *, lone: bool = False) -> Refusal | None:
+        """Return why an attempt could not go ahead now, apart from a full bulkhead; take nothing."""
+        gates = (self._gate, self.gate(model), self._credential)
+        return self._barred(gates, anyio.current_time(), lone=lone, early=False)
+
+    def is_clear(self, model: str) -> bool:
+        """Say whether nothing at all stands against a model: no circuit, no hold, no failure in a row."""
+        return self._gate.is_clear and self._credential.is_clear and self.gate(model).is_clear
+
+    def settled(self, permit: Permit, verdict: Verdict, failure: Failure | None) -> None:
         """Take a permit back; called by the permit."""
         self._permits.discard(permit)
-        self._health = settle(self._health, verdict, anyio.current_time())
-        self._serve_waiters()
+        now = anyio.current_time()
+        if verdict is Verdict.OK:
+            self._succeeded += 1
+            self._network.answered()
+            self._gateway_errors.clear()
+            for gate in (permit.gate, self._gate, self._credential):
+                gate.succeeded(permit.ticket, now)
+            permit.gate.took(now - permit.admitted_at)
+        else:
+            self._judge(permit, verdict, failure, now)
+        self._after_change()
         if not self._permits:
             self._idle.set()
+
+    def _judge(self, permit: Permit, verdict: Verdict, failure: Failure | None, now: float) -> None:
+        """File what a failed attempt says under what it accuses: model, endpoint, credential, or nobody."""
+        hint, status = (failure.retry_after, failure.status) if failure is not None else (None, None)
+        reason = failure.reason if failure is not None else str(verdict)
+        blamed = self._blamed(permit.gate, counts(verdict, hint), status)
+        held = hold(verdict, hint) if self._policy.hold_refused or verdict is not Verdict.AUTH else None
+        if status is not None:
+            self._network.answered()
+        elif verdict is Verdict.CONNECT:
+            self._network.failed(self.name, now)
+        if blamed:
+            self._failed += 1
+        else:
+            self._neutral += 1
+        for layer, gate in self._layers(permit.gate):
+            tripping = None
+            if gate in blamed:
+                tripping = gate.tripping(spread=0.8 + 0.4 * self._rand(), grows=not self._network.is_down)
+            holding = held[1] if held is not None and held[0] is layer else None
+            gate.ended(permit.ticket, now, reason, tripping=tripping, holding=holding)
+
+    def _layers(self, model: Gate) -> tuple[tuple[Blame, Gate], ...]:
+        return (Blame.MODEL, model), (Blame.ENDPOINT, self._gate), (Blame.CREDENTIAL, self._credential)
+
+    def _blamed(self, model: Gate, blame: Blame, status: int | None) -> list[Gate]:
+        """Return the gates that a failure counts against."""
+        match blame:
+            case Blame.ENDPOINT:
+                return [self._gate]
+            case Blame.MODEL:
+                if status in GATEWAY_ERRORS:
+                    self._gateway_errors.add(model.key.model or "")
+                    if len(self._gateway_errors) > 1:
+                        return [model, self._gate]
+                return [model]
+            case _:
+                return []
+
+    def force(
+        self, model: str | None = None, *, is_open: bool, reason: str, lasts_for: float, credential: bool = False
+    ) -> None:
+        """Open or close by hand the gate of a model, the credential or the endpoint, for `lasts_for` seconds."""
+        now = anyio.current_time()
+        gate = self.gate(model, credential=credential)
+        gate.force(is_open=is_open, until=now + lasts_for, now=now, reason=reason)
+        self._after_change()
+
+    def reset(self, model: str | None = None) -> None:
+        """Forget what is held against a model; without a name, against the endpoint, its credential and all models."""
+        now = anyio.current_time()
+        every = (self._gate, self._credential, *self._models.values())
+        for gate in every if model is None else (self.gate(model),):
+            gate.reset(self._ticket + 1, now)
+        self._gateway_errors.clear()
+        self._after_change()
 
     def refuses(self, model: str) -> bool:
         """Take note that a model, its key or its address is refused; say whether that is news since the last answer."""
@@ -161,11 +327,11 @@ class Endpoint:
             ActorStoppedError: The endpoint is being stopped, or was.
             Exception: Whatever the client's constructor raises: a missing package, an unreadable file.
         """
-        if self._health.phase in {Phase.DRAINING, Phase.STOPPED}:
+        if self._phase in {Phase.DRAINING, Phase.STOPPED}:
             raise ActorStoppedError(self.name)
         if self._provider is None:
             self._provider = self._connect(self.target)
-        self._health = replace(self._health, phase=Phase.SERVING)
+        self._phase = Phase.SERVING
 
     def give_up(self) -> None:
         """Route around this endpoint until it is opened again: its actor crashes too often."""
@@ -203,38 +369,100 @@ class Endpoint:
     async def end(self) -> None:
         """End whatever is in flight and close, also when cancelled: the last thing that happens to an endpoint."""
         with anyio.CancelScope(shield=True):
-            if self._health.phase is not Phase.STOPPED:
+            if self._phase is not Phase.STOPPED:
                 await self.drain(0)
             await self.close()
 
-    def _grant(self) -> Permit | Refused:
-        self._health, refused = admit(self._health)
-        if refused is not None:
-            return refused
-        permit = Permit(self, self._health.ticket)
+    def _grant(self, gate: Gate, *, lone: bool, lease_for: float, early: bool = False) -> Permit | Refusal:
+        """Check all, then take all: a place in the bulkhead, and of each gate whose probe this is."""
+        if self._phase is not Phase.SERVING:
+            return Refusal(Refused.DEAD if self._phase is Phase.DEAD else Refused.STOPPED)
+        now = anyio.current_time()
+        is_clear = gate.is_clear and self._gate.is_clear and self._credential.is_clear
+        gates = (self._gate, gate, self._credential)
+        if not is_clear and (refusal := self._barred(gates, now, lone=lone, early=early)) is not None:
+            return refusal
+        if len(self._permits) >= self._capacity:
+            return Refusal(Refused.FULL)
+        self._ticket += 1
+        ticket, is_probe = self._ticket, False
+        if not is_clear:
+            taken = [each.take(ticket, now, now + lease_for, early=early) for each in gates]
+            is_probe = any(taken)
+            if early:
+                self._early_at = now
+        self._budget.asked(now)
+        permit = Permit(self, gate, ticket, now, is_probe=is_probe)
         self._permits.add(permit)
         return permit
 
-    def _refusal(self) -> Refused:
-        return admit(self._health)[1] or Refused.FULL
+    def _barred(self, gates: tuple[Gate, ...], now: float, *, lone: bool, early: bool) -> Refusal | None:
+        bars = [bar for gate in gates if (bar := gate.bar(now, lone=lone, early=early)) is not None]
+        if early and now - self._early_at < EARLY_EVERY:
+            bars.append(Bar(self._early_at + EARLY_EVERY, Refused.CIRCUIT, "an early probe was let through"))
+        if not bars:
+            return None
+        last = max(bars, key=lambda bar: bar.until)
+        why = next((bar.why for bar in bars if bar.why is not Refused.CIRCUIT), Refused.CIRCUIT)
+        return Refusal(why, max(last.until - now, 0.0), last.reason)
 
     def _serve_waiters(self) -> None:
+        """Answer those who wait, in order, until one has to wait on."""
         while self._waiters:
-            permit = self._grant()
-            if not isinstance(permit, Permit):
+            waiter = self._waiters[0]
+            answer = self._grant(self.gate(waiter.model), lone=waiter.lone, lease_for=waiter.lease_for)
+            if isinstance(answer, Refusal) and answer.why is Refused.FULL:
                 return
-            waiter = self._waiters.popleft()
-            waiter.permit = permit
+            self._waiters.popleft()
+            waiter.answer = answer
             waiter.event.set()
 
     def _enter(self, phase: Phase) -> None:
-        self._health = replace(self._health, phase=phase)
-        waiters, self._waiters = self._waiters, deque()
-        for waiter in waiters:
-            waiter.event.set()
+        self._phase = phase
+        self._serve_waiters()
+
+    def _after_change(self) -> None:
+        if self._waiters:
+            self._serve_waiters()
+        if self._happened:
+            self._tell_all()
+
+    def _make_gate(self, layer: Layer, model: str | None = None) -> Gate:
+        return Gate(Key(self.name, layer, model), self._policy, self._happened.append)
+
+    def _tell_all(self) -> None:
+        happened, self._happened[:] = list(self._happened), []
+        for event in happened:
+            self._tell(event)
 
     async def _wait_idle(self) -> None:
         while self._permits:
             if self._idle.is_set():  # one event for all who wait: several may drain at once
                 self._idle = anyio.Event()
             await self._idle.wait()
+
+
+def _gate_health(gate: Gate, now: float) -> GateHealth:
+    """Return a snapshot of a gate."""
+    set_by = gate.by_hand(now)
+    bar, recent = gate.bar(now, lone=False), gate.recent(now)
+    opened = gate.circuit if not isinstance(gate.circuit, Closed) else gate.hold
+    return GateHealth(
+        circuit=_state(gate.circuit),
+        hold=_state(gate.hold),
+        reason=gate.circuit_reason or gate.hold_reason,
+        since=None if isinstance(opened, Closed) else opened.at,
+        reopens_in=None if bar is None else max(bar.until - now, 0.0),
+        level=gate.circuit.level,
+        run=gate.circuit.run if isinstance(gate.circuit, Closed) else 0,
+        calls=recent.calls,
+        failures=recent.failures,
+        last_success_at=gate.last_success_at,
+        set_by_hand="" if set_by is None else f"{'open' if set_by.is_open else 'closed'}: {set_by.reason}",
+    )
+
+
+def _state(circuit: Circuit) -> CircuitState:
+    if isinstance(circuit, Closed):
+        return CircuitState.CLOSED
+    return CircuitState.HALF_OPEN if isinstance(circuit, HalfOpen) else CircuitState.OPEN

@@ -1,24 +1,23 @@
-"""What an actor believes of its endpoint: who may go ahead, and what an attempt's end changes. Pure.
-
-           admit: permit                 drain                  stop
-  SERVING ───────────────▶ SERVING ────────────────▶ DRAINING ─────────▶ STOPPED
-     │ bulkhead full: refusal               │ admit: refusal                  │ admit: refusal
-     ▼                                      ▼                                 ▼
-
-Circuits and holds belong here too and will join `admit` and `settle`; routing, waiting and clocks do not.
-"""
+"""What an actor says of itself: frozen snapshots, and why an attempt may not go ahead. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
+from types import MappingProxyType
 from typing import final
-
-from ..providers import Blame, Verdict
 
 
 class Phase(StrEnum):
-    """Where an endpoint is in its life."""
+    """Where an endpoint is in its life.
+
+       open             drain               close
+    ─────────▶ SERVING ───────▶ DRAINING ─────────▶ STOPPED
+               │     ▲
+    gave up    ▼     │ open again
+                DEAD
+    """
 
     SERVING = auto()
     DRAINING = auto()
@@ -27,67 +26,83 @@ class Phase(StrEnum):
     """Its actor crashed too often; routed around until it is tried again."""
 
 
-class Outcome(StrEnum):
-    """What an attempt says about who was asked."""
-
-    SUCCESS = auto()
-    FAILURE = auto()
-    NEUTRAL = auto()
-
-
 class Refused(StrEnum):
     """Why an attempt may not go ahead."""
 
     FULL = "bulkhead full"
     STOPPED = "stopped"
     DEAD = "its actor crashed too often"
+    CIRCUIT = "circuit open"
+    HOLD = "hold"
+    BY_HAND = "closed by hand"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A refusal: why, in how many seconds an attempt may go ahead (None: not known), and what led to it."""
+
+    why: Refused
+    retry_after: float | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.why}: {self.reason}" if self.reason else str(self.why)
+
+
+class CircuitState(StrEnum):
+    """Where a circuit or a hold is."""
+
+    CLOSED = auto()
+    OPEN = auto()
+    HALF_OPEN = auto()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GateHealth:
+    """What is known of one key: an endpoint, its credential or a model there.
+
+    `circuit` and `hold` say who may ask; `reopens_in` is in seconds, None when nothing stands against an attempt.
+    `since` is the monotonic instant at which it opened, None while closed. `calls` and `failures` are those of the
+    window; `set_by_hand` says what somebody has forced.
+    """
+
+    circuit: CircuitState = CircuitState.CLOSED
+    hold: CircuitState = CircuitState.CLOSED
+    reason: str = ""
+    since: float | None = None
+    reopens_in: float | None = None
+    level: int = 0
+    run: int = 0
+    calls: int = 0
+    failures: int = 0
+    last_success_at: float | None = None
+    set_by_hand: str = ""
+
+    @property
+    def is_clear(self) -> bool:
+        """Does nothing stand against an attempt?"""
+        return self.reopens_in is None
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A snapshot. `ticket` is the ordinal of the last admission; instants are monotonic seconds."""
+    """A snapshot of an endpoint. `ticket` is the ordinal of the last admission; instants are monotonic seconds.
+
+    `endpoint` and `credential` are its own gates, `models` those of its models by name.
+    """
 
     capacity: int
     phase: Phase = Phase.SERVING
     ticket: int = 0
     in_flight: int = 0
+    waiting: int = 0
     succeeded: int = 0
     failed: int = 0
     neutral: int = 0
     last_success_at: float | None = None
-
-
-def outcome(verdict: Verdict) -> Outcome:
-    """Say what a verdict says about who was asked: only a failure that counts against somebody is one."""
-    if verdict is Verdict.OK:
-        return Outcome.SUCCESS
-    return Outcome.NEUTRAL if verdict.rule.counts is Blame.NOBODY else Outcome.FAILURE
-
-
-def admit(health: Health) -> tuple[Health, Refused | None]:
-    """Say whether one more attempt may go ahead, and what the health becomes by asking.
-
-    Returns:
-        The next health, and None when the attempt has its place (its ticket is then `health.ticket`),
-        else why it has not; the health is unchanged then.
-    """
-    if health.phase is Phase.DEAD:
-        return health, Refused.DEAD
-    if health.phase is not Phase.SERVING:
-        return health, Refused.STOPPED
-    if health.in_flight >= health.capacity:
-        return health, Refused.FULL
-    return replace(health, ticket=health.ticket + 1, in_flight=health.in_flight + 1), None
-
-
-def settle(health: Health, verdict: Verdict, now: float) -> Health:
-    """Return the health after an admitted attempt ended with `verdict`. Called once for each admission."""
-    left = health.in_flight - 1
-    match outcome(verdict):
-        case Outcome.SUCCESS:
-            return replace(health, in_flight=left, succeeded=health.succeeded + 1, last_success_at=now)
-        case Outcome.FAILURE:
-            return replace(health, in_flight=left, failed=health.failed + 1)
-        case Outcome.NEUTRAL:
-            return replace(health, in_flight=left, neutral=health.neutral + 1)
+    endpoint: GateHealth = GateHealth()
+    credential: GateHealth = GateHealth()
+    models: Mapping[str, GateHealth] = field(default_factory=lambda: MappingProxyType({}))

@@ -53,7 +53,7 @@ async def measure() -> dict[str, float]:
             whole.append(time.process_time() - begun)
             begun = time.process_time()
             for _ in range(CALLS):
-                permit = endpoint.admit()
+                permit = endpoint.admit("lead-1")
                 assert isinstance(permit, Permit)
                 permit.settle(Verdict.OK)
             permits.append(time.process_time() - begun)

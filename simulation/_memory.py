@@ -25,18 +25,24 @@ from ..providers import (
 from ._answers import REQUEST_ID, Wire, error, tokens
 from ._script import Answer, Call, Hang, Playback, Raw, Refused, Reset, Script, Status
 
+WALL_CLOCK = 1767225600.0
+"""What the calendar says when a world begins: 2026-01-01T00:00Z, for hints that are dates."""
+
 
 @final
 class ScriptedProvider:
-    """The provider port over a script. `open` says whether it has been closed, `in_flight` how many calls it has."""
+    """The provider port over a script. `open` says whether it has been closed, `in_flight` how many calls it has, and
+    `most_in_flight` how many it ever had at once.
+    """
 
     def __init__(self, target: Target, playback: Playback, begun: float) -> None:
         self._target, self._playback, self._begun = target, playback, begun
-        self.open, self.in_flight = True, 0
+        self.open, self.in_flight, self.most_in_flight = True, 0, 0
 
     async def complete(self, request: Request) -> Response:
         """Do what the script says; see `Provider.complete`."""
         self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             return await self._complete(request)
         finally:
@@ -84,7 +90,7 @@ class ScriptedProvider:
             [headers["retry-after-ms"]] if "retry-after-ms" in headers else [],
             [headers["retry-after"]] if "retry-after" in headers else [],
             date=headers.get("date"),
-            wall_clock=0.0,
+            wall_clock=WALL_CLOCK + anyio.current_time() - self._begun,
         )
         return self._failure(
             request,

@@ -1,6 +1,8 @@
 """The supervisor's room: settings, the plan they come to, routing, and who is started and restarted."""
 
 from ._agent import Agent
+from ._events import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
+from ._hooks import Hook
 from ._notes import notes
 from ._plan import AgentPlan, Limits, Plan, Route, RouteVariables, load, sound
 from ._restarts import Intensity
@@ -14,13 +16,20 @@ from ._values import EXPECTED
 __all__ = (
     "DRAIN_FOR",
     "EXPECTED",
+    "AccessRefused",
+    "ActorRestarted",
     "Agent",
     "AgentPlan",
     "AgentSettings",
+    "Event",
+    "HandedOver",
+    "Hook",
     "Intensity",
     "Limits",
     "Plan",
     "Policy",
+    "RequestEnded",
+    "Returned",
     "Route",
     "RouteSettings",
     "RouteVariables",

@@ -1,45 +1,43 @@
 """The path of one request: from route to route until somebody answers, with one timeout, one budget and one trail.
 
 The wire call runs in the caller's task under a permit of the endpoint. What follows a failure is decided in
-`_routing.py`; here it is carried out.
+`_routing.py`, who may be asked at all in the actors; here it is carried out.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
 
 import anyio
 
-from ..actors import Endpoint, Permit, Refused
+from ..actors import Endpoint, Permit, Refusal, Refused
 from ..providers import (
     ActorStoppedError,
-    AllAttemptsFailedError,
-    AllRoutesClosedError,
-    Attempt,
     AttemptError,
     Failure,
     HandOver,
     Message,
     Parameters,
-    PassedOver,
     Request,
     Response,
     Retry,
-    TimeoutExceededError,
     TrailedError,
     Verdict,
     attempt_error,
 )
+from ._account import Account
+from ._events import AccessRefused, Event, RequestEnded
 from ._plan import Route
-from ._routing import Again, Failed, Next, Progress, Raise, after, share
-
-_log = logging.getLogger("understudy.supervisor")
+from ._routing import Again, Failed, Next, Progress, Raise, after, backoff, probe_limit, share, worth_waiting
+from ._serving import Serving
 
 SPILL_AFTER = 2.0
 """Seconds at most that a request waits for a place at a full endpoint; never more than a quarter of what remains."""
+
+LEASE_MARGIN = 1.0
+"""Seconds that a probe's place is kept beyond the limit of its attempt (R-CB-6)."""
 
 
 @final
@@ -54,11 +52,13 @@ class Served:
 @final
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What all requests of an agent share."""
+    """What all requests of an agent share. `tell` takes events and does not raise."""
 
     agent: str
     routes: tuple[Served, ...]
     rand: Callable[[], float]
+    tell: Callable[[Event], None]
+    serving: Serving
 
 
 @final
@@ -66,13 +66,11 @@ class Dispatch:
     """One request on its way. Used once."""
 
     def __init__(self, chain: Chain, messages: tuple[Message, ...], parameters: Parameters, timeout: float) -> None:
-        self._chain, self._messages, self._parameters, self._timeout = chain, messages, parameters, timeout
-        self._begun = anyio.current_time()
-        self._deadline = self._begun + timeout
+        self._chain, self._messages, self._parameters = chain, messages, parameters
+        self._account = Account(chain.agent, timeout)
         self._progress = Progress(routes=len(chain.routes))
-        self._trail: list[Attempt] = []
-        self._passed: list[PassedOver] = []
-        self._errors: list[AttemptError] = []
+        self._lone = len(chain.routes) == 1
+        self._refusals: list[tuple[int, Refusal]] = []
 
     async def answer(self) -> Response:
         """Return the first answer.
@@ -87,51 +85,82 @@ class Dispatch:
             ActorStoppedError: The supervisor is closed or closing.
             OSError: The machine is at fault, no provider.
         """
+        try:
+            response = self._signed(await self._first_answer())
+        except TrailedError as error:
+            self._ended(error=type(error).__name__)
+            raise
+        self._ended(response)
+        return response
+
+    async def _first_answer(self) -> Response:
         while True:
             served = self._chain.routes[self._progress.route]
-            permit = served.endpoint.admit()
-            if permit is Refused.FULL:
-                permit = await served.endpoint.wait_admit(min(SPILL_AFTER, self._remaining() / 4))
-            if not isinstance(permit, Permit):
-                self._pass_over(served, permit)
-                continue
+            permit = await self._admit(served)
+            if isinstance(permit, Refusal):
+                if await self._waited(permit):
+                    continue
+                early = self._pass_over(served, permit)
+                if early is None:
+                    continue
+                permit = early
+                served = self._chain.routes[self._progress.route]
             response, step = await self._ask(served, permit)
             if response is not None:
-                return self._signed(response)
+                return response
             match step:
                 case Raise():
-                    raise self._end() from self._cause()
+                    raise self._account.end() from self._account.cause()
                 case Again(wait):
-                    await anyio.sleep(wait)
+                    await anyio.sleep(self._wait_for(served, wait))
                 case _:
                     self._advance()
 
+    async def _admit(self, served: Served) -> Permit | Refusal:
+        """Ask for a permit, and wait a little for a place where there is none."""
+        endpoint, model = served.endpoint, served.route.model
+        lease_for = self._probe_limit(served) + LEASE_MARGIN
+        permit = endpoint.admit(model, lone=self._lone, lease_for=lease_for)
+        if isinstance(permit, Refusal) and permit.why is Refused.FULL:
+            wait_for = min(SPILL_AFTER, self._account.remaining / 4)
+            permit = await endpoint.wait_admit(model, wait_for, lone=self._lone, lease_for=lease_for)
+        return permit
+
+    async def _waited(self, refusal: Refusal) -> bool:
+        """Wait out a hold where there is nobody else to ask, as a retry would; say whether it was worth it."""
+        wait = refusal.retry_after
+        if not self._lone or refusal.why is not Refused.HOLD or wait is None:
+            return False
+        wait += backoff(1, self._chain.rand)  # not all who wait come at once
+        if not worth_waiting(wait, self._progress, self._account.remaining):
+            return False
+        await anyio.sleep(wait)
+        return True
+
     async def _ask(self, served: Served, permit: Permit) -> tuple[Response | None, Next]:
         """Ask one route under its permit; a retry in place stays under the same one, so both are one outcome."""
-        verdict = Verdict.NO_VERDICT
+        verdict, failure = Verdict.NO_VERDICT, None
         try:
             while True:
                 response = await self._attempt(served, permit)
                 if response is not None:
                     verdict = Verdict.OK
                     return response, Raise.NOW
-                failure = self._errors[-1].failure
-                verdict, step = failure.verdict, self._step(failure)
+                failure = self._account.last_failure
+                verdict, step = failure.verdict, self._step(failure, served, permit)
                 if not (isinstance(step, Again) and step.in_place):
                     return None, step
-                verdict = Verdict.NO_VERDICT
+                verdict, failure = Verdict.NO_VERDICT, None
                 with permit.covers(anyio.CancelScope()):
                     await anyio.sleep(step.wait)
                 self._check_stopped(permit, served)
         finally:
-            permit.settle(verdict)
+            permit.settle(verdict, failure)
 
     async def _attempt(self, served: Served, permit: Permit) -> Response | None:
-        """Make one attempt. None when it failed; its error is then the last of `_errors`."""
+        """Make one attempt. None when it failed; its failure is then the account's last."""
         route, started = served.route, anyio.current_time()
-        limit, is_callers = share(
-            route.limits.attempt, self._deadline - started, self._progress.routes - self._progress.route
-        )
+        limit, is_callers = self._limit(served, started, is_probe=permit.is_probe)
         request = Request(route.model, self._messages, _merged(route.parameters, self._parameters))
         response: Response | None = None
         error: AttemptError | None = None
@@ -149,7 +178,7 @@ class Dispatch:
                 error = attempt_error(_failure(route, Verdict.INTERNAL, said=said))
                 error.__cause__ = bug
         if response is not None:
-            self._record(route, started, Verdict.OK, response=response)
+            self._account.answered(route, started, response)
             served.endpoint.answers(route.model)
             return response
         if error is None:
@@ -160,26 +189,36 @@ class Dispatch:
         error = None  # the traceback of a bug holds this frame: without this it would hold itself
         return None
 
+    def _limit(self, served: Served, now: float, *, is_probe: bool) -> tuple[float, bool]:
+        """Return the seconds that an attempt may take, and whether it is the caller's timeout that says so."""
+        route, routes_left = served.route, self._progress.routes - self._progress.route
+        limit = self._probe_limit(served) if is_probe else route.limits.attempt
+        return share(limit, self._account.deadline - now, routes_left)
+
+    def _probe_limit(self, served: Served) -> float:
+        """Return the seconds that a probe may take: fewer than other attempts while there is somebody else to ask."""
+        limits = served.route.limits
+        if not self._progress.has_next:
+            return limits.attempt
+        return probe_limit(limits.attempt, limits.first_token, served.endpoint.usual_for(served.route.model))
+
     def _check_stopped(self, permit: Permit, served: Served, *, started: float | None = None) -> None:
         if not permit.stopped:
             return
         if started is not None:
-            self._record(served.route, started, Verdict.STOPPED)
-        raise self._with_trail(ActorStoppedError(served.endpoint.name))
+            self._account.stopped(served.route, started)
+        raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
 
     def _note(self, served: Served, started: float, error: AttemptError) -> None:
-        """Take a failure into the trail; what an operator can mend says so, and is told in the log once."""
+        """Take note of a failure; what an operator can mend says so, and is told once."""
         route = served.route
         error.__traceback__ = None  # its frames hold the prompt, and say nothing that the trail does not
         if error.verdict.rule.hand_over is HandOver.REFUSED:
             cause, error = error.__cause__, attempt_error(replace(error.failure, help=route.help))
             error.__cause__ = cause
             if served.endpoint.refuses(route.model):
-                _log.error(
-                    "access_refused agent=%r transport=%s reason=%r", self._chain.agent, route.transport, str(error)
-                )
-        self._errors.append(error)
-        self._record(route, started, error.verdict, failure=error.failure)
+                self._chain.tell(AccessRefused(self._chain.agent, route.transport, route.model, str(error)))
+        self._account.failed(route, started, error)
         progress = self._progress
         self._progress = replace(
             progress,
@@ -188,89 +227,97 @@ class Dispatch:
             internal=progress.internal + (error.verdict is Verdict.INTERNAL),
         )
 
-    def _record(
-        self,
-        route: Route,
-        started: float,
-        verdict: Verdict,
-        *,
-        failure: Failure | None = None,
-        response: Response | None = None,
-    ) -> None:
-        self._trail.append(
-            Attempt(
-                len(self._trail) + 1,
-                route.transport,
-                route.model,
-                verdict,
-                started - self._begun,
-                anyio.current_time() - started,
-                status=failure.status if failure else 200 if response else None,
-                request_id=failure.request_id if failure else response.request_id if response else None,
-                retry_after=failure.retry_after if failure else None,
-                reason=failure.reason if failure else "",
-                dropped=response.dropped if response else (),
-            )
-        )
-
-    def _step(self, failure: Failure) -> Next:
-        failed = Failed(failure.verdict, failure.retry_after, failure.retry_forbidden)
-        policy = self._chain.routes[self._progress.route].route.policy
-        step = after(failed, self._progress, policy, self._remaining(), self._chain.rand)
+    def _step(self, failure: Failure, served: Served, permit: Permit) -> Next:
+        """Say what follows a failure. A retry has to be within the endpoint's budget, too."""
+        is_clear = not permit.is_probe and served.endpoint.is_clear(served.route.model)
+        failed = Failed(failure.verdict, failure.retry_after, failure.retry_forbidden, is_clear)
+        policy, remaining = served.route.policy, self._account.remaining
+        step = after(failed, self._progress, policy, remaining, self._chain.rand)
+        if isinstance(step, Again) and not served.endpoint.may_retry():
+            step = after(replace(failed, retry_forbidden=True), self._progress, policy, remaining, self._chain.rand)
         if isinstance(step, Again):
             in_place = self._progress.retried_in_place + step.in_place
             once = self._progress.retried_once or failure.verdict.rule.retry is Retry.ONCE
             self._progress = replace(self._progress, retried_in_place=in_place, retried_once=once)
         return step
 
+    def _wait_for(self, served: Served, wait: float) -> float:
+        """Return the seconds before the same route is asked again: not before a hold is over that it just placed.
+
+        Raises:
+            AttemptError: That is too long to wait, or a circuit has opened. So for the next one.
+            AllAttemptsFailedError: The same.
+        """
+        refusal = served.endpoint.refusal(served.route.model, lone=self._lone)
+        if refusal is None:
+            return wait
+        longer = max(wait, refusal.retry_after or 0.0)
+        if refusal.why is Refused.HOLD and worth_waiting(longer, self._progress, self._account.remaining):
+            return longer
+        self._account.pass_over(served.route, refusal)
+        raise self._account.end() from self._account.cause()
+
     def _advance(self) -> None:
         progress = self._progress
         self._progress = replace(progress, route=progress.route + 1, tries=0, retried_once=False)
 
-    def _pass_over(self, served: Served, refused: Refused) -> None:
-        """Go on to the next route without asking this one, or end if there is none."""
-        if refused is Refused.STOPPED:
-            raise self._with_trail(ActorStoppedError(served.endpoint.name))
-        self._passed.append(PassedOver(served.route.transport, served.route.model, str(refused)))
-        if not self._progress.has_next:
-            raise self._end() from self._cause()
-        self._advance()
+    def _pass_over(self, served: Served, refusal: Refusal) -> Permit | None:
+        """Go on to the next route without asking this one. After the last one end, unless one may be asked early."""
+        if refusal.why is Refused.STOPPED:
+            raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
+        self._account.pass_over(served.route, refusal)
+        self._refusals.append((self._progress.route, refusal))
+        if self._progress.has_next:
+            self._advance()
+            return None
+        early = self._admit_early() if not self._account.attempts else None
+        if early is None:
+            raise self._account.end() from self._account.cause()
+        return early
 
-    def _remaining(self) -> float:
-        return max(self._deadline - anyio.current_time(), 0.0)
-
-    def _is_over(self) -> bool:
-        return self._remaining() < 1e-6  # the sum of instants and shares is not exact
+    def _admit_early(self) -> Permit | None:
+        """Ask the route that opens first before its time, once a second, so that its return is not missed (R-RT-5)."""
+        barred = [(r.retry_after or 0.0, route) for route, r in self._refusals if r.why is Refused.CIRCUIT]
+        if not barred:
+            return None
+        _, route = min(barred)
+        served = self._chain.routes[route]
+        lease_for = served.route.limits.attempt + LEASE_MARGIN
+        permit = served.endpoint.admit(served.route.model, lease_for=lease_for, early=True)
+        if isinstance(permit, Refusal):
+            return None
+        self._progress = replace(self._progress, route=route, routes=route + 1)  # the others have been looked at
+        return permit
 
     def _signed(self, response: Response) -> Response:
-        return replace(
-            response,
-            is_fallback=self._progress.route > 0,
-            attempts=tuple(self._trail),
-            passed_over=tuple(self._passed),
+        return self._account.signed(response, is_fallback=self._progress.route > 0)
+
+    def _ended(self, response: Response | None = None, *, error: str = "") -> None:
+        """Tell that the request is over, and first whether that changed who serves the agent."""
+        account, now = self._account, anyio.current_time()
+        if response is not None:
+            change = self._chain.serving.answered(self._progress.route, account.begun, now, _why_left(account))
+            if change is not None:
+                self._chain.tell(change)
+        self._chain.tell(
+            RequestEnded(
+                account.agent,
+                None if response is None else response.transport,
+                None if response is None else response.model,
+                response is not None and response.is_fallback,
+                now - account.begun,
+                tuple(account.attempts),
+                tuple(account.passed_over),
+                error,
+            )
         )
 
-    def _end(self) -> TrailedError:
-        """Return the one error that the caller sees."""
-        agent, attempts, passed = self._chain.agent, tuple(self._trail), tuple(self._passed)
-        if attempts and self._is_over():
-            return TimeoutExceededError(agent, self._timeout, attempts, passed)
-        if not attempts:
-            return AllRoutesClosedError(agent, passed)
-        if len(attempts) == 1:
-            return self._with_trail(self._errors[0])
-        return AllAttemptsFailedError(agent, attempts, passed)
 
-    def _cause(self) -> BaseException | None:
-        """Return what the one error was caused by, and let go of it: an error must not keep itself alive."""
-        errors, self._errors = self._errors, []
-        if len(errors) == 1:
-            return errors[0] if self._is_over() else errors[0].__cause__
-        return ExceptionGroup("the attempts", errors) if errors else None
-
-    def _with_trail(self, error: TrailedError) -> TrailedError:
-        error.attempts, error.passed_over = tuple(self._trail), tuple(self._passed)
-        return error
+def _why_left(account: Account) -> str:
+    """Return why the primary did not answer."""
+    if account.passed_over:
+        return account.passed_over[0].reason
+    return account.attempts[0].reason
 
 
 _MERGED = ("extra_body", "extra_headers", "extra_query")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast, final
 
+from ..actors import CircuitPolicy
 from ..providers import TRANSPORTS, ConfigurationError, Parameters, Problem, Target, Verdict, normalised
 from ._discovery import prefix_of
 from ._route_settings import AgentSettings, RouteSettings
@@ -82,6 +83,7 @@ class Plan:
 
     agents: dict[str, AgentPlan]
     total_timeout: float
+    circuits: CircuitPolicy
     ignored: tuple[Problem, ...]
     problems: tuple[Problem, ...]
 
@@ -111,7 +113,7 @@ def load(settings: Settings | None = None) -> Plan:
     if not agents and not problems:
         remedy = "set it, for example DERIVER_MODEL_CONFIG__MODEL"
         problems.append(Problem("<AGENT>_MODEL_CONFIG__MODEL", "at least one agent", remedy))
-    return Plan(agents, settings.total_timeout, settings.ignored, tuple(dict.fromkeys(problems)))
+    return Plan(agents, settings.total_timeout, _circuits(settings), settings.ignored, tuple(dict.fromkeys(problems)))
 
 
 def sound(plan: Plan) -> Plan:
@@ -127,15 +129,16 @@ def sound(plan: Plan) -> Plan:
 
 def _order(settings: Settings) -> list[Problem]:
     """Limits within limits: what is shorter by nature must not be set longer. A default gives way by itself."""
-    names = ("connect_timeout", "first_token_timeout", "total_timeout")
-    given = [name for name in names if name in settings.model_fields_set]
+    chains = (("connect_timeout", "first_token_timeout", "total_timeout"), ("circuit_open_for", "circuit_open_max"))
+    given = [[name for name in names if name in settings.model_fields_set] for names in chains]
     return [
         Problem(
             f"LLM_{inner.upper()}",
             f"at most the seconds of LLM_{outer.upper()}",
             f"lower it, or raise LLM_{outer.upper()}",
         )
-        for inner, outer in itertools.pairwise(given)
+        for names in given
+        for inner, outer in itertools.pairwise(names)
         if getattr(settings, inner) > getattr(settings, outer)
     ]
 
@@ -187,6 +190,20 @@ def _policy(route: RouteSettings, settings: Settings) -> Policy:
         in_place_retries=settings.in_place_retries,
         hand_over_refused=settings.fallback_on_refused == "always",
         opted_in=frozenset(verdict for verdict, is_wished in wishes.items() if is_wished),
+    )
+
+
+def _circuits(settings: Settings) -> CircuitPolicy:
+    return CircuitPolicy(
+        trip_after=settings.circuit_trip_after,
+        open_for=settings.circuit_open_for,
+        open_max=settings.circuit_open_max,
+        passes=settings.circuit_passes,
+        window_for=settings.circuit_window,
+        window_calls=settings.circuit_window_calls,
+        observe_only=settings.circuit_observe_only,
+        enforce_lone=settings.circuit_lone_routes == "enforce",
+        hold_refused=settings.fallback_on_refused == "always",
     )
 
 

@@ -30,6 +30,9 @@ LAST_ROUTE_RETRIES = 2
 LONGEST_WAIT = 60.0
 """Seconds that a hint may keep a caller waiting on the last route (chosen: the longest hold for a plain 429)."""
 
+LONGEST_PROBE = 15.0
+"""Seconds at most that a probe keeps its caller from the fallback (R-CB-6)."""
+
 IN_PLACE_WAIT = 3.0
 """Seconds at most before a retry in place."""
 
@@ -104,11 +107,14 @@ Next: TypeAlias = Raise | HandOver | Again
 @final
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What routing needs to know of a failure; `retry_after` is the provider's hint in seconds."""
+    """What routing needs to know of a failure; `retry_after` is the provider's hint in seconds, `is_clear` says that
+    nothing else stood against the route.
+    """
 
     verdict: Verdict
     retry_after: float | None = None
     retry_forbidden: bool = False
+    is_clear: bool = True
 
 
 def after(failed: Failed, progress: Progress, policy: Policy, remaining: float, rand: Callable[[], float]) -> Next:
@@ -164,7 +170,7 @@ def _in_place(
 ) -> Again | None:
     """One cheap retry of the primary, if it is set and the wait is short; a route must be left to go to after it."""
     rule = failed.verdict.rule
-    if progress.route != 0 or progress.retried_in_place >= policy.in_place_retries:
+    if progress.route != 0 or progress.retried_in_place >= policy.in_place_retries or not failed.is_clear:
         return None
     if rule.retry is not Retry.LAST:
         return None
@@ -175,6 +181,21 @@ def _in_place(
 def _affordable(progress: Progress, remaining: float) -> float:
     """Return the seconds below which a wait is worth it: half of what remains while there is another route to go to."""
     return remaining / 2 if progress.has_next else remaining
+
+
+def worth_waiting(wait: float, progress: Progress, remaining: float) -> bool:
+    """Say whether a wait of so many seconds for a route leaves enough time to ask it."""
+    return wait <= LONGEST_WAIT and wait < _affordable(progress, remaining)
+
+
+def probe_limit(attempt: float, first_token: float, usual: float) -> float:
+    """Return the seconds that a probe may take while there is another route to go to (R-CB-6).
+
+    Args:
+        usual: Seconds that a slow answer of this model takes when it is well: what is waited for is a whole answer,
+            and a model that always takes longer than 15 s could otherwise never come back.
+    """
+    return min(attempt, max(min(first_token, LONGEST_PROBE), 1.5 * usual))
 
 
 def share(limit: float, remaining: float, routes_left: int) -> tuple[float, bool]:

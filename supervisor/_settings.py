@@ -65,6 +65,14 @@ class Settings(BaseSettings):
     in_place_retries: int = Field(default=0, ge=0, le=1)
     fallback_on_refused: Literal["always", "never"] = "always"
     max_concurrency: int = Field(default=1000, ge=1)
+    circuit_trip_after: int = Field(default=2, ge=1)
+    circuit_open_for: Seconds = 10.0
+    circuit_open_max: Seconds = 25.0
+    circuit_passes: int = Field(default=1, ge=1, le=5)
+    circuit_window: Seconds = 60.0
+    circuit_window_calls: int | None = Field(default=None, ge=10, le=1000)
+    circuit_lone_routes: Literal["allow", "enforce"] = "allow"
+    circuit_observe_only: bool = False
     default_max_tokens: int | None = Field(default=None, ge=1)
     ignored: Annotated[tuple[Problem, ...], NoDecode] = Field(default=(), repr=False)
     """What was set but has no effect, such as an incomplete fallback. Filled by discovery."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import NoReturn, final
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 
-from ..actors import Drain, Endpoint, Health, ProviderActor, Stop
+from ..actors import Drain, Endpoint, Health, Network, ProviderActor, Stop
 from ..providers import (
     ActorStoppedError,
     ConfigurationError,
@@ -32,24 +33,48 @@ from ..providers import (
 from ._agent import Agent
 from ._discovery import prefix_of
 from ._dispatch import Chain, Served
+from ._events import ActorRestarted, Event
+from ._hooks import Hook, Hooks
 from ._plan import Plan
 from ._restarts import Intensity, Restarts, after_crash
+from ._serving import Serving
 from ._tasks import background_tasks
 
 DRAIN_FOR = 30.0
 """Seconds that calls in flight have to end when a supervisor is closed in good order."""
 
+BY_HAND_FOR = 3600.0
+"""Seconds that what was set by hand holds, so that nothing stays forced by accident (R-CB-9)."""
+
 _log = logging.getLogger("understudy.supervisor")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a supervisor is given from outside; `rand` draws uniformly from [0, 1), `tell` does not raise."""
+
+    connect: Connect
+    rand: Callable[[], float]
+    intensity: Intensity
+    tell: Callable[[Event], None]
 
 
 @final
 class Supervisor:
     """Routes the requests of all agents over all endpoints. Made by `open_supervisor`; belongs to one event loop."""
 
-    def __init__(self, plan: Plan, connect: Connect, rand: Callable[[], float], intensity: Intensity) -> None:
-        self._plan, self._rand, self._intensity = plan, rand, intensity
-        self._endpoints = {target: Endpoint(target, connect) for target in plan.targets}
+    def __init__(self, plan: Plan, wiring: Wiring) -> None:
+        self._plan, self._wiring, self._tell = plan, wiring, wiring.tell
+        network = Network()
+        self._endpoints = {
+            target: Endpoint(
+                target, wiring.connect, policy=plan.circuits, network=network, rand=wiring.rand, tell=wiring.tell
+            )
+            for target in plan.targets
+        }
         self._actors: dict[Target, ProviderActor] = {}
+        self._try_again = {target: anyio.Event() for target in plan.targets}
         self._home = anyio.lowlevel.current_token()
         self._agents = {name: self._agent(name) for name in plan.agents}
 
@@ -73,15 +98,64 @@ class Supervisor:
         """Return a frozen snapshot per endpoint, by its name: transport and base URL, and `#2` and so on where several
         differ in their credential alone.
         """
-        snapshots: dict[str, Health] = {}
+        return {name: endpoint.health for name, endpoint in self._named().items()}
+
+    def force_open(
+        self, endpoint: str, model: str | None = None, *, reason: str, lasts_for: float = BY_HAND_FOR
+    ) -> None:
+        """Let nobody ask an endpoint, or one model there, for `lasts_for` seconds, whatever its circuit says.
+
+        Args:
+            endpoint: Its name as in `health()`, or its transport where only one endpoint has that.
+            reason: Stands in the trail of every request that passes it over.
+
+        Raises:
+            ValueError: There is no such endpoint, or more than one; names those there are.
+        """
+        self._endpoint(endpoint).force(model, is_open=True, reason=reason, lasts_for=lasts_for)
+
+    def force_closed(
+        self, endpoint: str, model: str | None = None, *, reason: str, lasts_for: float = BY_HAND_FOR
+    ) -> None:
+        """Let everybody ask an endpoint, or one model there, for `lasts_for` seconds, whatever its circuit says.
+
+        Raises:
+            ValueError: There is no such endpoint, or more than one; names those there are.
+        """
+        self._endpoint(endpoint).force(model, is_open=False, reason=reason, lasts_for=lasts_for)
+
+    def reset(self, endpoint: str, model: str | None = None) -> None:
+        """Forget what is held against an endpoint, or one model there: circuits, holds, and what was set by hand.
+
+        An endpoint that was given up because its actor crashed too often is tried again at once.
+
+        Raises:
+            ValueError: There is no such endpoint, or more than one; names those there are.
+        """
+        found = self._endpoint(endpoint)
+        found.reset(model)
+        self._try_again[found.target].set()
+
+    def _endpoint(self, name: str) -> Endpoint:
+        named = self._named()
+        fitting = [endpoint for endpoint in named.values() if endpoint.target.transport == name]
+        if name in named:
+            return named[name]
+        if len(fitting) != 1:
+            raise ValueError(f"one of the endpoints {', '.join(named)} is meant, not {name!r}")
+        return fitting[0]
+
+    def _named(self) -> dict[str, Endpoint]:
+        named: dict[str, Endpoint] = {}
         for endpoint in self._endpoints.values():
-            others = sum(endpoint.name == other.partition(" #")[0] for other in snapshots)
-            snapshots[f"{endpoint.name} #{others + 1}" if others else endpoint.name] = endpoint.health
-        return snapshots
+            others = sum(endpoint.name == other.partition(" #")[0] for other in named)
+            named[f"{endpoint.name} #{others + 1}" if others else endpoint.name] = endpoint
+        return named
 
     def _agent(self, name: str) -> Agent:
         routes = tuple(Served(route, self._endpoints[route.target]) for route in self._plan.agents[name].routes)
-        chain = Chain(name, routes, self._rand)
+        serving = Serving(name, tuple(f"{served.route.transport}/{served.route.model}" for served in routes))
+        chain = Chain(name, routes, self._wiring.rand, self._tell, serving)
         return Agent(chain, self._plan.total_timeout, self._check_here)
 
     def _unknown(self, name: str) -> NoReturn:
@@ -153,14 +227,13 @@ class Supervisor:
                 if not opened.is_set:
                     raise
                 now = anyio.current_time()
-                restarts, pause = after_crash(restarts, now, self._intensity, self._rand)
-                _log.exception(
-                    "actor_crashed endpoint=%r error=%s restart_in=%.1f dead=%s",
-                    *(endpoint.name, type(error).__name__, pause.wait, pause.dead),
-                )
+                restarts, pause = after_crash(restarts, now, self._wiring.intensity, self._wiring.rand)
+                self._tell(ActorRestarted(endpoint.name, error, pause.wait, pause.dead))
                 if pause.dead:
                     endpoint.give_up()
-                await anyio.sleep(pause.wait)
+                    self._try_again[endpoint.target] = anyio.Event()
+                with anyio.move_on_after(pause.wait):
+                    await (self._try_again[endpoint.target].wait() if pause.dead else anyio.sleep_forever())
 
 
 class _Once(TaskStatus[None]):
@@ -197,8 +270,9 @@ async def supervise(
     rand: Callable[[], float] = random.random,
     intensity: Intensity = Intensity(),  # noqa: B008 - frozen
     drain_for: float = DRAIN_FOR,
+    hooks: Iterable[Hook] = (),
 ) -> AsyncIterator[Supervisor]:
-    """Run a supervisor for the body of an `async with`.
+    """Run a supervisor for the body of an `async with`; `hooks` are told what happens.
 
     An exception of the body leaves as it came, never in a group. Calls in flight then end at once; otherwise they
     have `drain_for` seconds. When the block is left, every client is closed and no task is left.
@@ -207,7 +281,7 @@ async def supervise(
         ConfigurationError: Clients that could not be opened, all of them.
     """
     async with background_tasks() as tasks:
-        supervisor = Supervisor(plan, connect, rand, intensity)
+        supervisor = Supervisor(plan, Wiring(connect, rand, intensity, Hooks(hooks)))
         await supervisor.open(tasks)
         yield supervisor
         await supervisor.stop(drain_for)

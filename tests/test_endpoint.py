@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from understudy.actors import Endpoint, Permit, Phase, Refused
+from understudy.actors import Endpoint, Permit, Phase, Refusal, Refused
 from understudy.providers import ActorStoppedError, Target, Verdict
 from understudy.simulation import World
 
@@ -20,7 +20,7 @@ def endpoint(capacity: int = 1) -> tuple[Endpoint, World]:
 
 
 def permit(made: Endpoint) -> Permit:
-    granted = made.admit()
+    granted = made.admit("lead-1")
     assert isinstance(granted, Permit)
     return granted
 
@@ -29,7 +29,7 @@ async def test_a_permit_is_settled_exactly_once() -> None:
     """Settling frees the place; settling again is a bug, and says so."""
     made, _ = endpoint()
     held = permit(made)
-    assert made.admit() is Refused.FULL
+    assert made.admit("lead-1") == Refusal(Refused.FULL)
     held.settle(Verdict.OK)
     with pytest.raises(RuntimeError, match="settled twice"):
         held.settle(Verdict.OK)
@@ -43,7 +43,7 @@ async def test_those_who_wait_are_served_in_order() -> None:
     held, order = permit(made), list[int]()
 
     async def wait(number: int) -> None:
-        granted = await made.wait_admit(60)
+        granted = await made.wait_admit("lead-1", 60)
         assert isinstance(granted, Permit)
         order.append(number)
         await anyio.sleep(1)
@@ -54,7 +54,7 @@ async def test_those_who_wait_are_served_in_order() -> None:
             tasks.start_soon(wait, number)
             await anyio.wait_all_tasks_blocked()
         held.settle(Verdict.OK)
-        assert made.admit() is Refused.FULL
+        assert made.admit("lead-1") == Refusal(Refused.FULL)
     assert order == [0, 1, 2]
     assert anyio.current_time() == 3
     assert made.health.in_flight == 0
@@ -64,7 +64,7 @@ async def test_waiting_ends_after_its_time() -> None:
     """Who waits in vain is refused at the very instant, and leaves no trace in the queue."""
     made, _ = endpoint()
     held = permit(made)
-    assert await made.wait_admit(2) is Refused.FULL
+    assert await made.wait_admit("lead-1", 2) == Refusal(Refused.FULL)
     assert anyio.current_time() == 2
     held.settle(Verdict.OK)
     permit(made).settle(Verdict.OK)
@@ -77,7 +77,7 @@ async def test_a_cancelled_waiter_gives_back_what_it_was_granted() -> None:
 
     async def wait(name: str, scope: anyio.CancelScope) -> None:
         with scope:
-            granted = await made.wait_admit(60)
+            granted = await made.wait_admit("lead-1", 60)
             assert isinstance(granted, Permit)
             got.append(name)
             granted.settle(Verdict.OK)
@@ -100,7 +100,7 @@ async def test_draining_refuses_new_work_and_waits_for_the_rest() -> None:
     held, refused = permit(made), list[object]()
 
     async def wait() -> None:
-        refused.append((await made.wait_admit(60), anyio.current_time()))
+        refused.append((await made.wait_admit("lead-1", 60), anyio.current_time()))
 
     async def work() -> None:
         await anyio.sleep(5)
@@ -111,8 +111,8 @@ async def test_draining_refuses_new_work_and_waits_for_the_rest() -> None:
         tasks.start_soon(work)
         await anyio.wait_all_tasks_blocked()
         await made.drain(30)
-        assert made.admit() is Refused.STOPPED
-    assert refused == [(Refused.STOPPED, 0)]
+        assert made.admit("lead-1") == Refusal(Refused.STOPPED)
+    assert refused == [(Refusal(Refused.STOPPED), 0)]
     assert anyio.current_time() == 5
 
 
@@ -154,7 +154,7 @@ async def test_a_dead_endpoint_is_refused_until_it_is_opened_again() -> None:
     """Giving up routes around it; the next incarnation brings it back with the same client."""
     made, world = endpoint()
     made.give_up()
-    assert made.admit() is Refused.DEAD
+    assert made.admit("lead-1") == Refusal(Refused.DEAD)
     made.open()
     permit(made).settle(Verdict.OK)
     assert len(world.providers) == 1

@@ -198,7 +198,7 @@ async def test_cancelled_anywhere_while_the_place_is_granted() -> None:
     for first in ("grant", "cancel"):
         async with scenario.opened({"openai": WELL}, max_concurrency=1) as (agent, supervisor, _):
             (endpoint,) = supervisor._endpoints.values()
-            held = endpoint.admit()
+            held = endpoint.admit("lead-1")
             assert isinstance(held, Permit)
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as tasks:

@@ -43,7 +43,7 @@ async def test_draining_does_not_hold_up_the_mailbox() -> None:
 
     async with anyio.create_task_group() as tasks:
         await tasks.start(actor.run)
-        held = endpoint.admit()
+        held = endpoint.admit("lead-1")
         assert isinstance(held, Permit)
         tasks.start_soon(drain, 30)
         tasks.start_soon(drain, 10)

@@ -188,7 +188,7 @@ async def test_a_crash_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
         await anyio.sleep(1)
     (record,) = caplog.records
     assert record.getMessage() == (
-        "actor_crashed endpoint='openai at http://openai.test/v1' error=ExceptionGroup restart_in=0.1 dead=False"
+        "actor_crashed endpoint='openai at http://openai.test/v1' error='ExceptionGroup' restart_in=0.1 dead=False"
     )
 
 
@@ -207,7 +207,7 @@ async def test_an_actor_that_crashes_too_often_is_routed_around(caplog: pytest.L
         assert [route.reason for route in response.passed_over] == ["its actor crashed too often"]
         await anyio.sleep(300)
         assert (await ask(agent)).text == "lead"
-    assert len(caplog.records) == 6
+    assert sum("actor_crashed" in record.getMessage() for record in caplog.records) == 6
 
 
 async def test_a_crash_while_stopping_does_not_keep_it_open(caplog: pytest.LogCaptureFixture) -> None:

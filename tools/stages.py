@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-ROOMS = ("actors", "providers", "simulation", "supervisor", "understudy")
+ROOMS = ("actors", "providers", "simulation", "supervisor", "telemetry", "understudy")
 
 IMPORT = """
 import pathlib, sys, understudy

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from .providers import Connect, connect
-from .supervisor import DRAIN_FOR, Settings, Supervisor, load, sound, supervise
+from .supervisor import DRAIN_FOR, Hook, Settings, Supervisor, load, sound, supervise
+from .telemetry import LoggingHook
 
 _log = logging.getLogger("understudy.settings")
 
@@ -20,6 +21,7 @@ async def open_supervisor(
     connect: Connect = connect,
     rand: Callable[[], float] = random.random,
     drain_for: float = DRAIN_FOR,
+    hooks: Iterable[Hook] = (),
 ) -> AsyncIterator[Supervisor]:
     """Open the supervisor of all configured agents for the body of an `async with`, on asyncio or trio.
 
@@ -31,6 +33,8 @@ async def open_supervisor(
         connect: Makes the provider of an endpoint; the simulation has one that needs no network.
         rand: Draws uniformly from [0, 1), for backoff.
         drain_for: Seconds that calls in flight have to end when the block is left in good order.
+        hooks: Called with each event, in order, in the task where it happened, after the one that logs. What they
+            raise is counted and swallowed.
 
     When the block is left by an exception, that exception leaves as it came, never in a group, and calls in flight
     end at once with `ActorStoppedError`. After cancellation, too, every client is closed and no task is left. An async
@@ -42,5 +46,6 @@ async def open_supervisor(
     plan = sound(load(settings))
     for problem in plan.ignored:
         _log.warning("setting_ignored %s", problem)
-    async with supervise(plan, connect=connect, rand=rand, drain_for=drain_for) as supervisor:
+    told: tuple[Hook, ...] = (LoggingHook(), *hooks)
+    async with supervise(plan, connect=connect, rand=rand, drain_for=drain_for, hooks=told) as supervisor:
         yield supervisor

@@ -1,0 +1,262 @@
+"""The gate of one key: its circuit and its hold, the calls they are judged by, and what was set by hand.
+
+An endpoint has a gate for itself, one for its credential and one for each of its models. Everything here is synchronous
+and takes the time as an argument; each real change is told as an event, after it happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+from ._circuit import (
+    Circuit,
+    Closed,
+    HalfOpen,
+    Holding,
+    Open,
+    Outcome,
+    Recent,
+    Standing,
+    Tripping,
+    extend,
+    reopens_at,
+    settle,
+    standing,
+    take,
+)
+from ._events import CircuitClosed, CircuitTripped, EndpointEvent, Forced, HoldEnded, HoldPlaced, Key, ProbeStarted
+from ._health import Refused
+from ._window import Window
+
+USUAL_FADES = 0.95
+"""What is left of the slowest answer with each answer after it (chosen: half of it after some 14)."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CircuitPolicy:
+    """The settings `LLM_CIRCUIT_*`; durations are in seconds.
+
+    `passes` probes in a row must succeed; `window_calls` counts that many last calls instead of those in `window_for`;
+    `observe_only` judges and tells but bars nobody; `enforce_lone` bars also an agent that has no other route;
+    `hold_refused` is False where a refused credential is to be told to every caller instead of passed over.
+    """
+
+    trip_after: int = 2
+    open_for: float = 10.0
+    open_max: float = 25.0
+    passes: int = 1
+    window_for: float = 60.0
+    window_calls: int | None = None
+    observe_only: bool = False
+    enforce_lone: bool = False
+    hold_refused: bool = True
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Why an attempt may not go ahead, and the instant at which one may."""
+
+    until: float
+    why: Refused
+    reason: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """What somebody set by hand, until an instant."""
+
+    is_open: bool
+    until: float
+    reason: str
+
+
+@final
+class Gate:
+    """The circuit and the hold of one key. `is_clear` is True while nothing at all stands against an attempt."""
+
+    __slots__ = (
+        *("_by_hand", "_policy", "_tell", "_window"),
+        *("circuit", "circuit_reason", "hold", "hold_is_told", "hold_reason", "is_clear", "key", "last_success_at"),
+        "usual_for",
+    )
+
+    def __init__(self, key: Key, policy: CircuitPolicy, tell: Callable[[EndpointEvent], None]) -> None:
+        self.key, self._policy, self._tell = key, policy, tell
+        self.circuit: Circuit = Closed()
+        self.hold: Circuit = Closed()
+        self.circuit_reason = self.hold_reason = ""
+        self.hold_is_told = False
+        self.last_success_at: float | None = None
+        self.usual_for = 0.0
+        self.is_clear = True
+        self._by_hand: ByHand | None = None
+        self._window = Window(policy.window_for, policy.window_calls)
+
+    def by_hand(self, now: float) -> ByHand | None:
+        """Return what was set by hand and still holds."""
+        if self._by_hand is not None and now >= self._by_hand.until:
+            self._by_hand = None
+            self._look()
+        return self._by_hand
+
+    def bar(self, now: float, *, lone: bool, early: bool = False) -> Bar | None:
+        """Say what stands against an attempt at the instant `now`; None when it may go ahead.
+
+        For a `lone` route only a hold of which the provider told the time is enforced, until it is over. `early` does
+        not wait for an open circuit's time, but for its probe.
+        """
+        if (set_by := self.by_hand(now)) is not None:
+            return Bar(set_by.until, Refused.BY_HAND, set_by.reason) if set_by.is_open else None
+        if self._policy.observe_only:
+            return None
+        lone = lone and not self._policy.enforce_lone
+        hold, circuit = self.hold, self.circuit
+        told = self.hold_is_told and isinstance(hold, Open)
+        if standing(hold, now) is Standing.BARRED and (told or not lone):
+            return Bar(reopens_at(hold), Refused.HOLD, self.hold_reason)
+        if lone or (early and isinstance(circuit, Open)) or standing(circuit, now) is not Standing.BARRED:
+            return None
+        return Bar(reopens_at(circuit), Refused.CIRCUIT, self.circuit_reason)
+
+    def take(self, ticket: int, now: float, lease_until: float, *, early: bool = False) -> bool:
+        """Take the place of the probe where there is one to take; say whether the attempt is one.
+
+        `early` takes it from a circuit whose time is not over yet.
+        """
+        if self.is_clear or self.by_hand(now) is not None:
+            return False
+        is_probe = False
+        if standing(self.hold, now) is Standing.PROBE:
+            self.hold, is_probe = take(self.hold, ticket, lease_until), True
+        due = standing(self.circuit, now) is Standing.PROBE
+        if due or (early and isinstance(self.circuit, Open)):
+            self.circuit, is_probe = take(self.circuit, ticket, lease_until), True
+        if is_probe:
+            self._tell(ProbeStarted(self.key, early=early and not due))
+        return is_probe
+
+    def succeeded(self, ticket: int, now: float) -> None:
+        """Take note of an answer."""
+        self.last_success_at = now
+        circuit = self.circuit
+        if type(circuit) is Closed and ticket >= circuit.since:
+            self._window.add(now, failed=False)
+        if not self.is_clear:
+            self._settle_circuit(ticket, Outcome.SUCCESS, now, self.tripping())
+            self._settle_hold(ticket, Outcome.SUCCESS, now, _NO_HOLD)
+
+    def took(self, seconds: float) -> None:
+        """Take note of how long an answer took: the slowest of late counts, and fades as faster ones come."""
+        self.usual_for = max(seconds, self.usual_for * USUAL_FADES)
+
+    def ended(
+        self, ticket: int, now: float, reason: str, *, tripping: Tripping | None = None, holding: Holding | None = None
+    ) -> None:
+        """Take note of an end that was no answer.
+
+        With `tripping` it is a failure that counts against this key, with `holding` it puts a hold on it; without, it
+        says nothing, and if the attempt was the probe, its place is free.
+        """
+        if self.is_clear and tripping is None and holding is None:
+            return
+        if tripping is None:
+            self._settle_circuit(ticket, Outcome.NEUTRAL, now, self.tripping())
+        else:
+            recent, circuit = Recent(), self.circuit
+            if type(circuit) is Closed and ticket >= circuit.since:
+                self._window.add(now, failed=True)
+                recent = self._window.recent(now)
+            self._settle_circuit(ticket, Outcome.FAILURE, now, tripping, recent, reason)
+        if holding is None:
+            self._settle_hold(ticket, Outcome.NEUTRAL, now, _NO_HOLD)
+        else:
+            self._hold(ticket, now, reason, holding)
+
+    def tripping(self, *, spread: float = 1.0, grows: bool = True) -> Tripping:
+        """Return the terms of this circuit; see `Tripping`."""
+        policy = self._policy
+        return Tripping(policy.trip_after, policy.open_for, policy.open_max, policy.passes, spread, grows)
+
+    def force(self, *, is_open: bool, until: float, now: float, reason: str) -> None:
+        """Open or close by hand, whatever circuit and hold say, until an instant."""
+        self._by_hand = ByHand(is_open, until, reason)
+        self._look()
+        self._tell(Forced(self.key, "open" if is_open else "closed", reason, until - now))
+
+    def reset(self, ticket: int, now: float) -> None:
+        """Forget everything; what was admitted before `ticket` cannot bring it back."""
+        self._by_hand = None
+        self.circuit, self.hold = Closed(since=ticket, at=now), Closed(since=ticket, at=now)
+        self.circuit_reason = self.hold_reason = ""
+        self._forget_calls()
+        self._look()
+        self._tell(Forced(self.key, "reset", "", 0.0))
+
+    def recent(self, now: float) -> Recent:
+        """Return the calls that count at the instant `now`."""
+        return self._window.recent(now)
+
+    def _settle_circuit(
+        self,
+        ticket: int,
+        outcome: Outcome,
+        now: float,
+        terms: Tripping,
+        recent: Recent = Recent(),  # noqa: B008 - frozen
+        reason: str = "",
+    ) -> None:
+        before, after = self.circuit, settle(self.circuit, ticket, outcome, now, terms, recent)
+        if after is before:
+            return
+        self.circuit = after
+        self._look()
+        if isinstance(after, Open) and outcome is Outcome.FAILURE and after.until > now and not _resumed(before, after):
+            self.circuit_reason = reason
+            self._tell(CircuitTripped(self.key, reason, after.until - now, after.level))
+        elif isinstance(after, Closed) and isinstance(before, HalfOpen):
+            self.circuit_reason = ""
+            self._forget_calls()
+            self._tell(CircuitClosed(self.key, now - before.at))
+
+    def _settle_hold(self, ticket: int, outcome: Outcome, now: float, terms: Holding, reason: str = "") -> None:
+        before, after = self.hold, settle(self.hold, ticket, outcome, now, terms)
+        if after is before:
+            return
+        self.hold = after
+        self._look()
+        if isinstance(after, Open) and outcome is Outcome.FAILURE:
+            self.hold_reason = reason
+            self._tell(HoldPlaced(self.key, reason, after.until - now))
+        elif isinstance(after, Closed) and isinstance(before, HalfOpen):
+            self.hold_reason = ""
+            self._tell(HoldEnded(self.key, now - before.at))
+
+    def _hold(self, ticket: int, now: float, reason: str, terms: Holding) -> None:
+        """Place a hold, or make the one there is longer."""
+        before = self.hold
+        if isinstance(before, Open):
+            self.hold = extend(before, ticket, now + terms.opens_for(before.level))
+        else:
+            self._settle_hold(ticket, Outcome.FAILURE, now, terms, reason)
+        if self.hold is not before:
+            self.hold_reason, self.hold_is_told = reason, bool(terms.hint)
+
+    def _forget_calls(self) -> None:
+        self._window = Window(self._policy.window_for, self._policy.window_calls)
+
+    def _look(self) -> None:
+        circuit, hold = self.circuit, self.hold
+        self.is_clear = type(circuit) is Closed and not circuit.run and type(hold) is Closed and self._by_hand is None
+
+
+_NO_HOLD = Holding(0.0, 0.0)
+
+
+def _resumed(before: Circuit, after: Open) -> bool:
+    """Say whether an early probe merely left things as they were."""
+    return isinstance(before, HalfOpen) and before.until == after.until

@@ -1,0 +1,70 @@
+"""What happens to requests and actors: frozen values, told to hooks. No prompt, no answer and no secret is in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+from ..actors import EndpointEvent
+from ..providers import Attempt, PassedOver
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """A request is over: answered by `transport` and `model`, or not (both None). `duration` is in seconds."""
+
+    agent: str
+    transport: str | None
+    model: str | None
+    is_fallback: bool
+    duration: float
+    attempts: tuple[Attempt, ...]
+    passed_over: tuple[PassedOver, ...]
+    error: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """The serving route of an agent changed from `primary` to `fallback`: told once, not for each request."""
+
+    agent: str
+    primary: str
+    fallback: str
+    reason: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """An agent is served by its primary again, after `after` seconds."""
+
+    agent: str
+    primary: str
+    after: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AccessRefused:
+    """A key, a model or an address is refused: told once until it is accepted again. `reason` says how to mend it."""
+
+    agent: str
+    transport: str
+    model: str
+    reason: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ActorRestarted:
+    """A provider actor crashed, and is started again in `restart_in` seconds; `dead` while it is given up."""
+
+    endpoint: str
+    error: Exception
+    restart_in: float
+    dead: bool
+
+
+Event: TypeAlias = EndpointEvent | RequestEnded | HandedOver | Returned | AccessRefused | ActorRestarted

@@ -1,0 +1,45 @@
+"""Hooks: who is told of events. A hook can neither break a request nor slow it down unnoticed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeAlias, final
+
+from ._events import Event
+
+Hook: TypeAlias = Callable[[Event], None]
+"""Takes an event, in the task where it happened, and returns at once. What waits belongs behind a queue."""
+
+SLOW_AFTER = 0.01
+"""Seconds after which a hook is too slow (design, "Telemetry")."""
+
+_log = logging.getLogger("understudy.supervisor")
+
+
+@final
+class Hooks:
+    """All hooks, called in order. `failures` counts what they raised, which nobody else gets to see."""
+
+    def __init__(self, hooks: Iterable[Hook] = ()) -> None:
+        self._hooks = tuple(hooks)
+        self._warned: set[tuple[int, str]] = set()
+        self.failures = 0
+
+    def __call__(self, event: Event) -> None:
+        """Tell every hook. An exception is counted, and told in the log the first time."""
+        for number, hook in enumerate(self._hooks):
+            begun = time.perf_counter()
+            try:
+                hook(event)
+            except Exception as error:  # noqa: BLE001 - a hook of the user's must not cost an answer
+                self.failures += 1
+                self._warn(number, "hook_failed", type(error).__name__)
+            if time.perf_counter() - begun > SLOW_AFTER:
+                self._warn(number, "hook_slow", type(event).__name__)
+
+    def _warn(self, number: int, what: str, why: str) -> None:
+        if (number, what) not in self._warned:
+            self._warned.add((number, what))
+            _log.warning("%s hook=%d at=%s", what, number, why)
