@@ -116,12 +116,12 @@ class Gate:
             return None
         lone = lone and not self._policy.enforce_lone
         hold, circuit = self.hold, self.circuit
+        passes = lone or (early and isinstance(circuit, Open)) or standing(circuit, now) is not Standing.BARRED
+        until = 0.0 if passes else reopens_at(circuit)
         told = self.hold_is_told and isinstance(hold, Open)
         if standing(hold, now) is Standing.BARRED and (told or not lone):
-            return Bar(reopens_at(hold), Refused.HOLD, self.hold_reason)
-        if lone or (early and isinstance(circuit, Open)) or standing(circuit, now) is not Standing.BARRED:
-            return None
-        return Bar(reopens_at(circuit), Refused.CIRCUIT, self.circuit_reason)
+            return Bar(max(reopens_at(hold), until), Refused.HOLD, self.hold_reason)
+        return None if passes else Bar(until, Refused.CIRCUIT, self.circuit_reason)
 
     def take(self, ticket: int, now: float, lease_until: float, *, early: bool = False) -> bool:
         """Take the place of the probe where there is one to take; say whether the attempt is one.
@@ -134,10 +134,11 @@ class Gate:
         if standing(self.hold, now) is Standing.PROBE:
             self.hold, is_probe = take(self.hold, ticket, lease_until), True
         due = standing(self.circuit, now) is Standing.PROBE
-        if due or (early and isinstance(self.circuit, Open)):
+        is_early = early and not due and isinstance(self.circuit, Open)
+        if due or is_early:
             self.circuit, is_probe = take(self.circuit, ticket, lease_until), True
         if is_probe:
-            self._tell(ProbeStarted(self.key, early=early and not due))
+            self._tell(ProbeStarted(self.key, early=is_early))
         return is_probe
 
     def succeeded(self, ticket: int, now: float) -> None:
