@@ -44,7 +44,8 @@ bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
 
 soak: $(STAMP)
-	@UNDERSTUDY_SOAK=1 $(BIN)/python -m pytest tests/test_over_sockets.py tests/test_every_checkpoint.py
+	@UNDERSTUDY_SOAK=1 $(BIN)/python -m pytest tests/test_over_sockets.py tests/test_every_checkpoint.py \
+	  tests/test_gate_against_reference.py
 
 lock:
 	@$(PYTHON) -m venv $(VENV)

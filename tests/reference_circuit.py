@@ -1,7 +1,7 @@
 """A naive gate for one key, written from the papers alone: what the real one is compared with.
 
-It keeps every fact in one list and works out run, window, level, open time, hold, lease and generation from that list at
-each question; it counts nothing along the way. Slow on purpose, and plain enough to be read as the rules themselves.
+It keeps every fact in one list and works out run, window, level, open time, hold, lease and generation from that list
+at each question; it counts nothing along the way. Slow on purpose, and plain enough to be read as the rules themselves.
 """
 
 from __future__ import annotations
@@ -58,18 +58,20 @@ class Reference:
 
     def facts(self, *about: str) -> list[Fact]:
         """Everything since the last reset, the reset included."""
-        resets = [i for i, fact in enumerate(self.log) if fact.what == "reset"]
-        return [fact for fact in self.log[resets[-1] if resets else 0 :] if fact.about in about]
+        since = next((i for i in reversed(range(len(self.log))) if self.log[i].what == "reset"), 0)
+        return [fact for fact in self.log[since:] if fact.about in about]
 
     def generation(self, layer: str) -> int:
-        """The lowest ticket that may still say something of a layer that is closed."""
-        return next((f.ticket for f in reversed(self.facts(layer, HAND)) if f.what in ("closed", "reset")), 0)
+        """The lowest ticket that is not from before the last probes: what may still count while nobody probes."""
+        changes = ("closed", "renewed", "reset")
+        return next((f.ticket for f in reversed(self.facts(layer, HAND)) if f.what in changes), 0)
 
     def calls(self, now: float) -> tuple[int, int, int, int]:
         """The run of failures, the calls of the window, those of them that failed, and the calls lately."""
         facts = self.facts(CALL, CIRCUIT, HAND)
         since = max((i + 1 for i, f in enumerate(facts) if f.what in ("closed", "reset")), default=0)
-        all_ = [f for f in facts[since:] if f.about == CALL and f.ticket >= self.generation(CIRCUIT)]
+        oldest = self.generation(CIRCUIT)
+        all_ = [f for f in facts[since:] if f.about == CALL and f.ticket >= oldest]
         ago = [int(now // BUCKET) - int(f.at // BUCKET) for f in all_]
         recent = [f for f, buckets in zip(all_, ago, strict=True) if buckets < BUCKETS]
         window = recent if self.window_calls is None else all_[-self.window_calls :]
@@ -176,9 +178,11 @@ class Reference:
 
     def _hold(self, fact: Fact, phase: Phase) -> None:
         probes = phase.probe is not None and phase.probe.ticket == fact.ticket
-        if fact.what == "ask" and fact.ticket >= self.generation(HOLD):
-            if phase.until is None or probes or fact.at < phase.until:
-                self.log.append(fact._replace(what="opened" if phase.until is None or probes else "extended"))
+        if fact.what == "ask":
+            if probes:
+                self.log += [fact._replace(what="renewed", ticket=phase.first or 0), fact._replace(what="opened")]
+            elif phase.first is None and fact.ticket >= self.generation(HOLD):
+                self.log.append(fact._replace(what="opened" if phase.until is None else "extended"))
         elif fact.what == "success":
             self._passed(fact, phase, 1)
         elif probes:
