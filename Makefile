@@ -14,7 +14,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make check   what CI runs: format, lint, types, tests with coverage, the built wheel"
 	@echo "make bench   CPU per call beside the bare SDK"
-	@echo "make soak    load and cancellation with hundreds of seeds: half an hour"
+	@echo "make soak    load, cancellation and circuits with hundreds of seeds: an hour"
 	@echo "make format  rewrite the code in its one format"
 	@echo "make lock    resolve requirements.lock anew from pyproject.toml"
 

@@ -23,7 +23,7 @@ class Ask(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """What happened when, and to which ticket; of a layer: opened, extended, back, probe, freed, passed, closed."""
+    """What happened when, to which ticket; to a layer: opened, renewed, extended, back, probe, freed, passed, closed"""
 
     at: float
     ticket: int
@@ -70,8 +70,9 @@ class Reference:
         """The run of failures, the calls of the window, those of them that failed, and the calls lately."""
         facts = self.facts(CALL, CIRCUIT, HAND)
         since = max((i + 1 for i, f in enumerate(facts) if f.what in ("closed", "reset")), default=0)
+        tripped = next((i for i, f in enumerate(facts) if i >= since and f.what == "opened"), len(facts))
         oldest = self.generation(CIRCUIT)
-        all_ = [f for f in facts[since:] if f.about == CALL and f.ticket >= oldest]
+        all_ = [f for f in facts[since:tripped] if f.about == CALL and f.ticket >= oldest]
         ago = [int(now // BUCKET) - int(f.at // BUCKET) for f in all_]
         recent = [f for f, buckets in zip(all_, ago, strict=True) if buckets < BUCKETS]
         window = recent if self.window_calls is None else all_[-self.window_calls :]
@@ -107,8 +108,7 @@ class Reference:
         opened = max(i for i, f in enumerate(facts) if f.what == "opened")
         if layer == CIRCUIT:
             fact = facts[opened]
-            doublings = self.level() - 1 if fact.grows else 0
-            return fact.at + min(self.open_max, self.open_for * 2.0**doublings) * fact.spread
+            return fact.at + min(self.open_max, self.open_for * 2.0 ** (fact.grows * (self.level() - 1))) * fact.spread
         asks = [(f.at, f.ask) for f in facts[opened:] if f.what in ("opened", "extended")]
         return max(at + (ask.hint or min(ask.longest, ask.first * 2.0 ** (self.row() - 1))) for at, ask in asks)
 

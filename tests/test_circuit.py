@@ -356,6 +356,19 @@ def test_a_bar_lasts_as_long_as_the_longer_of_circuit_and_hold() -> None:
     assert gate.bar(5.0, lone=False) == Bar(10.0, Refused.CIRCUIT, "no")
 
 
+def test_a_hold_is_extended_by_what_it_would_be_now() -> None:
+    """Who asks for time while it is barred adds to the row's present hold, and tells nobody anew."""
+    gate, told = held(failed=False)
+    gate.take(2, 5.0, 21.0)
+    gate.ended(2, 6.0, "no", holding=H)
+    before = list(told)
+    gate.ended(3, 9.0, "still no", holding=H)
+    assert gate.bar(9.0, lone=False) == Bar(19.0, Refused.HOLD, "still no")
+    gate.ended(3, 10.0, "for less", holding=Holding(5.0, 60.0, 1.0))
+    assert gate.bar(10.0, lone=False) == Bar(19.0, Refused.HOLD, "still no")
+    assert told == before
+
+
 def test_the_probe_of_a_hold_is_not_early() -> None:
     """Early is who did not wait for an open circuit; a hold that is over was waited for."""
     gate, told = held(failed=False)
