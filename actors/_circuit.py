@@ -13,7 +13,7 @@
 The same machine serves circuits (what we conclude from failures) and holds (what a provider tells us to wait); what
 differs between them are the `Terms`. While it is open nobody may ask. Half-open, one attempt may: the *probe*, whose
 place is a lease that ends by itself. A *ticket* says when an attempt was admitted: what was admitted before the last
-change changes nothing any more. Counting calls, blame and several keys at once belong to `_layer.py`.
+change changes nothing any more. Counting calls, blame and several keys at once belong to `_gate.py`.
 
 Source: M. Nygard, "Release It!", 2nd ed., ch. 5; figures from R-CB-3 to R-CB-7.
 """

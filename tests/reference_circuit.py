@@ -109,8 +109,19 @@ class Reference:
         if layer == CIRCUIT:
             fact = facts[opened]
             return fact.at + min(self.open_max, self.open_for * 2.0 ** (fact.grows * (self.level() - 1))) * fact.spread
-        asks = [(f.at, f.ask) for f in facts[opened:] if f.what in ("opened", "extended")]
-        return max(at + (ask.hint or min(ask.longest, ask.first * 2.0 ** (self.row() - 1))) for at, ask in asks)
+        return max(until for until, _ in self.asks(facts[opened:]))
+
+    def asks(self, facts: list[Fact]) -> list[tuple[float, bool]]:
+        """Until when each of them asked to wait, and whether it told the time itself."""
+        asks = [(f.at, f.ask) for f in facts if f.what in ("opened", "extended")]
+        row = self.row()
+        return [(at + (a.hint or min(a.longest, a.first * 2.0 ** (row - 1))), bool(a.hint)) for at, a in asks]
+
+    def told(self) -> bool:
+        """Whether the provider told the time until which the last hold bars."""
+        facts = self.facts(HOLD)
+        opened = max(i for i, f in enumerate(facts) if f.what == "opened")
+        return max(self.asks(facts[opened:]), key=lambda ask: ask[0])[1]  # the first of those that last as long
 
     def phase(self, layer: str) -> Phase:
         """Where a layer stands, read from its facts since it last opened."""
@@ -136,7 +147,8 @@ class Reference:
             return False, None
         if phase.first is None:
             due = now >= phase.until or (mode == "early" and layer == CIRCUIT)
-            return due, None if due or (mode == "lone" and layer == CIRCUIT) else phase.until
+            passes = mode == "lone" and (layer == CIRCUIT or not self.told())
+            return due, None if due or passes else phase.until
         due = phase.probe is None or now >= phase.probe.until
         return due, None if due or mode == "lone" or phase.probe is None else phase.probe.until
 
