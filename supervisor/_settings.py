@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ..providers import TRANSPORTS, ConfigurationError, Problem
-from ._route_settings import AgentSettings, RouteSettings, Seconds
+from ._route_settings import FIELDS_IN_CODE, AgentSettings, Seconds
 from ._source import AgentsSource
 from ._values import address, problem
 from ._values import key as usable_key
@@ -112,8 +112,7 @@ class Settings(BaseSettings):
             settings = handler(data)
         except ValidationError as error:
             problems += [
-                problem(".".join(map(str, e["loc"])), e["type"], cls._variable, RouteSettings.model_fields)
-                for e in error.errors()
+                problem(".".join(map(str, e["loc"])), e["type"], cls._variable, FIELDS_IN_CODE) for e in error.errors()
             ]
             wrong = {e["loc"][0] for e in error.errors()}
             settings = handler({name: value for name, value in data.items() if name not in wrong})

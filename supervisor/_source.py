@@ -76,13 +76,14 @@ def _route(
         fields.setdefault("api_key", variables[key_variable.lower()])
     wrong: set[str] = set()
     try:
-        route = RouteSettings(**fields, variables=raw.variables)
+        route = RouteSettings.model_validate({**fields, "variables": raw.variables})
     except ValidationError as error:
         for name, kind in dict.fromkeys((str(e["loc"][0]), e["type"]) for e in error.errors()):
             spelled = "api_key_env" if name == "api_key" and "api_key" not in raw.fields else name
             problems.append(problem(spelled, kind, raw.variable, RouteSettings.model_fields))
             wrong.add(name)
-        route = RouteSettings(**{k: v for k, v in fields.items() if k not in wrong}, variables=raw.variables)
+        right = {name: value for name, value in fields.items() if name not in wrong}
+        route = RouteSettings.model_validate({**right, "variables": raw.variables})
     params, misplaced = with_nested(raw, route.provider_params)
     problems += misplaced
     if "model" in incomplete or wrong & {"model", "transport", "base_url", "api_key"}:

@@ -17,6 +17,8 @@ P = "DERIVER_MODEL_CONFIG__"
 F = P + "FALLBACK__"
 WHOLE = {P + "MODEL": "gpt", F + "TRANSPORT": "anthropic", F + "MODEL": "claude"}
 CANARY = "canary-5f1e"
+REMEDY = "set it to that, or remove it"
+MANY = "a list with a RouteSettings for each fallback"
 
 
 def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
@@ -254,6 +256,7 @@ def test_in_code_reads_neither_environment_nor_dotenv(monkeypatch: pytest.Monkey
         ({"total_timout": CANARY}, "total_timout", "did you mean 'total_timeout'?"),
         ({"problems": [CANARY]}, "problems", "remove it"),
         ({"total_timeout": CANARY}, "LLM_TOTAL_TIMEOUT", "set it to that, or remove it"),
+        ({"agents": {"a": {"primary": {}, "fallback": []}}}, "agents.a.fallback", "did you mean 'fallbacks'?"),
         ({"agents": CANARY}, "agents", "set it to that, or remove it"),
         ({"agents": 5}, "agents", "set it to that, or remove it"),
         ({"agents": [CANARY]}, "agents", "set it to that, or remove it"),
@@ -281,11 +284,76 @@ def test_mistakes_in_code_are_told_by_their_path(make: Any, values: dict[str, An
     assert CANARY not in str(caught.value) + repr(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        (RouteSettings, {"modle": CANARY}, [("modle", "a known name", "did you mean 'model'?")]),
+        (RouteSettings, {"qqq": CANARY}, [("qqq", "a known name", "remove it")]),
+        (
+            RouteSettings,
+            {"temperature": CANARY, "api_key": f"{CANARY} x", "timeout": 0, "base_url": CANARY, "model": 5},
+            [(name, EXPECTED[name], REMEDY) for name in ("model", "base_url", "api_key", "temperature", "timeout")],
+        ),
+        (RouteSettings, {"stop_sequences": [5]}, [("stop_sequences.0", EXPECTED["stop_sequences"], REMEDY)]),
+        (AgentSettings, {}, [("primary", "a RouteSettings", "set it")]),
+        (AgentSettings, {"primary": CANARY}, [("primary", "a RouteSettings", REMEDY)]),
+        (
+            AgentSettings,
+            {"primary": {"modle": CANARY}, "fallbacks": [{"seed": CANARY}], "fallback": CANARY},
+            [
+                ("primary.modle", "a known name", "did you mean 'model'?"),
+                ("fallbacks.0.seed", EXPECTED["seed"], REMEDY),
+                ("fallback", "a known name", "did you mean 'fallbacks'?"),
+            ],
+        ),
+        *(
+            (AgentSettings, {"primary": {}, "fallbacks": wrong}, [("fallbacks", MANY, REMEDY)])
+            for wrong in (RouteSettings(model=CANARY), CANARY, 5)
+        ),
+        (AgentSettings, {"primary": {}, "fallbacks": [CANARY]}, [("fallbacks.0", MANY, REMEDY)]),
+    ],
+)
+def test_routes_and_agents_in_code_tell_every_mistake(
+    kind: Any, values: dict[str, Any], expected: list[tuple[str, str, str]]
+) -> None:
+    """What is wrong with one is told at once, by field, in the words for variables, and no value is kept."""
+    with pytest.raises(ConfigurationError) as caught:
+        kind(**values)
+    told = [(problem.variable, problem.expected, problem.remedy) for problem in caught.value.problems]
+    assert sorted(told) == sorted(expected)
+    assert CANARY not in str(caught.value) + repr(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_a_key_in_code_is_a_text_or_a_secret_and_held_as_a_secret() -> None:
+    """Either type is taken, by type checkers too; what is held is masked."""
+    for route in (RouteSettings(model="m", api_key=CANARY), RouteSettings(model="m", api_key=SecretStr(CANARY))):
+        assert isinstance(route.api_key, SecretStr)
+        assert revealed(route.api_key) == CANARY
+        assert CANARY not in repr(route) + str(route) + route.model_dump_json()
+
+
+def test_lists_in_code_are_held_as_tuples() -> None:
+    """Fallbacks and stop sequences may be given as lists, by type checkers too; what is held cannot change."""
+    agent = AgentSettings(primary=RouteSettings(stop_sequences=["a"]), fallbacks=[RouteSettings(model="m")])
+    assert (agent.primary.stop_sequences, type(agent.fallbacks)) == (("a",), tuple)
+
+
 # ---- mistakes
 
 SECONDS = ["0", "-1", "nan", "inf", "1e999", "soon"]
 URLS = ["example.com", "ftp://example.com", "https://", "http://:80", "http://[::1", "http://h:port", "http://h:70000"]
-URLS += ["http://user@h", "http://h?q=1", "http://h#f", "http://h/a b", "http://h\\x", "http://h/\x1b", "http://h:0"]
+URLS += [
+    "https://api.openai.com/v1/chat/completions",
+    "http://h/v1/messages/",
+    "http://user@h",
+    "http://h?q=1",
+    "http://h#f",
+    "http://h/a b",
+    "http://h\\x",
+    "http://h/\x1b",
+    "http://h:0",
+]
 KEYS = ["two words", "ключ", "a\tb", "\x7f"]
 
 MISTAKES: list[tuple[str, str]] = [
