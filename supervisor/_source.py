@@ -10,8 +10,15 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from ..providers import Problem
 from ._discovery import RawRoute, discover, split_model, with_nested
+from ._misspelt import misspelt
 from ._route_settings import AgentSettings, RouteSettings
 from ._values import EXPECTED, problem, unset_key
+
+FIELDS = RouteSettings.model_fields.keys() - {"variables"}
+"""What variables can set of a route."""
+
+_DISCOVERED = frozenset({"agents", "ignored"})
+"""The settings that discovery fills, and no variable of their own name."""
 
 
 @final
@@ -41,7 +48,7 @@ class AgentsSource(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Return the agents, what is ignored, and the problems found on the way."""
-        found = discover(self._variables, RouteSettings.model_fields.keys() - {"variables"})
+        found = discover(self._variables, FIELDS)
         problems, ignored = found.problems, list[Problem]()
         agents: dict[str, AgentSettings] = {}
         for name, chain in found.agents.items():
@@ -51,6 +58,8 @@ class AgentsSource(PydanticBaseSettingsSource):
             fallbacks = tuple(route for route in routes[1:] if route is not None)
             if routes[0] is not None:
                 agents[name] = AgentSettings(primary=routes[0], fallbacks=fallbacks)
+        named = {raw.fields.get("api_key_env", "").lower() for chain in found.agents.values() for raw in chain}
+        ignored += misspelt(self._variables.keys() - named, self.settings_cls.model_fields.keys() - _DISCOVERED, FIELDS)
         return {"agents": agents, "ignored": tuple(ignored), "problems": problems}
 
 

@@ -40,6 +40,7 @@ PURE: set[str] = {
     "simulation/_answers",
     "simulation/_script",
     "supervisor/_discovery",
+    "supervisor/_misspelt",
     "supervisor/_restarts",
     "supervisor/_routing",
 }

@@ -213,6 +213,27 @@ def test_an_incomplete_fallback_is_ignored_and_says_what_it_lacks(
     assert [route.model for route in got.agents["deriver"].fallbacks] == left
 
 
+# ---- misspelt names
+
+
+def test_near_misses_stop_no_start_and_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is nearly one of ours has no effect, from either source, and is listed beside ignored fallbacks."""
+    set_all(monkeypatch, {**WHOLE, "LLM_RETRY_ATEMPTS": CANARY, "LLM_SOMEBODY_ELSES": CANARY})
+    write_env({"DERIVER_MODEL_CONFIG_SEED": CANARY, F + "FALLBACK__MODEL": "n", "LLM_OPENAI_APIKEY": ""})
+    got = Settings()
+    names = ["DERIVER_MODEL_CONFIG_SEED", F + "FALLBACK__TRANSPORT", "LLM_RETRY_ATEMPTS"]
+    assert sorted(problem.variable for problem in got.ignored) == names
+    assert CANARY not in repr(got.ignored)
+
+
+def test_a_name_that_api_key_env_names_is_no_near_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second key may well be called almost like the first."""
+    set_all(monkeypatch, {**WHOLE, P + "API_KEY_ENV": "LLM_OPENAI_API_KEY2", "llm_openai_api_key2": CANARY})
+    got = Settings()
+    assert got.ignored == ()
+    assert revealed(got.agents["deriver"].primary.api_key) == CANARY
+
+
 # ---- settings made in code
 
 
