@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast, final
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, PydanticBaseSettingsSource
 
 from ..providers import Problem
 from ._discovery import RawRoute, discover, split_model, with_nested
+from ._dotenv import broken_lines
 from ._misspelt import misspelt
 from ._route_settings import AgentSettings, RouteSettings
-from ._values import EXPECTED, problem, unset_key
+from ._values import EXPECTED, VENDOR_KEYS, problem, unset_key
 
 FIELDS = RouteSettings.model_fields.keys() - {"variables"}
 """What variables can set of a route."""
@@ -41,15 +44,17 @@ class AgentsSource(PydanticBaseSettingsSource):
             for name, text in cast(EnvSettingsSource, source).env_vars.items()
             if text and text.strip()
         }
+        files = cast(DotEnvSettingsSource, dotenv).env_file or ()
+        self._files = [Path(file) for file in ((files,) if isinstance(files, (str, os.PathLike)) else files)]
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         """Find nothing: the agents come whole, not field by field."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """Return the agents, what is ignored, and the problems found on the way."""
+        """Return the agents, what is ignored or not read, and the problems found on the way."""
         found = discover(self._variables, FIELDS)
-        problems, ignored = found.problems, list[Problem]()
+        problems, ignored = [*broken_lines(self._files), *found.problems], list[Problem]()
         agents: dict[str, AgentSettings] = {}
         for name, chain in found.agents.items():
             if name in self._in_code:
@@ -60,7 +65,8 @@ class AgentsSource(PydanticBaseSettingsSource):
                 agents[name] = AgentSettings(primary=routes[0], fallbacks=fallbacks)
         named = {raw.fields.get("api_key_env", "").lower() for chain in found.agents.values() for raw in chain}
         ignored += misspelt(self._variables.keys() - named, self.settings_cls.model_fields.keys() - _DISCOVERED, FIELDS)
-        return {"agents": agents, "ignored": tuple(ignored), "problems": problems}
+        unread = {name for names in VENDOR_KEYS.values() for name in names if name.lower() in self._variables}
+        return {"agents": agents, "ignored": tuple(ignored), "unread": frozenset(unread), "problems": problems}
 
 
 def _route(

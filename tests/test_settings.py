@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +176,7 @@ def test_a_nested_variable_changes_one_route_only(monkeypatch: pytest.MonkeyPatc
     assert (fallback.provider_params, fallback.temperature) == ({}, None)
 
 
-@pytest.mark.parametrize("name", ["LLM_AGENTS", "LLM_IGNORED", "LLM_PROBLEMS"])
+@pytest.mark.parametrize("name", ["LLM_AGENTS", "LLM_IGNORED", "LLM_PROBLEMS", "LLM_UNREAD"])
 @pytest.mark.parametrize("source", ["environment", "dotenv"])
 def test_variables_that_only_look_like_settings_mean_nothing(
     monkeypatch: pytest.MonkeyPatch, source: str, name: str
@@ -490,6 +492,38 @@ def test_a_dotenv_that_is_no_text_is_a_mistake(content: bytes) -> None:
         Settings()
     assert [problem.variable for problem in caught.value.problems] == [".env"]
     assert CANARY not in str(caught.value) + repr(caught.value) + repr(caught.value.__context__)
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        ("", []),
+        ("# a comment\n\nexport A=1\n'B' = 'two\nlines' # and a comment\nC\nD=\n", []),
+        (f"LLM_OPENAI_API_KEY: {CANARY}\n", [1]),
+        (f"A=1\n\n  \n# c\n{CANARY} B=2\n", [5]),
+        (f"A='{CANARY}\nB=1\n", [1]),
+        (f"A=1\r\n\r\nB=\"{CANARY}\r\nC='{CANARY}' {CANARY}\r\n", [3, 4]),
+        (f"\ufeffset A={CANARY}\n=5\n", [1, 2]),
+    ],
+)
+def test_lines_of_dotenv_that_cannot_be_read_are_mistakes(
+    monkeypatch: pytest.MonkeyPatch, content: str, lines: list[int]
+) -> None:
+    """Each is told by its line, never its content, together with whatever else is wrong."""
+    Path(".env").write_text(content, encoding="utf-8", newline="")
+    monkeypatch.setenv("LLM_TOTAL_TIMEOUT", "never")
+    problems = mistakes()
+    assert [problem.variable for problem in problems] == [*(f".env line {n}" for n in lines), "LLM_TOTAL_TIMEOUT"]
+    assert CANARY not in repr(problems)
+
+
+def test_a_pipe_as_dotenv_is_read_once(tmp_path: Path) -> None:
+    """Tools that keep secrets give them as a pipe: what is in it can be read once only, and that is enough."""
+    os.mkfifo(tmp_path / ".env")
+    with ThreadPoolExecutor(1) as thread:
+        writing = thread.submit((tmp_path / ".env").write_text, "LLM_TOTAL_TIMEOUT=70\n", encoding="utf-8")
+        assert Settings().total_timeout == 70.0
+        writing.result(timeout=10)
 
 
 # ---- secrets
