@@ -41,6 +41,6 @@ async def open_supervisor(
     """
     plan = sound(load(settings))
     for problem in plan.ignored:
-        _log.warning("setting_ignored %s", problem)
+        _log.warning("ignored  %s", problem)
     async with supervise(plan, connect=connect, rand=rand, drain_for=drain_for) as supervisor:
         yield supervisor
