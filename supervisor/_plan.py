@@ -6,11 +6,13 @@ Whatever cannot work is said here, all at once, before anything is opened.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast, final
 
 from ..providers import TRANSPORTS, ConfigurationError, Parameters, Problem, Target, Verdict, normalised
+from ._certificates import untrusted
 from ._discovery import prefix_of
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
@@ -102,6 +104,9 @@ def load(settings: Settings | None = None) -> Plan:
 
     Every mistake is in `problems`, those of single values and those of the whole. Routes that have a mistake of the
     second kind are in the plan all the same, so that they can be shown.
+
+    Raises:
+        TypeError: `settings` is something else.
     """
     found: tuple[Problem, ...] = ()
     if settings is None:
@@ -110,9 +115,12 @@ def load(settings: Settings | None = None) -> Plan:
         except ConfigurationError as error:
             found = error.problems
             settings = cast(Settings, error.partial)
+    if not isinstance(settings, Settings):
+        raise TypeError(f"settings must be Settings, as Settings.in_code(agents=…) makes them, not {_kind(settings)}")
     whole = _order(settings)
     agents = {name: _agent(name, agent, settings, whole) for name, agent in settings.agents.items()}
-    whole += _missing_keys([route for agent in agents.values() for route in agent.routes], settings)
+    routes = [route for agent in agents.values() for route in agent.routes]
+    whole += [*_missing_keys(routes, settings), *untrusted(os.environ, [route.target.base_url for route in routes])]
     told = {problem.variable for problem in found}
     told |= {name.replace("_BASE_URL", "_API_KEY") for name in told}  # unless it is known where a key would be sent
     problems = [*found, *(problem for problem in whole if problem.variable not in told)]
@@ -122,6 +130,10 @@ def load(settings: Settings | None = None) -> Plan:
         )
         problems.append(Problem("<AGENT>_MODEL_CONFIG__MODEL", "at least one agent", remedy))
     return Plan(agents, settings.total_timeout, settings.ignored, tuple(dict.fromkeys(problems)))
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def sound(plan: Plan) -> Plan:

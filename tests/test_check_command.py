@@ -46,6 +46,7 @@ WRONG: list[tuple[str, dict[str, str], list[str], list[str]]] = [
     ("a key under a misspelt name", SOUND | {"LLM_OPENAI_APIKEY": CANARY}, [], ["LLM_OPENAI_APIKEY"]),
     ("the marker misspelt", SOUND | {"DERIVER_MODEL_CONFIG_SEED": "1"}, [], ["DERIVER_MODEL_CONFIG_SEED"]),
     ("a fallback misspelt", SOUND | {P + "FALLBACK_MODEL": CANARY}, [P + "FALLBACK_MODEL"], []),
+    ("no certificates", SOUND | {"SSL_CERT_FILE": "/nowhere.pem"}, ["SSL_CERT_FILE"], []),
     (
         "several at once",
         SOUND | {F + "MODEL": "", P + "SEED": "x", "LLM_STALL_TIMEOUT": CANARY},

@@ -100,6 +100,14 @@ async def vendors(primary: Script) -> AsyncIterator[dict[str, str]]:
         }
 
 
+@pytest.mark.anyio
+async def test_a_supervisor_is_not_opened_with_a_dict() -> None:
+    """Whoever gives something else than settings learns what to give."""
+    with pytest.raises(TypeError, match=r"settings must be Settings, .* not dict"):
+        async with understudy.open_supervisor({"agents": {}}):  # type: ignore[arg-type]
+            raise AssertionError("the body must not begin")
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 class TestAsk:
     """`understudy ask` against vendors that run in a thread of their own."""

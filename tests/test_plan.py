@@ -320,6 +320,52 @@ def test_a_vendors_variable_is_nobodys_business_where_the_key_is_set(env: Env) -
     assert plan.targets[0].secrets == ("k",)
 
 
+CERTIFICATE = str(Path(__file__).parent / "fixtures" / "self_signed.crt")
+HTTP = {P + "BASE_URL": "http://own.test/v1"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected", "reason"),
+    [
+        ({}, [], ""),
+        ({"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""}, [], ""),
+        ({"SSL_CERT_FILE": CERTIFICATE}, [], ""),
+        ({"SSL_CERT_FILE": CERTIFICATE, "SSL_CERT_DIR": "/nowhere"}, [], ""),
+        ({"SSL_CERT_DIR": "hashed"}, [], ""),
+        ({"SSL_CERT_DIR": "/nowhere:hashed"}, [], ""),
+        ({"SSL_CERT_DIR": "/nowhere", **HTTP}, [], ""),
+        ({"SSL_CERT_FILE": "/nowhere/ca.pem"}, ["SSL_CERT_FILE"], "No such file or directory"),
+        ({"SSL_CERT_FILE": "/nowhere/ca.pem", **HTTP}, ["SSL_CERT_FILE"], "No such file or directory"),
+        ({"SSL_CERT_FILE": "/nowhere/ca.pem", "SSL_CERT_DIR": "hashed"}, ["SSL_CERT_FILE"], "No such file"),
+        ({"SSL_CERT_FILE": CERTIFICATE[:-3] + "key"}, ["SSL_CERT_FILE"], "no certificate in it"),
+        ({"SSL_CERT_FILE": "hashed"}, ["SSL_CERT_FILE"], "directory"),
+        ({"SSL_CERT_DIR": "/nowhere"}, ["SSL_CERT_DIR"], "openssl rehash"),
+        ({"SSL_CERT_DIR": "."}, ["SSL_CERT_DIR"], "openssl rehash"),
+        ({"SSL_CERT_DIR": CERTIFICATE}, ["SSL_CERT_DIR"], "openssl rehash"),
+        ({"SSL_CERT_FILE": "/nowhere/ca.pem", P + "SEED": "x"}, [P + "SEED", "SSL_CERT_FILE"], "No such file"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_a_mistake(
+    env: Env, variables: dict[str, str], expected: list[str], reason: str
+) -> None:
+    """What keeps clients from opening, or from trusting anybody, is told by its variable, together with all else."""
+    Path("hashed").mkdir()
+    Path("hashed", "0123abcd.0").touch()
+    plan = env({**KEYS, P + "MODEL": "m", **variables})
+    assert variables_of(plan) == expected
+    assert reason in "".join(map(str, plan.problems))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [({"agents": {}}, "dict"), ("gpt", "str"), (Settings, "the class Settings"), (RouteSettings(model="m"), "Route")],
+)
+def test_settings_of_another_kind_are_a_type_error(settings: Any, kind: str) -> None:
+    """Whoever gives a dict learns what to give."""
+    with pytest.raises(TypeError, match=rf"settings must be Settings, as Settings.in_code.* makes them, not {kind}"):
+        load(settings)
+
+
 def test_a_key_that_was_only_named_in_code_is_never_replaced_by_another() -> None:
     """`api_key_env` in code is looked up nowhere: that is a mistake, and the shared key is not taken silently."""
     plan = coded(RouteSettings(model="m", api_key_env="MY_KEY"), openai_api_key="shared")

@@ -38,6 +38,7 @@ async def open_supervisor(
 
     Raises:
         ConfigurationError: Something cannot work; lists every mistake.
+        TypeError: `settings` is something else.
     """
     plan = sound(load(settings))
     for problem in plan.ignored:
