@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import socket
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, final
 
 import httpx2
 
+from ._clean import cleaner
 from ._judge import EVIDENCE_LIMIT
 from ._port import Target
 
@@ -27,6 +29,11 @@ WRITE_TIMEOUT = 30.0
 LARGEST_BODY = 256 * 1024 * 1024
 """Bytes of an answer that are read (R-LS-5); of an error's body, 64 KiB."""
 
+_HEADERS = frozenset(
+    {"content-type", "date", "request-id", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"}
+)
+"""The headers of an answer that are read."""
+
 _TRACE = "trace"
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -38,18 +45,23 @@ class BodyError(Exception):
 
 @final
 class _Watch:
-    """Watches one request: was its connection a new one, and did any byte of an answer come?"""
+    """Watches one request: was its connection a new one, and did any byte of an answer come?
+
+    It also keeps what the answer said out of the HTTP library's log at DEBUG: servers quote keys in headers, too.
+    """
 
     __slots__ = ("is_answered", "is_new")
 
     def __init__(self) -> None:
         self.is_new = self.is_answered = False
 
-    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
         if event.endswith("connect_tcp.started"):
             self.is_new = True
         elif event.endswith("receive_response_headers.complete"):
             self.is_answered = True
+        if ".receive_" in event and not event.endswith(".started"):
+            info.clear()  # what is left of it is logged
 
 
 @final
@@ -115,7 +127,7 @@ def http_client(target: Target) -> httpx2.AsyncClient:
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         headers={"Accept-Encoding": "gzip"},
         follow_redirects=False,
-        event_hooks={"request": [_watch], "response": [_read]},
+        event_hooks={"request": [_watch], "response": [partial(_read, cleaner(target.secrets))]},
     )
 
 
@@ -123,12 +135,17 @@ async def _watch(request: httpx2.Request) -> None:
     request.extensions[_TRACE] = _Watch()
 
 
-async def _read(response: httpx2.Response) -> None:
-    """Put our own reading of the body in the place of the client's."""
+async def _read(clean: Callable[[str], str], response: httpx2.Response) -> None:
+    """Put our own reading of head and body in the place of the client's.
+
+    Of the head only what we read is left, and cleaned, for the SDKs log the whole of it.
+    """
     assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an asynchronous client has no other
     is_error = response.status_code >= 400
-    limit, encoding = EVIDENCE_LIMIT if is_error else LARGEST_BODY, response.headers.pop("content-encoding", "")
+    limit, encoding = EVIDENCE_LIMIT if is_error else LARGEST_BODY, response.headers.get("content-encoding", "")
     response.stream = _Body(response.stream, limit, cut=is_error, encoding=encoding.strip().lower())
+    kept = [(name, clean(value)) for name, value in response.headers.multi_items() if name in _HEADERS]
+    response.headers, response.extensions["reason_phrase"] = httpx2.Headers(kept), b""
 
 
 def is_stale(request: httpx2.Request) -> bool:

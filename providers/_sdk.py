@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias, final
 
 import httpx2
 
-from ._clean import clean
+from ._clean import cleaner
 from ._errors import AttemptError, Failure, attempt_error
 from ._foreign import judge_exception, root
 from ._hints import retry_after
@@ -104,6 +104,7 @@ class SDKProvider:
         self._target, self._client, self._wire, self._status_error = target, client, wire, status_error
         self._options = {} if target.api_key else {"headers": {"Authorization": omit}}
         self._clients: dict[frozenset[tuple[str, str]], Client] = {}
+        self._clean = cleaner(target.secrets)
 
     async def complete(self, request: Request) -> Response:
         """Ask once; see `Provider.complete`.
@@ -165,7 +166,7 @@ class SDKProvider:
 
     def _failed(self, request: Request, verdict: Verdict, said: str, **facts: Any) -> AttemptError:
         target = self._target
-        said = clean(said, target.secrets)
+        said = self._clean(said)
         return attempt_error(
             Failure(transport=target.transport, model=request.model, verdict=verdict, said=said, **facts)
         )
@@ -206,8 +207,7 @@ class SDKProvider:
         )
 
     def _request_id(self, answer: httpx2.Response) -> str | None:
-        name = answer.headers.get(self._wire.request_id)
-        return clean(name, self._target.secrets) if name else None
+        return answer.headers.get(self._wire.request_id) or None  # cleaned by the HTTP client
 
 
 def _hint(answer: httpx2.Response) -> float | None:
