@@ -118,7 +118,7 @@ class SimulatedServer:
             self.connections -= 1
 
     async def _receive(self, state: h11.Connection, stream: SocketStream) -> tuple[h11.Request, bytes]:
-        head, body = None, b""
+        head, body = None, bytearray()
         while True:
             event = state.next_event()
             if event is h11.NEED_DATA:
@@ -126,9 +126,9 @@ class SimulatedServer:
             elif isinstance(event, h11.Request):
                 head = event
             elif isinstance(event, h11.Data):
-                body += bytes(event.data)
+                body += event.data
             elif isinstance(event, h11.EndOfMessage) and head is not None:
-                return head, body
+                return head, bytes(body)
             else:
                 raise anyio.EndOfStream
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from anyio.abc import AnyByteStream
 
 from understudy import (
     AccessRefusedError,
@@ -27,10 +31,11 @@ from understudy import (
     UnderstudyError,
     Verdict,
 )
-from understudy.simulation import Answer, Behaviour, Hang, Raw, Refused, Reset, Script, Status
+from understudy.providers import TrailedError
+from understudy.simulation import Answer, Behaviour, Hang, Raw, Refused, Reset, Script, Status, simulated_server
 from understudy.simulation._answers import Wire, answer
 
-from .over_sockets import opened
+from .over_sockets import Place, beside, deaf, full_backlog, listening, opened, reset, self_signed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 
@@ -171,6 +176,100 @@ TABLE_B: list[Row] = [
 ]  # fmt: skip
 
 
+async def read_a_little_and_reset(stream: AnyByteStream) -> None:
+    await stream.receive()
+    await reset(stream)
+
+
+async def read_on(stream: AnyByteStream) -> None:
+    async for _ in stream:
+        pass
+
+
+async def answer_early(stream: AnyByteStream) -> None:
+    """Refuse as soon as the head of the request is there, as servers do that are asked for too much."""
+    await stream.receive()
+    await stream.send(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 7\r\nconnection: close\r\n\r\n")
+    await read_on(stream)
+
+
+@asynccontextmanager
+async def nowhere() -> AsyncIterator[Place]:
+    yield Place("http://nowhere.invalid")
+
+
+@asynccontextmanager
+async def plain_where_tls_is_due() -> AsyncIterator[Place]:
+    async with simulated_server() as server:
+        yield Place(f"https://127.0.0.1:{server.port}")
+
+
+@dataclass(frozen=True)
+class Below:
+    """A fault below HTTP: the place that has it, what it means, the calls alone, and when each of them has ended."""
+
+    name: str
+    at: Callable[[], AbstractAsyncContextManager[Place]]
+    verdict: Verdict
+    error: type[AttemptError]
+    said: str
+    alone: int = ONE
+    after: float = 0.0
+    is_large: bool = False
+
+
+LARGE = "x" * 16_000_000
+"""More than the kernel takes before anybody has read."""
+
+BELOW_HTTP: list[Below] = [
+    Below("connect timeout", full_backlog, V.CONNECT, ConnectionFailedError, "ConnectTimeout", alone=THREE, after=5),
+    Below("DNS failure", nowhere, V.CONNECT, ConnectionFailedError, "Connect", alone=THREE, after=math.inf),
+    Below("TLS handshake", plain_where_tls_is_due, V.CONNECT, ConnectionFailedError, "SSL", alone=THREE),
+    Below("certificate not trusted", lambda: listening(read_on, self_signed()), V.TLS_TRUST, ConnectionFailedError, "self-signed certificate"),
+    Below("write error", lambda: listening(read_a_little_and_reset), V.PROVIDER, ConnectionFailedError, "", alone=THREE, is_large=True),
+    Below("write timeout", deaf, V.TIMEOUT, AttemptTimeoutError, "WriteTimeout", after=30, is_large=True),
+    Below("answered before all was sent", lambda: listening(answer_early), V.OVERLOADED, ServerFailedError, "HTTP 503", alone=THREE, is_large=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", BELOW_HTTP, ids=lambda row: row.name)
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_fault_below_http(transport: str, row: Below) -> None:
+    """The fallback answers after one attempt, which ends when it should; the endpoint or its model is blamed once."""
+    second = "anthropic" if transport == "openai" else "openai"
+    async with row.at() as place, beside(place, transport, second) as (agent, supervisor, servers):
+        response = await agent.complete(LARGE if row.is_large else "hi")
+        assert [attempt.verdict for attempt in response.attempts] == [row.verdict, V.OK]
+        assert row.said in response.attempts[0].reason
+        if not math.isinf(row.after):
+            assert response.attempts[0].duration == pytest.approx(row.after, abs=0.5)
+        assert place.asked <= 1
+        assert len(servers[0].log) == 1
+        assert [health.failed for health in supervisor.health().values()] == [1, 0]
+
+
+@pytest.mark.parametrize("row", BELOW_HTTP, ids=lambda row: row.name)
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_fault_below_http_without_a_fallback(transport: str, row: Below) -> None:
+    """Alone, the primary is retried only where the row says so; the error is of the row's class and says what it was."""
+    async with row.at() as place, beside(place, transport, None) as (agent, supervisor, _):
+        with pytest.raises(UnderstudyError, match=rf"(?s){transport}-model: {row.verdict}.*{row.said}") as caught:
+            await agent.complete(LARGE if row.is_large else "hi")
+        assert isinstance(caught.value, TrailedError)
+        assert [attempt.verdict for attempt in caught.value.attempts] == [row.verdict] * row.alone
+        assert [type(error) for error in raised(caught.value)] == [row.error] * row.alone
+        assert place.asked in {0, row.alone}
+        assert [(health.failed, health.in_flight) for health in supervisor.health().values()] == [(row.alone, 0)]
+
+
+def raised(error: UnderstudyError) -> list[BaseException]:
+    """Return what each attempt raised."""
+    if not isinstance(error, AllAttemptsFailedError):
+        return [error]
+    assert isinstance(error.__cause__, ExceptionGroup)
+    return list(error.__cause__.exceptions)
+
+
 @pytest.mark.parametrize("row", TABLE_A + TABLE_B, ids=lambda row: row.name)
 @pytest.mark.parametrize("transport", ["openai", "anthropic"])
 async def test_a_fault(transport: str, row: Row) -> None:
@@ -198,12 +297,9 @@ async def test_a_fault_without_a_fallback(transport: str, row: Row) -> None:
         with pytest.raises(UnderstudyError) as caught:
             await agent.complete("hi")
     error = caught.value
+    assert isinstance(error, TrailedError)
     assert len(servers[0].log) == row.alone
-    if isinstance(error, AllAttemptsFailedError):
-        assert isinstance(error.__cause__, ExceptionGroup)
-        assert {type(cause) for cause in error.__cause__.exceptions} == {row.error}
-    else:
-        assert type(error) is row.error
+    assert {type(each) for each in raised(error)} == {row.error}
     assert {attempt.verdict for attempt in error.attempts} == {row.verdict}
     assert f"{transport} {transport}-model: {row.verdict}" in str(error)
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import random
 import resource
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import anyio
 import pytest
-from anyio.abc import AnyByteStream, SocketAttribute
-from anyio.streams.tls import TLSListener
 
 import understudy
 from understudy import (
@@ -30,7 +26,7 @@ from understudy import (
 from understudy.simulation import Answer, Behaviour, Hang, Phase, Refused, Reset, Script, Status, simulated_server
 from understudy.supervisor import background_tasks
 
-from .over_sockets import KEY, opened, route_to
+from .over_sockets import FIXTURES, KEY, opened, route_to
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 
@@ -249,80 +245,66 @@ async def test_closing_under_load_ends_every_call_and_asks_nobody_else() -> None
     assert servers[1].log == []
 
 
-FIXTURES = Path(__file__).parent / "fixtures"
+@contextmanager
+def full_file_table() -> Iterator[None]:
+    """Let this process open no more files for the body of a `with`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    taken: list[int] = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for number in taken:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@asynccontextmanager
-async def tls_server() -> AsyncIterator[str]:
-    """Run a server with a certificate that nobody vouches for; gives its base URL. It answers nothing."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(FIXTURES / "self_signed.crt", FIXTURES / "self_signed.key")
-
-    async def answer_nothing(stream: AnyByteStream) -> None:
-        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            await stream.receive()
-
-    plain = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = plain.listeners[0].extra(SocketAttribute.local_port)  # noqa: S610 - anyio's `extra`
-    async with TLSListener(plain, context, standard_compatible=False) as listener, background_tasks() as tasks:
-        tasks.start_soon(listener.serve, answer_nothing)
-        yield f"https://127.0.0.1:{port}/v1"
-
-
-async def test_a_certificate_nobody_vouches_for_is_handed_over_and_never_accepted() -> None:
-    """Certificates are verified on the way to every route; the trail says what was wrong with this one."""
-    async with tls_server() as url, simulated_server(WELL) as well:
-        doubtful = RouteSettings(transport="openai", model="m", base_url=url)
-        agent = AgentSettings(primary=doubtful, fallbacks=(route_to("anthropic", well),))
-        async with understudy.open_supervisor(Settings.in_code(agents={"d": agent})) as supervisor:
-            response = await supervisor.agent("d").complete("hi")
-    assert response.text == "hello"
-    assert response.attempts[0].verdict is Verdict.TLS_TRUST
-    assert "self-signed certificate" in response.attempts[0].reason
-
-
-async def test_a_server_that_speaks_no_tls_is_a_failed_connection() -> None:
-    """https at a port where plain HTTP is spoken: nothing was sent, the fallback answers."""
-    async with simulated_server() as plain, simulated_server(WELL) as well:
-        wrong = RouteSettings(transport="openai", model="m", base_url=f"https://127.0.0.1:{plain.port}/v1")
-        agent = AgentSettings(primary=wrong, fallbacks=(route_to("anthropic", well),))
-        async with understudy.open_supervisor(Settings.in_code(agents={"d": agent})) as supervisor:
-            response = await supervisor.agent("d").complete("hi")
-    assert response.attempts[0].verdict is Verdict.CONNECT
-
-
-async def test_a_name_that_leads_nowhere_is_a_failed_connection() -> None:
-    """DNS is part of connecting: nothing was sent, the fallback answers."""
-    async with simulated_server(WELL) as well:
-        nowhere = RouteSettings(transport="openai", model="m", base_url="http://nowhere.invalid/v1")
-        agent = AgentSettings(primary=nowhere, fallbacks=(route_to("anthropic", well),))
-        async with understudy.open_supervisor(Settings.in_code(agents={"d": agent})) as supervisor:
-            response = await supervisor.agent("d").complete("hi")
-            health = supervisor.health()["openai at http://nowhere.invalid/v1"]
-    assert response.attempts[0].verdict is Verdict.CONNECT
-    assert (health.failed, health.neutral) == (1, 0)
-
-
-async def test_a_full_file_table_is_our_own_trouble() -> None:
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_full_file_table_is_our_own_trouble(transport: str) -> None:
     """When this process may open no more files, no provider is blamed, the error says so, and it passes."""
-    async with opened(("openai", WELL)) as (agent, supervisor, _):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-        taken: list[int] = []
-        try:
-            with suppress(OSError):
-                while True:
-                    taken.append(os.dup(0))
-            with pytest.raises(AttemptError, match=r"local_overload.*Too many open files") as caught:
-                await agent.complete("hi")
-        finally:
-            for number in taken:
-                os.close(number)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    async with opened((transport, WELL)) as (agent, supervisor, servers):
+        with full_file_table(), pytest.raises(AttemptError, match=r"local_overload.*Too many open files") as caught:
+            await agent.complete("hi")
         assert caught.value.verdict is Verdict.LOCAL_OVERLOAD
         (health,) = supervisor.health().values()
         assert (health.failed, health.in_flight) == (0, 0)
+        assert servers[0].log == []
         assert (await agent.complete("hi")).text == "hello"
+
+
+@pytest.mark.parametrize("transports", [("openai", "anthropic"), ("anthropic", "openai")], ids="-".join)
+async def test_without_a_file_to_open_a_route_that_is_connected_answers(transports: tuple[str, str]) -> None:
+    """A fallback whose connection is still open needs no file: it answers, and the primary is not blamed."""
+    primary, fallback = transports
+    closing = Script.always(Status(503, headers={"connection": "close"}))
+    async with opened((primary, closing), (fallback, WELL)) as (agent, supervisor, servers):
+        await agent.complete("connects the fallback")
+        blamed = [health.failed for health in supervisor.health().values()]
+        with full_file_table():
+            response = await agent.complete("hi")
+        assert [attempt.verdict for attempt in response.attempts] == [Verdict.LOCAL_OVERLOAD, Verdict.OK]
+        assert [health.failed for health in supervisor.health().values()] == blamed
+    assert [len(server.log) for server in servers] == [1, 2]
+
+
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_full_pool_is_our_own_trouble(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool is larger than the bulkhead; if it is full all the same, requests spill after 2 s without blame."""
+    monkeypatch.setattr("understudy.providers._http.SPARE_CONNECTIONS", -1)
+    second = "anthropic" if transport == "openai" else "openai"
+    scripts = (transport, Script.always(Hang())), (second, WELL)
+    async with opened(*scripts, max_concurrency=2) as (agent, supervisor, servers), background_tasks() as tasks:
+        tasks.start_soon(agent.complete, "takes the one connection")
+        await anyio.sleep(0.5)
+        response = await agent.complete("hi", timeout=100)
+        assert response.attempts[0].verdict is Verdict.LOCAL_OVERLOAD
+        assert "PoolTimeout" in response.attempts[0].reason
+        assert response.attempts[0].duration == pytest.approx(2, abs=0.01)
+        assert [health.failed for health in supervisor.health().values()] == [0, 0]
+        assert [len(server.log) for server in servers] == [1, 1]
 
 
 @pytest.mark.parametrize(
