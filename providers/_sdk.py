@@ -18,7 +18,7 @@ import httpx2
 
 from ._clean import cleaner
 from ._errors import AttemptError, Failure, attempt_error
-from ._foreign import judge_exception, root
+from ._foreign import bare, judge_exception, place, root
 from ._hints import retry_after
 from ._http import drop_connection, is_stale
 from ._json import encode
@@ -174,12 +174,15 @@ class SDKProvider:
     def _lost(self, request: Request, error: Exception) -> _Failed:
         """What never became an answer."""
         verdict, link = judge_exception(error)
-        sent, below = getattr(error, "request", None), root(error)
-        cause = error if verdict is Verdict.INTERNAL else below
+        sent = _request_of(error)
+        stale = verdict is Verdict.PROVIDER and sent is not None and is_stale(sent)
+        if verdict is Verdict.INTERNAL:
+            said = f"{type(link).__name__}: {link}".removesuffix(": ") + f" (at {place(link)})"
+            return _Failed(self._failed(request, verdict, said), None if _request_of(link) else bare(link))
+        below = root(error)
         told = below if below is not None and below.errno is not None else link
         said = f"{type(link).__name__}: {told}".removesuffix(": ")
-        stale = verdict is Verdict.PROVIDER and isinstance(sent, httpx2.Request) and is_stale(sent)
-        return _Failed(self._failed(request, verdict, said), cause, stale)
+        return _Failed(self._failed(request, verdict, said), below, stale)
 
     def _refused(self, request: Request, answer: httpx2.Response) -> AttemptError:
         evidence = read_evidence(answer.status_code, answer.content, answer.headers.get("x-should-retry"))
@@ -208,6 +211,15 @@ class SDKProvider:
 
     def _request_id(self, answer: httpx2.Response) -> str | None:
         return answer.headers.get(self._wire.request_id) or None  # cleaned by the HTTP client
+
+
+def _request_of(error: BaseException) -> httpx2.Request | None:
+    """Return the request that an exception holds, if it holds one."""
+    try:
+        sent = getattr(error, "request", None)
+    except RuntimeError:  # httpx2 has the attribute, but nothing in it
+        return None
+    return sent if isinstance(sent, httpx2.Request) else None
 
 
 def _hint(answer: httpx2.Response) -> float | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import anyio
+import anyio.lowlevel
+import httpx2
 import pytest
 
 import understudy
@@ -18,6 +21,7 @@ from understudy import (
     AttemptError,
     ConfigurationError,
     RequestRejectedError,
+    Response,
     RouteSettings,
     Settings,
     UnderstudyError,
@@ -106,6 +110,82 @@ async def test_a_thousand_calls_at_once_complete() -> None:
     assert right == [True] * 1000
     assert (health.succeeded, health.in_flight) == (1000, 0)
     assert most <= 58
+
+
+BOTH = pytest.mark.parametrize("transports", [("openai", "anthropic"), ("anthropic", "openai")], ids="-".join)
+
+
+def break_transport(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Callable[[int], None]:
+    """Let the HTTP library raise `error` for every request to the ports that the returned function is given."""
+    ports, send = set[int](), httpx2.AsyncHTTPTransport.handle_async_request
+
+    async def handle(self: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> httpx2.Response:
+        if request.url.port in ports:
+            await anyio.lowlevel.checkpoint()
+            raise error
+        return await send(self, request)
+
+    monkeypatch.setattr(httpx2.AsyncHTTPTransport, "handle_async_request", handle)
+    return ports.add
+
+
+@BOTH
+@pytest.mark.parametrize("is_wrapped", [False, True], ids=["bare", "wrapped"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+@pytest.mark.parametrize("alone", [False, True], ids=["with a fallback", "alone"])
+async def test_an_error_of_this_machine_is_raised_as_it_is(
+    transports: tuple[str, str], is_wrapped: bool, number: int, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is no failed connection, whoever wraps it: nobody else is asked, nobody is blamed, it says itself."""
+    below = OSError(number, os.strerror(number))
+    error: Exception = below
+    if is_wrapped:
+        error = httpx2.ConnectError("failed") if number != errno.EACCES else RuntimeError("failed")
+        error.__cause__ = below
+    breaks = break_transport(monkeypatch, error)
+    routes = [(transport, WELL) for transport in transports][: 1 if alone else 2]
+    async with opened(*routes) as (agent, supervisor, servers):
+        breaks(servers[0].port)
+        with pytest.raises(OSError, match=os.strerror(number)) as caught:
+            await agent.complete("hi")
+        assert caught.value is below
+        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+        assert all(server.log == [] for server in servers)
+        health = [(health.failed, health.in_flight) for health in supervisor.health().values()]
+        assert health == [(0, 0)] * len(routes)
+
+
+@BOTH
+@pytest.mark.parametrize("where", ["HTTP library", "decoder"])
+async def test_a_bug_is_told_as_ours(transports: tuple[str, str], where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is handed over, and nobody is blamed; the reason names the bug and its place, not what an SDK made of it.
+
+    Alone it is raised from the bug, without a frame: frames hold prompts.
+    """
+    breaks, bug = break_transport(monkeypatch, KeyError("a bug")), KeyError("a bug")
+
+    def read(*_: object) -> Response:
+        raise bug
+
+    primary, fallback = transports
+    if where == "decoder":
+        monkeypatch.setattr(f"understudy.providers._{primary}.read", read)
+    async with opened((primary, WELL), (fallback, WELL)) as (agent, supervisor, servers):
+        if where == "HTTP library":
+            breaks(servers[0].port)
+        response = await agent.complete("hi")
+        assert (response.text, response.attempts[0].verdict) == ("hello", Verdict.INTERNAL)
+        assert "KeyError: 'a bug' (at test_over_sockets.py:" in response.attempts[0].reason
+        assert [health.failed for health in supervisor.health().values()] == [0, 0]
+    async with opened((primary, WELL)) as (agent, supervisor, servers):
+        if where == "HTTP library":
+            breaks(servers[0].port)
+        with pytest.raises(AttemptError, match=r"internal: KeyError: 'a bug' \(at test_over_sockets") as caught:
+            await agent.complete("hi")
+        cause = caught.value.__cause__
+        assert isinstance(cause, KeyError)
+        assert (cause.__traceback__, cause.__cause__, cause.__context__) == (None, None, None)
+        assert [(health.failed, health.in_flight) for health in supervisor.health().values()] == [(0, 0)]
 
 
 SEEDS = 200 if os.environ.get("UNDERSTUDY_SOAK") else 3
