@@ -70,8 +70,8 @@ _OUTERMOST: tuple[tuple[Test, Verdict], ...] = (
 def judge_exception(error: BaseException) -> tuple[Verdict, BaseException]:
     """Say what an exception out of an SDK means, and which exception in its chain says so.
 
-    Unknown ones are `INTERNAL`: ours, and the innermost is what went wrong. `LOCAL_CONFIG` is an `OSError` that should
-    be raised as it is.
+    Unknown ones are `INTERNAL`: ours, and what went wrong is the cause below them. `LOCAL_CONFIG` is an `OSError` that
+    should be raised as it is.
     """
     chain = list(_chain(error))
     for test, verdict in _ANYWHERE:
@@ -82,7 +82,7 @@ def judge_exception(error: BaseException) -> tuple[Verdict, BaseException]:
         for test, verdict in _OUTERMOST:
             if test(link):
                 return verdict, link
-    return Verdict.INTERNAL, chain[-1]
+    return Verdict.INTERNAL, next(link for link in chain if link.__cause__ is None or link is chain[-1])
 
 
 def place(error: BaseException) -> str:

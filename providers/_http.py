@@ -11,6 +11,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
+from http.cookiejar import CookieJar
 from typing import Any, final
 
 import httpx2
@@ -117,8 +118,16 @@ class _Body(httpx2.AsyncByteStream):
         await self._inner.aclose()
 
 
+@final
+class _NoCookies(CookieJar):
+    """Takes no cookie: no API has a use for one, and a bad one would be sent with every later request, or break it."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Leave them where they are."""
+
+
 def http_client(target: Target) -> httpx2.AsyncClient:
-    """Make the HTTP client of an endpoint: no redirects, no retries, a pool larger than the bulkhead.
+    """Make the HTTP client of an endpoint: no redirects, no retries, no cookies, a pool larger than the bulkhead.
 
     Reading has no time limit here, because the attempt's own limit, a cancel scope, rules it.
 
@@ -130,6 +139,7 @@ def http_client(target: Target) -> httpx2.AsyncClient:
         timeout=httpx2.Timeout(None, connect=target.connect_timeout, write=WRITE_TIMEOUT, pool=POOL_TIMEOUT),
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         headers={"Accept-Encoding": "gzip"},
+        cookies=_NoCookies(),
         follow_redirects=False,
         event_hooks={"request": [_watch], "response": [partial(_read, cleaner(target.secrets))]},
     )
@@ -142,14 +152,20 @@ async def _watch(request: httpx2.Request) -> None:
 async def _read(clean: Callable[[str], str], response: httpx2.Response) -> None:
     """Put our own reading of head and body in the place of the client's.
 
-    Of the head only what we read is left, and cleaned, for the SDKs log the whole of it.
+    Of the head only what we read is left, and cleaned, for the SDKs log the whole of it. They also decode the body of
+    an error, and fail where its charset does not fit.
     """
     assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an asynchronous client has no other
     is_error = response.status_code >= 400
     limit, encoding = EVIDENCE_LIMIT if is_error else LARGEST_BODY, response.headers.get("content-encoding", "")
+    response.encoding = "utf-8"
     response.stream = _Body(response.stream, limit, cut=is_error, encoding=encoding.strip().lower())
-    kept = [(name, clean(value)) for name, value in response.headers.multi_items() if name in _HEADERS]
-    response.headers, response.extensions["reason_phrase"] = httpx2.Headers(kept), b""
+    kept = [
+        (name.encode(), clean(value).encode())  # bytes, because a `str` would have to be ASCII
+        for name, value in response.headers.multi_items()
+        if name in _HEADERS
+    ]
+    response.headers, response.extensions["reason_phrase"] = httpx2.Headers(kept, encoding="utf-8"), b""
 
 
 def is_stale(request: httpx2.Request) -> bool:

@@ -210,7 +210,7 @@ class SDKProvider:
         )
 
     def _request_id(self, answer: httpx2.Response) -> str | None:
-        return answer.headers.get(self._wire.request_id) or None  # cleaned by the HTTP client
+        return next(filter(None, answer.headers.get_list(self._wire.request_id)), None)  # cleaned by the HTTP client
 
 
 def _request_of(error: BaseException) -> httpx2.Request | None:

@@ -205,7 +205,8 @@ class SimulatedServer:
             "content-length": str(len(body)),
             **{name.lower(): value for name, value in headers.items()},
         }
-        head = h11.Response(status_code=status, headers=list(every.items()))
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in every.items()]
+        head = h11.Response(status_code=status, headers=encoded)
         parts = [state.send(head), state.send(h11.Data(data=body)), state.send(h11.EndOfMessage())]
         await stream.send(b"".join(part for part in parts if part))
 

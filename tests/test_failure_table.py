@@ -171,6 +171,7 @@ TABLE_B: list[Row] = [
     Row("bad JSON", ok(b'{"choices": [{"mess'), V.MALFORMED, ResponseMalformedError),
     Row("bad UTF-8", ok(b'{"choices": "\xff\xfe"}'), V.MALFORMED, ResponseMalformedError),
     Row("nested without end", ok(b"[" * 200_000), V.MALFORMED, ResponseMalformedError),
+    Row("charset that does not fit", Status(503, body=b"\0\0", content_type="text/plain; charset=utf16"), V.OVERLOADED, ServerFailedError, alone=THREE),
     Row("not a number", ok(b'{"choices": NaN}'), V.MALFORMED, ResponseMalformedError),
     Row("wrong content type", ok(b'{"choices": []}', "text/html"), V.MALFORMED, ResponseMalformedError),
 ]  # fmt: skip

@@ -179,6 +179,8 @@ def test_a_bug_is_the_innermost_exception() -> None:
     bug = chain(KeyError("choices"))
     judged = judge_exception(chain(anthropic.APIConnectionError(request=ASKED), RuntimeError("no"), bug))
     assert judged == (V.INTERNAL, bug)
+    bug.__context__ = RuntimeError("what was being handled when the bug struck")
+    assert judge_exception(bug) == (V.INTERNAL, bug)
     assert place(bug) == ""  # nobody raised it
     try:
         raise bug

@@ -249,6 +249,17 @@ async def test_a_key_is_sent_and_nothing_of_the_environment(transport: str, monk
 
 
 @pytest.mark.parametrize("transport", ["openai", "anthropic"])
+@pytest.mark.parametrize("cookie", ["session=of-another-agent; Path=/", "a=\u00e4\u00f6; Path=/"])
+async def test_no_cookie_comes_back(transport: str, cookie: str) -> None:
+    """Requests share nothing but a connection; a cookie that cannot be sent breaks none of the later ones."""
+    script = Script.sequence(Status(503, headers={"set-cookie": cookie}), otherwise=Answer("hello"))
+    async with opened((transport, script)) as (agent, _, servers):
+        assert (await agent.complete("hi")).text == "hello"
+        assert (await agent.complete("hi")).text == "hello"
+    assert all("cookie" not in received.headers for received in servers[0].received)
+
+
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
 async def test_without_a_key_no_credential_is_sent(transport: str) -> None:
     """A server of one's own needs no key, and gets no made-up one."""
     async with simulated_server() as server:
