@@ -81,7 +81,7 @@ class _Body(httpx2.AsyncByteStream):
         self._inner, self._limit, self._cut, self._encoding = inner, limit, cut, encoding
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        read, unpacker = 0, zlib.decompressobj(_GZIP) if self._encoding == "gzip" else None
+        came, read, unpacker = 0, 0, zlib.decompressobj(_GZIP) if self._encoding == "gzip" else None
         parts = aiter(self._inner)
         if self._encoding not in {"", "identity", "gzip"}:
             await self._abandon(parts)
@@ -89,16 +89,17 @@ class _Body(httpx2.AsyncByteStream):
                 return
             raise BodyError("the answer is packed in a way that was not asked for")
         async for part in parts:
+            came += len(part)
             if unpacker is not None:
-                try:
-                    part = unpacker.decompress(part, self._limit + 1)
+                try:  # what follows the end is not fed: it would be kept, and copied with every further part
+                    part = unpacker.decompress(part, self._limit + 1) if not unpacker.eof else b""
                 except zlib.error:
                     await self._abandon(parts)
                     if self._cut:
                         return
                     raise BodyError("the answer is not the gzip that it says it is") from None
             read += len(part)
-            if read > self._limit:
+            if max(came, read) > self._limit:  # gzip can also be long and say nothing
                 await self._abandon(parts)
                 if self._cut:
                     return

@@ -354,16 +354,24 @@ async def test_a_packed_answer_is_unpacked(transport: str) -> None:
     assert servers[0].received[0].headers["accept-encoding"] == "gzip"
 
 
+BOMBS = {
+    "unpacks to much": gzip.compress(b" " * 20_000_000),
+    "unpacks to nothing": gzip.compress(b"")[:10] + b"\0\0\0\xff\xff" * 40_000,
+    "goes on after its end": gzip.compress(b"{}") + b"x" * 200_000,
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 @pytest.mark.parametrize("status_code", [200, 500])
-async def test_no_answer_is_read_without_end(status_code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that unpacks to more than an answer may have is an error; of an error's body only the first part counts."""
+async def test_no_answer_is_read_without_end(status_code: int, bomb: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that is longer than an answer may be, packed or unpacked, is an error; of an error's only the start counts."""
     monkeypatch.setattr("understudy.providers._http.LARGEST_BODY", 100_000)
-    bomb = gzip.compress(b" " * 20_000_000)
     script = Script.always(Status(status_code, body=bomb, headers={"Content-Encoding": "gzip"}))
     async with opened(("openai", script), ("anthropic", Script())) as (agent, _, _):
         response = await agent.complete("hi")
     first = response.attempts[0]
     assert first.verdict is (V.MALFORMED if status_code == 200 else V.PROVIDER)
+    assert "longer than 100000 bytes" in first.reason or status_code == 500
     assert len(first.reason) < 700
 
 
