@@ -14,6 +14,7 @@ from functools import partial
 from http.cookiejar import CookieJar
 from typing import Any, final
 
+import h11
 import httpx2
 
 from ._clean import cleaner
@@ -77,8 +78,10 @@ class _Body(httpx2.AsyncByteStream):
     leave the generators within to the garbage collector, which would warn about each of them on trio.
     """
 
-    def __init__(self, inner: httpx2.AsyncByteStream, limit: int, *, cut: bool, encoding: str) -> None:
-        self._inner, self._limit, self._cut, self._encoding = inner, limit, cut, encoding
+    def __init__(
+        self, inner: httpx2.AsyncByteStream, limit: int, *, cut: bool, encoding: str, at_end: Callable[[], None]
+    ) -> None:
+        self._inner, self._limit, self._cut, self._encoding, self._at_end = inner, limit, cut, encoding, at_end
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         came, read, unpacker = 0, 0, zlib.decompressobj(_GZIP) if self._encoding == "gzip" else None
@@ -105,6 +108,7 @@ class _Body(httpx2.AsyncByteStream):
                     return
                 raise BodyError(f"the answer is longer than {self._limit} bytes")
             yield part
+        self._at_end()
         if unpacker is not None and not unpacker.eof and not self._cut:
             raise BodyError("the answer is gzip that was cut short")
 
@@ -160,7 +164,8 @@ async def _read(clean: Callable[[str], str], response: httpx2.Response) -> None:
     is_error = response.status_code >= 400
     limit, encoding = EVIDENCE_LIMIT if is_error else LARGEST_BODY, response.headers.get("content-encoding", "")
     response.encoding = "utf-8"
-    response.stream = _Body(response.stream, limit, cut=is_error, encoding=encoding.strip().lower())
+    at_end = partial(_drop_if_followed, response, response.stream)
+    response.stream = _Body(response.stream, limit, cut=is_error, encoding=encoding.strip().lower(), at_end=at_end)
     kept = [
         (name.encode(), clean(value).encode())  # bytes, because a `str` would have to be ASCII
         for name, value in response.headers.multi_items()
@@ -176,6 +181,18 @@ def is_stale(request: httpx2.Request) -> bool:
     """
     watch = request.extensions.get(_TRACE)
     return isinstance(watch, _Watch) and not watch.is_new and not watch.is_answered
+
+
+_TO_PARSER = ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state")
+"""The way from a body to the parser of its connection. Nothing public leads there; a test sees when this does not."""
+
+
+def _drop_if_followed(response: httpx2.Response, body: object) -> None:
+    """Give up a connection on which more came than the answer: the next request would take that for its own."""
+    for name in _TO_PARSER:
+        body = getattr(body, name, None)
+    if isinstance(body, h11.Connection) and body.trailing_data[0]:
+        drop_connection(response)
 
 
 def drop_connection(response: httpx2.Response) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ import anyio
 import anyio.lowlevel
 import httpx2
 import pytest
+from anyio.abc import AnyByteStream
 
 import understudy
 from understudy import (
@@ -28,9 +30,10 @@ from understudy import (
     Verdict,
 )
 from understudy.simulation import Answer, Behaviour, Hang, Phase, Refused, Reset, Script, Status, simulated_server
+from understudy.simulation._answers import Wire, answer
 from understudy.supervisor import background_tasks
 
-from .over_sockets import FIXTURES, KEY, opened, route_to
+from .over_sockets import FIXTURES, KEY, beside, listening, opened, route_to
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 
@@ -185,6 +188,50 @@ async def test_a_bug_is_told_as_ours(transports: tuple[str, str], where: str, mo
         cause = caught.value.__cause__
         assert isinstance(cause, KeyError)
         assert (cause.__traceback__, cause.__cause__, cause.__context__) == (None, None, None)
+        assert [(health.failed, health.in_flight) for health in supervisor.health().values()] == [(0, 0)]
+
+
+def framed(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def chunked(body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\ntrailer: x\r\n\r\n"
+    return head + b"%x;a=1\r\n%b\r\n0\r\nx: y\r\n\r\n" % (len(body), body)
+
+
+FRAMES: dict[str, tuple[Callable[[bytes], bytes], int]] = {
+    "well": (framed, 1),
+    "in chunks, with trailers": (chunked, 1),
+    "after interim answers": (
+        lambda body: b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\n\r\n" + framed(body),
+        1,
+    ),
+    "and another one": (lambda body: framed(body) + framed(body.replace(b"nonce", b"wrong")), 3),
+    "in chunks, and another one": (lambda body: chunked(body) + framed(body.replace(b"nonce", b"wrong")), 3),
+    "and some bytes": (lambda body: framed(body) + b"\0", 3),
+}
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_an_answer_is_never_taken_for_the_next_ones(transport: str, frame: str) -> None:
+    """Each request gets its own answer; a connection on which more came than that is not used again."""
+    wire: Wire = "anthropic" if transport == "anthropic" else "openai"
+    send, connections = FRAMES[frame]
+
+    async def answer_each(stream: AnyByteStream) -> None:
+        received = b""
+        while True:
+            received += await stream.receive()
+            if (found := re.search(rb"nonce \d", received)) is not None and received.endswith(b"}"):
+                await stream.send(send(answer(wire, "m", found[0].decode(), "hi")))
+                received = b""
+
+    async with listening(answer_each) as place, beside(place, transport, None) as (agent, supervisor, _):
+        for number in range(3):
+            assert (await agent.complete(f"nonce {number}")).text == f"nonce {number}"
+        assert place.asked == connections
         assert [(health.failed, health.in_flight) for health in supervisor.health().values()] == [(0, 0)]
 
 
