@@ -23,11 +23,13 @@ def accept(messages: Messages) -> tuple[Message, ...]:
 
     Raises:
         ValueError: There is none, or one of them cannot be understood; says which one and why.
-        TypeError: It is no list of messages at all.
+        TypeError: It is no list (or other iterable) of messages at all.
     """
     if isinstance(messages, str):
+        if not messages.strip():
+            raise _nothing()
         return (Message("user", (Text(messages),)),)
-    if isinstance(messages, (Message, Mapping)) or not isinstance(messages, Iterable):
+    if isinstance(messages, (Message, Mapping, bytes)) or not isinstance(messages, Iterable):
         raise TypeError("messages must be a list: [user('…')], or a text")
     accepted: list[Message] = []
     for number, message in enumerate(messages):
@@ -40,8 +42,12 @@ def accept(messages: Messages) -> tuple[Message, ...]:
             missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"messages[{number}] is neither a Message nor a dict in a known form: {missing}") from None
     if not accepted:
-        raise ValueError("messages is empty: there is nothing to ask")
+        raise _nothing()
     return tuple(accepted)
+
+
+def _nothing() -> ValueError:
+    return ValueError("messages is empty: there is nothing to ask")
 
 
 def _from_dict(message: Mapping[str, Any]) -> list[Message]:
@@ -50,9 +56,9 @@ def _from_dict(message: Mapping[str, Any]) -> list[Message]:
     role = _ROLES.get(message["role"])
     if role is None:
         raise ValueError("its role is none of " + ", ".join(map(str, _ROLES)))
-    content = message.get("content")
     if role == "tool":
-        return [Message("tool", (ToolResult(_string(message["tool_call_id"]), _text(content)),))]
+        return [Message("tool", (ToolResult(_string(message["tool_call_id"]), _text(message.get("content"))),))]
+    content = message.get("content") if message.get("tool_calls") else message["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     blocks = [_block(part) for part in parts]
     for call in message.get("tool_calls") or ():
