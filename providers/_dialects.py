@@ -10,7 +10,8 @@ from ._wire_anthropic import render as render_anthropic
 from ._wire_openai import Dialect
 from ._wire_openai import render as render_openai
 
-_OPENAI = "https://api.openai.com/v1"
+OPENAI_URL = "https://api.openai.com/v1"
+"""Where the vendor itself serves the wire; `openai` at another address is a server that is compatible with it."""
 
 _VENDOR = Dialect(token_limit="max_completion_tokens", unsupported=frozenset({"top_k"}))
 _COMPATIBLE = Dialect()
@@ -24,7 +25,7 @@ _DIALECTS: dict[str, Dialect] = {
 def dialect_of(transport: str, base_url: str) -> Dialect:
     """Return the dialect of an endpoint on the OpenAI wire: the vendor's own rules there, common ones elsewhere."""
     if transport == "openai":
-        return _VENDOR if base_url == _OPENAI else _COMPATIBLE
+        return _VENDOR if base_url == OPENAI_URL else _COMPATIBLE
     return _DIALECTS[transport]
 
 
