@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ._json import encode
 from ._messages import Block, Image, Message, Reasoning, Role, Text, ToolCall, ToolResult
-from ._request import Messages
+from ._request import Messages, Response
 
 _ROLES: dict[object, Role] = {
     "system": "system",
@@ -16,6 +16,9 @@ _ROLES: dict[object, Role] = {
     "assistant": "assistant",
     "tool": "tool",
 }
+
+_REMEDIES: dict[type, str] = {str: ", write user('…')", Response: ", give its .message"}
+"""What is often put among messages, and what was meant."""
 
 
 def accept(messages: Messages) -> tuple[Message, ...]:
@@ -52,7 +55,7 @@ def _nothing() -> ValueError:
 
 def _from_dict(message: Mapping[str, Any]) -> list[Message]:
     if not isinstance(message, Mapping):
-        raise TypeError(f"it is a {type(message).__name__}")
+        raise TypeError(f"it is a {type(message).__name__}{_REMEDIES.get(type(message), '')}")
     role = _ROLES.get(message["role"])
     if role is None:
         raise ValueError("its role is none of " + ", ".join(map(str, _ROLES)))

@@ -14,6 +14,7 @@ from understudy.providers import (
     Message,
     Messages,
     Reasoning,
+    Response,
     Text,
     Tool,
     ToolCall,
@@ -150,7 +151,8 @@ def part(**fields: object) -> dict[str, object]:
     ("message", "why"),
     [
         (None, "it is a NoneType"),
-        ("hello", "it is a str"),
+        ("hello", r"it is a str, write user\('…'\)$"),
+        (Response((Text("hi"),), "m", "openai", "stop"), "it is a Response, give its .message$"),
         (["role", "user"], "it is a list"),
         ({}, "'role' is missing"),
         ({"role": "robot", "content": "x"}, "its role is none of system, developer, user, assistant, tool"),
