@@ -7,9 +7,10 @@ must come back, so an answer that went to the wrong caller would be seen.
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, final
@@ -89,6 +90,16 @@ def _check_files(agents: int) -> None:
         raise ConfigurationError([problem])
 
 
+@contextmanager
+def _no_proxies() -> Iterator[None]:
+    """Hide the environment's proxies: they are meant for the world, and the demo's vendors are on loopback."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.lower().endswith("_proxy")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
 async def demo(seconds: float, agents: int, live: bool) -> Report:
     """Run `agents` loops for `seconds` seconds; with `live`, show a table meanwhile.
 
@@ -96,6 +107,11 @@ async def demo(seconds: float, agents: int, live: bool) -> Report:
         ConfigurationError: Too few open files are allowed for so many agents, or a client cannot be opened.
     """
     _check_files(agents)
+    with _no_proxies():
+        return await _demo(seconds, agents, live)
+
+
+async def _demo(seconds: float, agents: int, live: bool) -> Report:
     for transport in ("openai", "anthropic"):  # an import takes a second, which the script must not begin with
         load(transport)
     begin, end = seconds / 3, seconds * 2 / 3
