@@ -106,6 +106,14 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 @pytest.mark.anyio
+async def test_settings_of_another_kind_are_refused() -> None:
+    """A dict is not taken for settings: the error says what makes them."""
+    with pytest.raises(TypeError, match=r"Settings\.in_code\(agents=\{…\}\) makes them, not dict"):
+        async with open_supervisor({"deriver": "gpt"}):  # type: ignore[arg-type]
+            pass
+
+
+@pytest.mark.anyio
 @pytest.mark.processes
 async def test_the_fallback_answers_with_environment_variables_alone() -> None:
     """`python -m understudy ask` from any folder: the answer alone on standard output, the trail on standard error."""
@@ -365,6 +373,14 @@ def test_the_demo_answers_everybody(backend: str) -> None:
     assert report["failed"] == 0
     assert report["handed_over"] == report["served_by"]["anthropic"] > 0
     assert 1 <= report["seconds"] < 5
+
+
+def test_a_demo_asks_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of the environment knows nobody on our loopback: the demo goes without, and leaves it as it was."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    done = CliRunner().invoke(cli, ["demo", "--json", "--seconds", "1", "--agents", "2"])
+    assert (done.exit_code, json.loads(done.stdout)["failed"]) == (0, 0)
+    assert os.environ["HTTP_PROXY"] == "http://127.0.0.1:9"
 
 
 def test_a_demo_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
