@@ -70,7 +70,10 @@ class ToolCall:
         Raises:
             ValueError: They are not a JSON object.
         """
-        parsed = decode(self.arguments.encode()) if self.arguments.strip() else {}
+        try:
+            parsed = decode(self.arguments.encode()) if self.arguments.strip() else {}
+        except ValueError as error:
+            raise ValueError(f"the arguments of {self.name!r} are no JSON: {error}") from None
         if not isinstance(parsed, dict):
             raise ValueError(f"the arguments of {self.name!r} are no JSON object")
         return parsed

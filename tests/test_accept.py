@@ -242,6 +242,17 @@ def test_a_message_of_the_wrong_things_is_not_made(make: Any, error: type[Except
     assert type(caught.value) is error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [("not json", "are no JSON: "), ("[1]", "are no JSON object$"), ('"a"', "are no JSON object$")],
+)
+def test_arguments_that_make_no_sense_name_their_tool(arguments: str, why: str) -> None:
+    """What is told to the model is one sentence of ours, without a decoder's copy of the whole text."""
+    with pytest.raises(ValueError, match=f"^the arguments of 'add' {why}") as caught:
+        ToolCall("c1", "add", arguments).parse()
+    assert type(caught.value) is ValueError
+
+
 def test_an_assistant_may_have_said_nothing() -> None:
     """An empty answer is appended to its conversation like every other."""
     assert assistant([]) == Message("assistant", ())

@@ -23,12 +23,12 @@ from anyio.from_thread import start_blocking_portal
 from click.testing import CliRunner, Result
 
 import understudy
-from understudy import open_supervisor, providers
+from understudy import AgentSettings, RouteSettings, Settings, open_supervisor, providers
 from understudy._cli import cli
 from understudy._demo import demo, files_missing
 from understudy.actors import Health
 from understudy.providers import Request, Response
-from understudy.simulation import Answer, Script, Status, simulated_server
+from understudy.simulation import Answer, Script, Status, World, simulated_server
 
 ROOT = Path(__file__).parent.parent
 
@@ -111,6 +111,17 @@ async def test_settings_of_another_kind_are_refused() -> None:
     with pytest.raises(TypeError, match=r"Settings\.in_code\(agents=\{…\}\) makes them, not dict"):
         async with open_supervisor({"deriver": "gpt"}):  # type: ignore[arg-type]
             pass
+
+
+@pytest.mark.anyio
+async def test_a_name_that_is_no_text_is_refused() -> None:
+    """An agent is asked for by its name."""
+    route = RouteSettings(transport="lmstudio", model="m")
+    settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route)})
+    async with open_supervisor(settings, connect=World({}).connect) as supervisor:
+        assert supervisor.agent("Deriver") is supervisor.agent("deriver")
+        with pytest.raises(TypeError, match=r"^the name of an agent is a text, not NoneType$"):
+            supervisor.agent(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.anyio
