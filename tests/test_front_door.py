@@ -363,6 +363,15 @@ async def test_output_that_cannot_be_written_is_no_crash(more: list[str]) -> Non
     assert await run("-c", gone, more=demo) == (1, "", "")
 
 
+def test_the_help_says_what_there_is() -> None:
+    """Every command has a whole sentence, and the exit codes are told; a word that is none meets its neighbour."""
+    shown = CliRunner().invoke(cli, ["--help"]).stdout
+    assert "..." not in shown.partition("Commands:")[2]
+    assert "Exit codes: 0 ok, 1 the request failed, 2 configuration or command wrong, 130" in shown
+    wrong = CliRunner().invoke(cli, ["aks"])
+    assert (wrong.exit_code, "Did you mean 'ask'?" in wrong.stderr) == (2, True)
+
+
 def test_a_backend_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """trio comes with an extra; without it the command line says what to install."""
     monkeypatch.setattr("understudy._cli.find_spec", lambda name: None)

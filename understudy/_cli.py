@@ -69,7 +69,10 @@ _seconds = click.option(
 _json = click.option("--json", "json_", is_flag=True, help="Print one JSON object on one line.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 ok, 1 the request failed, 2 configuration or command wrong, 130 interrupted.",
+)
 @click.version_option(__version__, prog_name="understudy")
 def cli() -> None:
     """Keep AI agents answered: the primary model, and at once its fallback."""
@@ -133,7 +136,7 @@ def check(json_: bool) -> None:
     sys.exit(2 if plan.problems or plan.ignored else 0)
 
 
-@cli.command("demo")
+@cli.command("demo", short_help="Run agents through an outage, on this machine alone.")
 @_seconds
 @click.option("--agents", type=click.IntRange(min=1), default=50, show_default=True, help="Concurrent agent loops.")
 @_backend
