@@ -44,9 +44,9 @@ from ._messages import (
     tool,
     user,
 )
-from ._parameters import CHECKS, EFFORTS, checked, number, suggestion
+from ._parameters import CHECKS, checked, number, suggestion
 from ._port import Connect, Provider, Target
-from ._request import Effort, FinishReason, Messages, Parameters, Request, Response, Tool, Usage
+from ._request import EFFORTS, Effort, FinishReason, Messages, Parameters, Request, Response, Tool, Usage
 from ._trail import Attempt, PassedOver
 from ._transports import TRANSPORTS, Transport, connect, load, normalised
 from ._verdicts import RULES, Blame, HandOver, Retry, Rule, Verdict

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from ._json import encode
-from ._messages import Block, Image, Message, Reasoning, Role, Text, ToolCall, ToolResult
+from ._messages import Block, Detail, Image, Message, Reasoning, Role, Text, ToolCall, ToolResult
 from ._request import Messages, Response
 
 _ROLES: dict[object, Role] = {
@@ -82,7 +82,7 @@ def _block(part: Mapping[str, Any]) -> Block:
         case "text":
             return Text(_string(part["text"]))
         case "image_url":
-            return _image(_string(part["image_url"]["url"]))
+            return _image(_string(part["image_url"]["url"]), part["image_url"].get("detail"))
         case "image":
             source = part["source"]
             if source["type"] == "url":
@@ -102,11 +102,11 @@ def _block(part: Mapping[str, Any]) -> Block:
             raise ValueError(f"a part of type {kind!r} is not known")
 
 
-def _image(url: str) -> Image:
+def _image(url: str, detail: Detail | None) -> Image:
     head, comma, data = url.partition(",")
     if not (head.startswith("data:") and head.endswith(";base64") and comma):
-        return Image(url=url)
-    return Image(data=data, media_type=head.removeprefix("data:").removesuffix(";base64"))
+        return Image(url=url, detail=detail)
+    return Image(data=data, media_type=head.removeprefix("data:").removesuffix(";base64"), detail=detail)
 
 
 def _text(content: object) -> str:

@@ -1,11 +1,16 @@
-"""Which dialect of its wire each endpoint speaks, and what it cannot be told. Pure: no SDK is needed to know it."""
+"""Which dialect of its wire each model at each endpoint speaks, and what it cannot be told.
+
+Pure: no SDK is needed to know it. How Claude models differ stands in `_claude.py`.
+"""
 
 from __future__ import annotations
 
-from typing import cast
+import re
+from typing import Any, cast
 
 from ._messages import user
-from ._request import Parameters, Request, Tool
+from ._request import Effort, Parameters, Request, Tool
+from ._wire import Rendered
 from ._wire_anthropic import render as render_anthropic
 from ._wire_openai import Dialect
 from ._wire_openai import render as render_openai
@@ -13,28 +18,100 @@ from ._wire_openai import render as render_openai
 OPENAI_URL = "https://api.openai.com/v1"
 """Where the vendor itself serves the wire; `openai` at another address is a server that is compatible with it."""
 
-_VENDOR = Dialect(token_limit="max_completion_tokens", unsupported=frozenset({"top_k"}))
+_NO_SAMPLING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty", "stop"})
+_NO_PENALTIES = _NO_SAMPLING - {"temperature", "top_p"}
+_SHORT = re.compile(r".{1,40}", re.DOTALL)
+"""A tool call's id at OpenAI: "Expected a string with maximum length 40" is its 400."""
+
+
+_MOST_STOPS = 4
+"""`openai.types.chat.completion_create_params`: "Up to 4 sequences"."""
+
+
+def _vendor(*unsupported: str, **rules: Any) -> Dialect:
+    refused = frozenset({"top_k", *unsupported})
+    return Dialect("max_completion_tokens", refused, most_stops=_MOST_STOPS, ids=_SHORT, **rules)
+
+
+_PLAIN = _vendor(efforts=())
+_O_SERIES = _vendor(*_NO_SAMPLING, "parallel_tool_calls", efforts=("low", "medium", "high"))
+_GPT_5_LATER: tuple[Effort, ...] = ("none", "low", "medium", "high", "xhigh")
+
+_OPENAI_MODELS: tuple[tuple[str, Dialect], ...] = (
+    ("o1", _O_SERIES),
+    ("o3", _O_SERIES),
+    ("o4", _O_SERIES),
+    ("gpt-5-chat", _PLAIN),
+    ("gpt-5.1-chat", _vendor(*_NO_SAMPLING, efforts=())),
+    ("gpt-5.2-chat", _vendor(*_NO_SAMPLING, efforts=())),
+    ("gpt-5.3-chat", _vendor(*_NO_SAMPLING, efforts=())),
+    ("gpt-5.1", _vendor(*_NO_PENALTIES, efforts=("none", "low", "medium", "high"), sampling_unthinking=True)),
+    ("gpt-5.2", _vendor(*_NO_PENALTIES, efforts=_GPT_5_LATER, sampling_unthinking=True)),
+    ("gpt-5.3", _vendor(*_NO_PENALTIES, efforts=_GPT_5_LATER, sampling_unthinking=True)),
+    ("gpt-5.4", _vendor(*_NO_PENALTIES, efforts=_GPT_5_LATER, sampling_unthinking=True, tools_unthinking=True)),
+    ("gpt-5.", _vendor(*_NO_SAMPLING, efforts=_GPT_5_LATER, tools_unthinking=True)),
+    ("gpt-5", _vendor(*_NO_SAMPLING, efforts=("minimal", "low", "medium", "high"))),
+    ("gpt-6-astra", _vendor(*_NO_SAMPLING, efforts=("low", "medium", "high", "xhigh"))),
+    ("gpt-6", _vendor(*_NO_SAMPLING, efforts=_GPT_5_LATER, tools_unthinking=True)),
+    ("gpt-3", _PLAIN),
+    ("gpt-4", _PLAIN),
+    ("chatgpt-4", _PLAIN),
+    ("gpt-audio", _PLAIN),
+    ("gpt-", _vendor(*_NO_SAMPLING, efforts=("low", "medium", "high"))),
+    ("", _vendor()),
+)
+"""What OpenAI's chat completions take of a model, by the beginning of its name, the first that fits; what is left out
+is a 400 that somebody got. A line that is not known yet is taken for a strict one. Source: developers.openai.com/api/
+docs/guides/reasoning and …/latest-model, "parameter compatibility"; docs/decisions/0008-thinking.md has the rest."""
+
+_NOT_GEMINI = frozenset({"top_k", "frequency_penalty", "presence_penalty", "seed"})
+_GEMINI_MODELS: tuple[tuple[str, Dialect], ...] = (
+    ("gemini-2.5-pro", Dialect(unsupported=_NOT_GEMINI, efforts=("low", "medium", "high"), budgets=True)),
+    ("gemini-2.5", Dialect(unsupported=_NOT_GEMINI, efforts=("none", "low", "medium", "high"), budgets=True)),
+    ("gemini-3-pro", Dialect(unsupported=_NOT_GEMINI, efforts=("low", "high"))),
+    ("", Dialect(unsupported=_NOT_GEMINI, efforts=("low", "medium", "high"))),
+)
+"""Gemini's endpoint refuses fields it does not know, penalties above 0, the efforts minimal, xhigh and max, and `none`
+but on 2.5 Flash; from 3 on a level stands in the budget's place. Source: ai.google.dev/gemini-api/docs/openai and
+…/thinking; discuss.ai.google.dev 117875 and 112648."""
+
 _COMPATIBLE = Dialect()
-_DIALECTS: dict[str, Dialect] = {
-    "gemini": Dialect(unsupported=frozenset({"top_k"}), thinking="gemini"),
-    "lmstudio": Dialect(thinking="none"),
-    "nous": _COMPATIBLE,
-}
+_LMSTUDIO = Dialect(unsupported=frozenset({"json_mode"}), efforts=(), tool_by_name=False)
+"""It answers `json_object` and a choice by name with a 400 and takes no notice of an effort. Source: lmstudio-ai/
+lmstudio-bug-tracker 189, 670 and 988."""
 
 
-def dialect_of(transport: str, base_url: str) -> Dialect:
-    """Return the dialect of an endpoint on the OpenAI wire: the vendor's own rules there, common ones elsewhere."""
-    if transport == "openai":
-        return _VENDOR if base_url == OPENAI_URL else _COMPATIBLE
-    return _DIALECTS[transport]
+def dialect_of(transport: str, base_url: str, model: str) -> Dialect:
+    """Return how a model on the OpenAI wire is spoken to: a vendor's rules at its address, common ones elsewhere."""
+    match transport:
+        case "openai" if base_url == OPENAI_URL:
+            return _first(_OPENAI_MODELS, model.removeprefix("ft:"))
+        case "gemini":
+            return _first(_GEMINI_MODELS, model.removeprefix("models/"))
+        case "lmstudio":
+            return _LMSTUDIO
+        case _:
+            return _COMPATIBLE
 
 
-def left_out(transport: str, base_url: str, parameters: Parameters) -> tuple[str, ...]:
-    """Return the names of the parameters that are not sent to an endpoint, because its wire cannot express them."""
-    request = Request("any", (user("anything"),), parameters)
+def _first(dialects: tuple[tuple[str, Dialect], ...], model: str) -> Dialect:
+    return next(dialect for beginning, dialect in dialects if model.startswith(beginning))
+
+
+def render(transport: str, base_url: str, request: Request) -> Rendered:
+    """Return the body of `request` as it is sent to an endpoint.
+
+    Raises:
+        ValueError: A message holds what its wire has no place for; names it.
+    """
     if transport == "anthropic":
-        return render_anthropic(request).dropped
-    return render_openai(request, dialect_of(transport, base_url)).dropped
+        return render_anthropic(request)
+    return render_openai(request, dialect_of(transport, base_url, request.model))
+
+
+def left_out(transport: str, base_url: str, model: str, parameters: Parameters) -> tuple[str, ...]:
+    """Return the names of the parameters that are not sent to a model, because it or its wire cannot express them."""
+    return render(transport, base_url, Request(model, (user("anything"),), parameters)).dropped
 
 
 _SAMPLES: dict[str, object] = {
@@ -54,11 +131,13 @@ _SAMPLES: dict[str, object] = {
 }
 
 
-def inexpressible(transport: str, base_url: str) -> frozenset[str]:
-    """Return the names of all parameters that an endpoint cannot be told at all, each tried by itself."""
-    return frozenset(name for name in _SAMPLES if name in left_out(transport, base_url, _alone(name)))
+def inexpressible(transport: str, base_url: str, model: str) -> frozenset[str]:
+    """Return the names of all parameters that a model cannot be told at all, each tried by itself."""
+    return frozenset(name for name in _SAMPLES if name in left_out(transport, base_url, model, _alone(name)))
 
 
 def _alone(name: str) -> Parameters:
-    room = {"max_tokens": _SAMPLES["max_tokens"], "tools": [Tool("any")]}  # thinking needs the one, a choice the other
-    return cast(Parameters, {**room, name: _SAMPLES[name]})
+    beside: dict[str, object] = {"max_tokens": _SAMPLES["max_tokens"]}  # thinking needs room
+    if name in {"tool_choice", "parallel_tool_calls"}:
+        beside["tools"] = [Tool("any")]
+    return cast(Parameters, {**beside, name: _SAMPLES[name]})

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias, final, get_args
 
 from ._json import JSONValue, decode
 
+Detail: TypeAlias = Literal["auto", "low", "high", "original"]
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 
@@ -29,11 +30,15 @@ class Text:
 @final
 @dataclass(frozen=True, slots=True, repr=False)
 class Image:
-    """A picture, either by `url` or as base64 `data` with its `media_type` (such as `image/png`)."""
+    """A picture, either by `url` or as base64 `data` with its `media_type` (such as `image/png`).
+
+    `detail` says how closely it is looked at, where the wire has a word for it; elsewhere it is left out.
+    """
 
     url: str | None = None
     data: str | None = None
     media_type: str | None = None
+    detail: Detail | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("url", self.url), ("data", self.data), ("media_type", self.media_type)):
@@ -43,6 +48,8 @@ class Image:
             raise ValueError("an Image has either a url or data: give exactly one of the two")
         if self.data is not None and self.media_type is None:
             raise ValueError("an Image with data needs its media_type, such as 'image/png'")
+        if self.media_type is not None and not self.media_type.startswith("image/"):
+            raise ValueError("an Image's media_type begins with 'image/': PDFs and other files are not supported")
 
     def __repr__(self) -> str:
         return (

@@ -10,11 +10,11 @@ from functools import partial
 
 import openai
 
-from ._dialects import dialect_of
+from ._dialects import render
 from ._http import http_client
 from ._port import Target
 from ._sdk import SDKProvider, Wire, settle_client
-from ._wire_openai import read, render
+from ._wire_openai import read
 
 
 def connect(target: Target) -> SDKProvider:
@@ -26,6 +26,5 @@ def connect(target: Target) -> SDKProvider:
         http_client=http_client(target),
     )
     settle_client(client)
-    dialect = dialect_of(target.transport, target.base_url)
-    wire = Wire("/chat/completions", partial(render, dialect=dialect), read, "x-request-id")
+    wire = Wire("/chat/completions", partial(render, target.transport, target.base_url), read, "x-request-id")
     return SDKProvider(target, client, wire, openai.APIStatusError, openai.Omit())

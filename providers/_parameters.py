@@ -6,11 +6,9 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias, cast, get_args
+from typing import Any, TypeAlias, cast
 
-from ._request import Effort, Parameters, Tool
-
-EFFORTS: tuple[str, ...] = get_args(Effort)
+from ._request import EFFORTS, Parameters, Tool
 
 _Check: TypeAlias = Callable[[Any], bool]
 
@@ -47,6 +45,9 @@ def _mapping(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
+OURS = frozenset({"model", "messages", "stream"})
+"""What a body says of itself, and no parameter may: the trail, the circuit and the reader of the answer rely on it."""
+
 CHECKS: dict[str, tuple[_Check, str]] = {
     "max_tokens": (lambda v: _integer(v) and v >= 1, "a whole number of tokens, at least 1"),
     "temperature": (_between(0, 2), "a number from 0 to 2"),
@@ -65,7 +66,10 @@ CHECKS: dict[str, tuple[_Check, str]] = {
     "tool_choice": (lambda v: isinstance(v, str) and bool(v), "auto, none, required, or the name of a tool"),
     "parallel_tool_calls": (lambda v: isinstance(v, bool), "True or False"),
     "json_mode": (lambda v: isinstance(v, bool), "True or False"),
-    "extra_body": (_mapping, "a dict with text as keys"),
+    "extra_body": (
+        lambda v: _mapping(v) and OURS.isdisjoint(v),
+        "a dict with text as keys, without model, messages and stream, which are said elsewhere",
+    ),
     "extra_headers": (
         lambda v: _mapping(v) and all(_HEADER.fullmatch(name) and _header(text) for name, text in v.items()),
         "a dict of header names to texts on one line",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypedDict, final
+from typing import Any, Literal, TypeAlias, TypedDict, final, get_args
 
 from ._json import JSONValue
 from ._messages import Block, Message, Reasoning, Text, ToolCall
 from ._trail import Attempt, PassedOver
 
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+"""Every effort, rising."""
+
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
 
 
@@ -41,7 +44,8 @@ class Parameters(TypedDict, total=False):
     """What may be said of a request beyond its messages. Each wire maps what it can and drops the rest.
 
     Tokens are counted as the model counts them; `tool_choice` is `auto`, `none`, `required` or a tool's name;
-    `extra_body`, `extra_headers` and `extra_query` reach the provider as they are.
+    `extra_body`, `extra_headers` and `extra_query` reach the provider as they are. A field of `extra_body` takes the
+    place of ours whole, as in the vendors' SDKs; `model`, `messages` and `stream` it cannot hold.
     """
 
     max_tokens: int

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from ._json import decode
-from ._request import Parameters
+from ._request import EFFORTS, Effort, Parameters
 from ._verdicts import Verdict
 
 
@@ -51,6 +54,40 @@ def stops(parameters: Parameters) -> list[str]:
     """Return the stop sequences as a list."""
     stop = parameters.get("stop", ())
     return [stop] if isinstance(stop, str) else list(stop)
+
+
+_BUDGETS: tuple[tuple[int, Effort], ...] = ((1, "none"), (2048, "low"), (8192, "medium"))
+"""Thinking tokens below which an effort fits; above the last one it is `high` (chosen: a quarter apart)."""
+
+
+def effort_for(budget: int) -> Effort:
+    """Return the effort that comes closest to a thinking budget, in tokens."""
+    return next((effort for below, effort in _BUDGETS if budget < below), "high")
+
+
+def nearest(effort: Effort, known: Sequence[Effort]) -> Effort:
+    """Return `effort` if the model knows it, else the next lower one that it knows, else its lowest.
+
+    Args:
+        known: The efforts a model knows, rising; at least one.
+    """
+    lower = [level for level in known if EFFORTS.index(level) <= EFFORTS.index(effort)]
+    return lower[-1] if lower else known[0]
+
+
+def legal_id(identity: str, legal: re.Pattern[str]) -> str:
+    """Return a tool call's id as a wire takes it: unchanged if it matches `legal`, else rewritten.
+
+    The rewritten id depends on the id alone, so that call and result still meet and a growing conversation keeps its
+    beginning; it ends in a hash (64 bits), so that two ids do not become one. It fits into 40 characters.
+    """
+    if legal.fullmatch(identity):
+        return identity
+    digest = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{_UNUSUAL.sub('_', identity)[:23]}_{digest}"
+
+
+_UNUSUAL = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def whole(value: object) -> int | None:

@@ -1,6 +1,7 @@
 """The Anthropic messages wire: neutral types to JSON and back. Pure.
 
-Source of the shapes and limits: docs.anthropic.com/en/api/messages and …/build-with-claude/extended-thinking.
+Source of the shapes and limits: platform.claude.com/docs/en/api/messages. How a model is told to think stands in
+`_claude.py`.
 """
 
 from __future__ import annotations
@@ -9,20 +10,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ._claude import claude_of, forcing, room, thinking
 from ._json import encode
 from ._messages import Block, Image, Message, Reasoning, Text, ToolCall, ToolResult
 from ._request import FinishReason, Parameters, Request, Response, Tool, Usage
 from ._verdicts import Verdict
-from ._wire import Rendered, WireError, json_object, stops, whole
+from ._wire import Rendered, WireError, json_object, legal_id, stops, whole
 
 DEFAULT_MAX_TOKENS = 4096
-"""This wire insists on a limit; every Claude model takes this one. Thinking that is asked for comes on top."""
-
-LEAST_BUDGET = 1024
-"""The smallest thinking budget the API accepts, in tokens."""
-
-_BUDGET_FOR_EFFORT: dict[str, int] = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384}
-"""Thinking tokens for an effort; above `high` it is twice that (chosen: a quarter apart, as on the other wire)."""
+"""This wire insists on a limit; every Claude model takes this one. Thinking comes on top."""
 
 _INEXPRESSIBLE = (
     *("temperature", "top_p", "top_k"),
@@ -31,7 +27,12 @@ _INEXPRESSIBLE = (
 """The first three were taken out of the API with its version 2026-10-21, which the SDK speaks: sent at all, even at
 their defaults, they are a 400. The others have never been in it."""
 
-_ID = re.compile(r"[^a-zA-Z0-9_-]")
+_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
+"""What a tool call's id may be: the API's error names the characters; the length is chosen, as the other wire's."""
+
+_PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+"""`anthropic.types.Base64ImageSourceParam`."""
+
 _TOOL_CHOICE = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -41,10 +42,10 @@ def render(request: Request) -> Rendered:
     Raises:
         ValueError: A message holds what this wire has no place for; names it.
     """
-    parameters = request.parameters
+    parameters, claude = request.parameters, claude_of(request.model)
     body: dict[str, Any] = {
         "model": request.model,
-        "max_tokens": parameters.get("max_tokens", DEFAULT_MAX_TOKENS + _budget(parameters)),
+        "max_tokens": parameters.get("max_tokens", DEFAULT_MAX_TOKENS + room(claude, parameters)),
         "messages": _turns(request.messages),
     }
     if instructions := "\n\n".join(m.text for m in request.messages if m.role == "system" and m.text):
@@ -52,44 +53,20 @@ def render(request: Request) -> Rendered:
     if not parameters:
         return Rendered(body, ())
     dropped = [name for name in _INEXPRESSIBLE if parameters.get(name, False) is not False]
-    thinking, left_out = _thinking(parameters, body["max_tokens"])
+    thought, left_out = thinking(claude, parameters, body["max_tokens"])
+    body.update(thought)
     dropped += left_out
-    if thinking is not None:
-        body["thinking"] = thinking
     if sequences := [sequence for sequence in stops(parameters) if sequence.strip()]:
         body["stop_sequences"] = sequences
     if len(sequences) < len(stops(parameters)):
         dropped.append("stop")
-    dropped += _render_tools(body, parameters, thinking=thinking is not None)
+    dropped += _render_tools(body, parameters, unthinking=forcing(claude, thought))
     body.update(parameters.get("extra_body", {}))
     return Rendered(body, tuple(sorted(dropped)))
 
 
-def _budget(parameters: Parameters) -> int:
-    """Return the thinking tokens that are asked for, by number or by effort; 0 for none."""
-    effort, budget = parameters.get("reasoning_effort"), parameters.get("thinking_budget_tokens")
-    if budget is None and effort is not None and effort != "none":
-        budget = _BUDGET_FOR_EFFORT.get(effort, 2 * _BUDGET_FOR_EFFORT["high"])
-    return max(budget, LEAST_BUDGET) if budget else 0
-
-
-def _thinking(parameters: Parameters, max_tokens: int) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the `thinking` field and the names of what cannot be said.
-
-    The budget is part of `max_tokens`, which the caller meant as a limit: so the budget gives way, not the limit.
-    """
-    asked: list[str] = [name for name in ("reasoning_effort", "thinking_budget_tokens") if name in parameters]
-    dropped = ["reasoning_effort"] if len(asked) == 2 else []
-    wanted = _budget(parameters)
-    if wanted == 0:
-        return None, dropped
-    budget = min(wanted, max_tokens - 1)
-    if budget < LEAST_BUDGET:
-        return None, asked
-    return {"type": "enabled", "budget_tokens": budget}, dropped
-
-
-def _render_tools(body: dict[str, Any], parameters: Parameters, *, thinking: bool) -> list[str]:
+def _render_tools(body: dict[str, Any], parameters: Parameters, *, unthinking: dict[str, Any] | None) -> list[str]:
+    """Say the tools and the choice; `unthinking` has to be said where one is forced, None means none can be."""
     tools = parameters.get("tools")
     if not tools:
         return []
@@ -99,8 +76,11 @@ def _render_tools(body: dict[str, Any], parameters: Parameters, *, thinking: boo
         return []
     wanted = choice or "auto"
     dropped: list[str] = []
-    if thinking and wanted not in {"auto", "none"}:  # a thinking model cannot be forced to a tool
-        wanted, dropped = "auto", ["tool_choice"]
+    if wanted not in {"auto", "none"}:
+        if unthinking is None:
+            wanted, dropped = "auto", ["tool_choice"]
+        else:
+            body.update(unthinking)
     chosen: dict[str, Any] = {"type": _TOOL_CHOICE.get(wanted, "tool")}
     if chosen["type"] == "tool":
         chosen["name"] = wanted
@@ -148,17 +128,17 @@ def _part(block: Block, role: str) -> dict[str, Any] | None:
             return {"type": "text", "text": text} if text else None
         case Image(url=str(url)) if role == "user":
             return {"type": "image", "source": {"type": "url", "url": url}}
-        case Image(data=data, media_type=media_type) if role == "user":
-            return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+        case Image(data=data) if role == "user":
+            return {"type": "image", "source": {"type": "base64", "media_type": _media_type(block), "data": data}}
         case ToolCall(id=identity, name=name) if role == "assistant":
             return {
                 "type": "tool_use",
-                "id": _ID.sub("_", identity),
+                "id": legal_id(identity, _ID),
                 "name": name,
                 "input": _arguments(block),
             }
         case ToolResult(call_id=identity, content=content, is_error=failed) if role == "user":
-            result = {"type": "tool_result", "tool_use_id": _ID.sub("_", identity), "content": content}
+            result = {"type": "tool_result", "tool_use_id": legal_id(identity, _ID), "content": content}
             return {**result, "is_error": True} if failed else result
         case Reasoning(issuer="anthropic", redacted=str(redacted)) if role == "assistant":
             return {"type": "redacted_thinking", "data": redacted}
@@ -168,6 +148,13 @@ def _part(block: Block, role: str) -> dict[str, Any] | None:
             return None
         case _:
             raise ValueError(f"a message of the {role} cannot hold {type(block).__name__}")
+
+
+def _media_type(picture: Image) -> str | None:
+    media_type = "image/jpeg" if picture.media_type == "image/jpg" else picture.media_type
+    if media_type not in _PICTURES:
+        raise ValueError(f"an Image is one of {', '.join(sorted(_PICTURES))} here, not {media_type}: convert it")
+    return media_type
 
 
 def _arguments(call: ToolCall) -> dict[str, Any]:

@@ -6,35 +6,53 @@ platform.openai.com/docs/api-reference/chat; ai.google.dev/gemini-api/docs/opena
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from ._json import encode
 from ._messages import Block, Image, Message, Reasoning, Text, ToolCall, ToolResult
-from ._request import FinishReason, Parameters, Request, Response, Tool, Usage
+from ._request import EFFORTS, Effort, FinishReason, Parameters, Request, Response, Tool, Usage
 from ._verdicts import Verdict
-from ._wire import Rendered, WireError, json_object, stops, whole
+from ._wire import Rendered, WireError, effort_for, json_object, legal_id, nearest, stops, whole
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one server's chat completions differ.
+    """How one server's chat completions differ, or one line of its models.
 
-    `token_limit` names its output limit; `unsupported` are parameters it would refuse or silently ignore;
-    `thinking` says how it is told to think: by an effort, by Gemini's budget, or not at all.
+    `token_limit` names its output limit; `unsupported` are parameters it would refuse or silently ignore. `efforts`
+    are the levels of thinking it knows, rising; without any it cannot be told. With `budgets` it takes Gemini's
+    thinking budget. `tools_unthinking` and `sampling_unthinking` say that tools, and temperature and top_p, go only
+    with the effort `none`; the latter holds for models that make no effort unless told. `tool_by_name` is False where
+    a choice must be a word. `most_stops` are the stop sequences it takes; `ids` is what a tool call's id may be.
     """
 
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     unsupported: frozenset[str] = frozenset()
-    thinking: Literal["effort", "gemini", "none"] = "effort"
+    efforts: tuple[Effort, ...] = EFFORTS
+    budgets: bool = False
+    tools_unthinking: bool = False
+    sampling_unthinking: bool = False
+    tool_by_name: bool = True
+    most_stops: int | None = None
+    ids: re.Pattern[str] = re.compile(r".*", re.DOTALL)
 
 
 _PASSED = ("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed")
 
-_EFFORT_FOR_BUDGET: tuple[tuple[int, str], ...] = ((2048, "low"), (8192, "medium"))
-"""Thinking tokens below which an effort fits; above the last one it is `high` (chosen: a quarter apart)."""
+_SAMPLING = frozenset({"temperature", "top_p"})
+
+_NEUTRAL: dict[str, object] = {
+    "temperature": 1,
+    "top_p": 1,
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "json_mode": False,
+}
+"""Values that ask for nothing but what happens anyway: nothing is lost where they are not sent."""
 
 
 def render(request: Request, dialect: Dialect) -> Rendered:
@@ -44,35 +62,48 @@ def render(request: Request, dialect: Dialect) -> Rendered:
         ValueError: A message holds what this wire has no place for; names it.
     """
     parameters = request.parameters
-    body: dict[str, Any] = {"model": request.model, "messages": list(_messages(request.messages))}
+    body: dict[str, Any] = {"model": request.model, "messages": list(_messages(request.messages, dialect.ids))}
     if not parameters:
         return Rendered(body, ())
-    dropped = [name for name in dialect.unsupported if name in parameters]
+    refused = dialect.unsupported
+    _render_tools(body, parameters, dialect)
+    dropped = _render_thinking(body, parameters, dialect)
+    if dialect.sampling_unthinking and body.get("reasoning_effort", "none") != "none":
+        refused |= _SAMPLING
     for name in _PASSED:
-        if name in parameters and name not in dialect.unsupported:
+        if name in parameters and name not in refused:
             body[name] = parameters[name]  # type: ignore[literal-required]
     if "max_tokens" in parameters:
         body[dialect.token_limit] = parameters["max_tokens"]
-    if sequences := stops(parameters):
-        body["stop"] = sequences
-    if parameters.get("json_mode"):
+    if "stop" not in refused and (sequences := stops(parameters)):
+        body["stop"] = sequences[: dialect.most_stops]
+        dropped += ["stop"] if len(body["stop"]) < len(sequences) else []
+    if "json_mode" not in refused and parameters.get("json_mode"):
         body["response_format"] = {"type": "json_object"}
-    _render_tools(body, parameters)
-    dropped += _render_thinking(body, parameters, dialect)
+    dropped += [name for name in refused if _is_lost(name, parameters)]
     body.update(parameters.get("extra_body", {}))
     return Rendered(body, tuple(sorted(dropped)))
 
 
-def _render_tools(body: dict[str, Any], parameters: Parameters) -> None:
+def _is_lost(name: str, parameters: Parameters) -> bool:
+    """Say whether something is asked for by this parameter, so that its absence is worth a word."""
+    if name == "stop":
+        return bool(stops(parameters))
+    return name in parameters and parameters[name] != _NEUTRAL.get(name)  # type: ignore[literal-required]
+
+
+def _render_tools(body: dict[str, Any], parameters: Parameters, dialect: Dialect) -> None:
     tools = parameters.get("tools")
     if not tools:
         return
-    body["tools"] = [_tool(tool) for tool in tools]
     choice = parameters.get("tool_choice")
     if choice is not None:
         named = choice not in {"auto", "none", "required"}
+        if named and not dialect.tool_by_name:  # offered alone, and required, it is chosen all the same
+            tools, named, choice = [tool for tool in tools if tool.name == choice] or tools, False, "required"
         body["tool_choice"] = {"type": "function", "function": {"name": choice}} if named else choice
-    if "parallel_tool_calls" in parameters:
+    body["tools"] = [_tool(tool) for tool in tools]
+    if "parallel_tool_calls" in parameters and "parallel_tool_calls" not in dialect.unsupported:
         body["parallel_tool_calls"] = parameters["parallel_tool_calls"]
 
 
@@ -84,46 +115,47 @@ def _tool(tool: Tool) -> dict[str, Any]:
 def _render_thinking(body: dict[str, Any], parameters: Parameters, dialect: Dialect) -> list[str]:
     """Say how hard to think in the dialect's way; return the names of what it cannot say."""
     effort, budget = parameters.get("reasoning_effort"), parameters.get("thinking_budget_tokens")
-    if effort is None and budget is None:
-        return []
-    if dialect.thinking == "none":
-        return [name for name in ("reasoning_effort", "thinking_budget_tokens") if name in parameters]
-    if budget is not None and dialect.thinking == "gemini":
+    asked: list[str] = [name for name in ("reasoning_effort", "thinking_budget_tokens") if name in parameters]
+    wanted = effort if effort is not None else effort_for(budget or 0)
+    if dialect.tools_unthinking and "tools" in body:
+        body["reasoning_effort"] = "none"
+        return asked if wanted != "none" else []
+    if not asked or not dialect.efforts:
+        return asked
+    if dialect.budgets and budget is not None and (budget or "none" in dialect.efforts):
         body["extra_body"] = {"google": {"thinking_config": {"thinking_budget": budget}}}
-        return ["reasoning_effort"] if effort is not None else []
-    body["reasoning_effort"] = effort if effort is not None else _effort(budget or 0)
-    return ["thinking_budget_tokens"] if effort is not None and budget is not None else []
+        return asked[:-1]
+    body["reasoning_effort"] = nearest(wanted, dialect.efforts)
+    return asked[1:]
 
 
-def _effort(budget: int) -> str:
-    if budget <= 0:
-        return "none"
-    return next((effort for below, effort in _EFFORT_FOR_BUDGET if budget < below), "high")
-
-
-def _messages(messages: Iterable[Message]) -> Iterable[dict[str, Any]]:
+def _messages(messages: Iterable[Message], ids: re.Pattern[str]) -> Iterable[dict[str, Any]]:
     for message in messages:
         blocks = message.blocks
         if len(blocks) == 1 and type(blocks[0]) is Text and message.role != "tool":
             yield {"role": message.role, "content": blocks[0].text}
         elif message.role == "tool":
-            yield from (_tool_result(block) for block in blocks)
+            yield from (_tool_result(block, ids) for block in blocks)
         elif message.role == "assistant":
-            yield _assistant(message)
+            yield _assistant(message, ids)
         else:
             yield {"role": message.role, "content": [_part(block, message.role) for block in blocks]}
 
 
-def _tool_result(block: Block) -> dict[str, Any]:
+def _tool_result(block: Block, ids: re.Pattern[str]) -> dict[str, Any]:
     if not isinstance(block, ToolResult):
         raise ValueError(f"a tool message holds tool results, not {type(block).__name__}")
-    return {"role": "tool", "tool_call_id": block.call_id, "content": block.content}
+    return {"role": "tool", "tool_call_id": legal_id(block.call_id, ids), "content": block.content}
 
 
-def _assistant(message: Message) -> dict[str, Any]:
+def _assistant(message: Message, ids: re.Pattern[str]) -> dict[str, Any]:
     """An assistant turn: text and tool calls. Reasoning is not sent: this wire has no common place for it."""
     calls = [
-        {"id": block.id, "type": "function", "function": {"name": block.name, "arguments": block.arguments}}
+        {
+            "id": legal_id(block.id, ids),
+            "type": "function",
+            "function": {"name": block.name, "arguments": block.arguments},
+        }
         for block in message.blocks
         if isinstance(block, ToolCall)
     ]
@@ -142,7 +174,7 @@ def _part(block: Block, role: str) -> dict[str, Any]:
         return {"type": "text", "text": block.text}
     if isinstance(block, Image) and role == "user":
         url = block.url if block.url is not None else f"data:{block.media_type};base64,{block.data}"
-        return {"type": "image_url", "image_url": {"url": url}}
+        return {"type": "image_url", "image_url": {"url": url, **({"detail": block.detail} if block.detail else {})}}
     raise ValueError(f"a {role} message cannot hold {type(block).__name__}")
 
 

@@ -138,7 +138,7 @@ class SimulatedServer:
             self.connections -= 1
 
     async def _receive(self, state: h11.Connection, stream: SocketStream) -> tuple[h11.Request, bytes]:
-        head, body = None, b""
+        head, body = None, bytearray()
         while True:
             event = state.next_event()
             if event is h11.NEED_DATA:
@@ -146,9 +146,9 @@ class SimulatedServer:
             elif isinstance(event, h11.Request):
                 head = event
             elif isinstance(event, h11.Data):
-                body += bytes(event.data)
+                body += event.data
             elif isinstance(event, h11.EndOfMessage) and head is not None:
-                return head, body
+                return head, bytes(body)
             else:
                 raise anyio.EndOfStream
 
@@ -225,7 +225,8 @@ class SimulatedServer:
             "content-length": str(len(body)),
             **{name.lower(): value for name, value in headers.items()},
         }
-        head = h11.Response(status_code=status, headers=list(every.items()))
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in every.items()]
+        head = h11.Response(status_code=status, headers=encoded)
         parts = [state.send(head), state.send(h11.Data(data=body)), state.send(h11.EndOfMessage())]
         await stream.send(b"".join(part for part in parts if part))
 

@@ -7,10 +7,14 @@ is a bad day to learn either.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from ..providers import inexpressible, left_out
 from ._plan import AgentPlan, Route
 from ._values import PARAMETER_OF
+
+_VENDORS: dict[str, str] = {"claude": "anthropic", "gemini": "gemini", "gpt-": "openai"}
+"""Whose models have names that begin so, at the vendors' own addresses; a gateway may call them what it likes."""
 
 _SETTING_OF = {parameter: setting.upper() for setting, parameter in PARAMETER_OF.items()}
 
@@ -20,9 +24,14 @@ def notes(agent: AgentPlan) -> tuple[str, ...]:
     if not agent.routes:
         return ()
     primary, *fallbacks = agent.routes
-    found = [*_unsent(primary)]
+    found = [*_elsewhere(primary), *_unsent(primary)]
     for fallback in fallbacks:
-        found += [*_unsent(fallback), *_not_inherited(primary, fallback), *_gaps(primary, fallback)]
+        found += [
+            *_elsewhere(fallback),
+            *_unsent(fallback),
+            *_not_inherited(primary, fallback),
+            *_gaps(primary, fallback),
+        ]
     most = primary.policy.attempts
     if len(agent.routes) > most:
         found.append(f"{len(agent.routes)} routes are more than LLM_RETRY_ATTEMPTS={most}: each is tried, none twice")
@@ -37,8 +46,18 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 
 
+def _elsewhere(route: Route) -> Iterable[str]:
+    """Yield what makes it likely that a route does not lead where it should."""
+    vendor = next((vendor for begin, vendor in _VENDORS.items() if route.model.lower().startswith(begin)), None)
+    if vendor not in {None, route.transport} and route.wants_key:
+        yield f"{_name(route)}: a model of that name is {vendor}'s; TRANSPORT={vendor} leads there"
+    url = route.target.base_url
+    if route.transport != "anthropic" and not urlsplit(url).path:
+        yield f"{_name(route)}: {url} has no path; most servers that speak like OpenAI want {url}/v1"
+
+
 def _unsent(route: Route) -> Iterable[str]:
-    dropped = left_out(route.transport, route.target.base_url, route.parameters)
+    dropped = left_out(route.transport, route.target.base_url, route.model, route.parameters)
     if dropped:
         settings = _listed(_SETTING_OF.get(name, name) for name in dropped)
         yield f"{_name(route)}: {settings} cannot be expressed there, and is not sent"
@@ -53,7 +72,7 @@ def _not_inherited(primary: Route, fallback: Route) -> Iterable[str]:
 
 
 def _gaps(primary: Route, fallback: Route) -> Iterable[str]:
-    here = inexpressible(primary.transport, primary.target.base_url)
-    there = inexpressible(fallback.transport, fallback.target.base_url)
+    here = inexpressible(primary.transport, primary.target.base_url, primary.model)
+    there = inexpressible(fallback.transport, fallback.target.base_url, fallback.model)
     if lost := there - here:
         yield f"{_name(fallback)}: a request's {_listed(lost)} is lost there; the primary takes it"

@@ -56,7 +56,7 @@ def test_a_bare_text_is_one_user_message() -> None:
                 "role": "user",
                 "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}}],
             },
-            [user(Image(url="https://x/y.png"))],
+            [user(Image(url="https://x/y.png", detail="low"))],
         ),
         (
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}]},

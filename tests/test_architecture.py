@@ -22,6 +22,7 @@ ARROWS: dict[str, set[str]] = {
 PURE: set[str] = {
     "actors/_health",
     "providers/_accept",
+    "providers/_claude",
     "providers/_clean",
     "providers/_dialects",
     "providers/_errors",
@@ -39,6 +40,7 @@ PURE: set[str] = {
     "simulation/_answers",
     "simulation/_script",
     "supervisor/_discovery",
+    "supervisor/_misspelt",
     "supervisor/_restarts",
     "supervisor/_routing",
 }

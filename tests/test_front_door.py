@@ -106,14 +106,6 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 @pytest.mark.anyio
-async def test_settings_of_another_kind_are_refused() -> None:
-    """A dict is not taken for settings: the error says what makes them."""
-    with pytest.raises(TypeError, match=r"Settings\.in_code\(agents=\{…\}\) makes them, not dict"):
-        async with open_supervisor({"deriver": "gpt"}):  # type: ignore[arg-type]
-            pass
-
-
-@pytest.mark.anyio
 async def test_a_name_that_is_no_text_is_refused() -> None:
     """An agent is asked for by its name."""
     route = RouteSettings(transport="lmstudio", model="m")
@@ -148,6 +140,14 @@ async def vendors(primary: Script) -> AsyncIterator[dict[str, str]]:
             "DERIVER_MODEL_CONFIG__FALLBACK__BASE_URL": second.anthropic_url,
             "LLM_ANTHROPIC_API_KEY": "sk-canary-0a1b2c3d4e",
         }
+
+
+@pytest.mark.anyio
+async def test_a_supervisor_is_not_opened_with_a_dict() -> None:
+    """Whoever gives something else than settings learns what to give."""
+    with pytest.raises(TypeError, match=r"settings must be Settings, .* not dict"):
+        async with understudy.open_supervisor({"agents": {}}):  # type: ignore[arg-type]
+            raise AssertionError("the body must not begin")
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -35,7 +35,10 @@ TABLE: dict[str, tuple[list[object], list[object]]] = {
     "tool_choice": (["auto", "none", "required", "add"], ["", 1, {"type": "auto"}, True]),
     "parallel_tool_calls": ([True, False], [1, 0, "true"]),
     "json_mode": ([True, False], [1, 0, "true"]),
-    "extra_body": ([{}, {"a": {"b": [1]}}], [[], "a", {1: "a"}]),
+    "extra_body": (
+        [{}, {"a": {"b": [1]}}, {"temperature": 0}],
+        [[], "a", {1: "a"}, {"stream": True}, {"model": "m"}, {"messages": []}],
+    ),
     "extra_headers": (
         [{}, {"x-a": "b"}, {"X-Title": "two words"}],
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -70,10 +71,11 @@ THINKING = {"type": "thinking", "thinking": "hm", "signature": "s1"}
 REDACTED = {"type": "redacted_thinking", "data": "r1"}
 UNSIGNED = Reasoning("hm", issuer="anthropic")
 FOREIGN = [Reasoning("hm", issuer="nous"), Reasoning("hm", signature="s", issuer="gemini"), Reasoning("", redacted="r")]
-PICTURES = [Image(url="https://x/y.png"), image(b"hi", "image/png")]
+PICTURES = [Image(url="https://x/y.png", detail="low"), image(b"hi", "image/png"), image(b"hi", "image/jpg")]
 SOURCES = [
     {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}},
     {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}},
+    {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "aGk="}},
 ]
 
 
@@ -97,11 +99,6 @@ SOURCES = [
         (
             [tool("c1", "42"), tool("c2", "boom", is_error=True), user("and?")],
             [("user", [result("c1", "42"), result("c2", "boom", is_error=True), text("and?")])],
-        ),
-        # ids that break the rules, the same way in call and result
-        (
-            [assistant(ToolCall("functions.add:0", "add", "{}")), tool("functions.add:0", "1")],
-            [("assistant", [use("functions_add_0", {})]), ("user", [result("functions_add_0", "1")])],
         ),
         # arguments that are no JSON object go back as the model wrote them
         ([assistant(ToolCall("c1", "add", '{"a":'))], [("assistant", [use("c1", {"arguments": '{"a":'})])]),
@@ -151,6 +148,31 @@ def test_a_block_in_the_wrong_message_is_refused(message: Message) -> None:
     """What the wire has no place for is said, not lost."""
     with pytest.raises(ValueError, match=f"cannot hold {type(message.blocks[-1]).__name__}"):
         render(Request("claude", (message,)))
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "image/gif", "image/webp"])
+def test_pictures_of_the_four_kinds_are_sent(media_type: str) -> None:
+    """What the vendor's types list goes as it is."""
+    (turn,) = sent(user([image(b"hi", media_type)]))["messages"]
+    assert turn["content"][0]["source"]["media_type"] == media_type
+
+
+def test_a_picture_of_another_kind_is_refused_with_what_is_taken() -> None:
+    """The error names the kinds that are taken and the one that was given."""
+    with pytest.raises(ValueError, match=r"image/gif, image/jpeg, image/png, image/webp here, not image/bmp"):
+        render(Request("claude", (user([image(b"hi", "image/bmp")]),)))
+
+
+def test_no_two_calls_become_one() -> None:
+    """An id that breaks the rules is rewritten: alike in call and result, and apart from every other."""
+    broken = ["call:1", "call.1", "call_1", "", "é" * 80, "é" * 81, "a" * 64, "a" * 65, "\ud800"]
+    calls = [assistant(ToolCall(identity, "add", "{}")) for identity in broken]
+    turns = sent(*calls, *(tool(identity, "1") for identity in broken))["messages"]
+    asked = [part["id"] for part in turns[0]["content"]]
+    assert [part["tool_use_id"] for part in turns[1]["content"]] == asked
+    assert len(set(asked)) == len(broken)
+    assert all(re.fullmatch("[a-zA-Z0-9_-]{1,64}", identity) for identity in asked)
+    assert (asked[2], asked[6]) == ("call_1", "a" * 64)
 
 
 def thinking(budget: int) -> dict[str, Any]:

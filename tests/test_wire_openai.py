@@ -40,8 +40,8 @@ from understudy.providers._wire_openai import Dialect, read, render
 
 COMMON = Dialect()
 VENDOR = Dialect(token_limit="max_completion_tokens", unsupported=frozenset({"top_k"}))
-GEMINI = Dialect(unsupported=frozenset({"top_k"}), thinking="gemini")
-THOUGHTLESS = Dialect(thinking="none")
+GEMINI = Dialect(unsupported=frozenset({"top_k"}), budgets=True)
+THOUGHTLESS = Dialect(efforts=())
 
 SDK = TypeAdapter(CompletionCreateParamsNonStreaming)
 ADD = Tool("add", "Add two numbers.", {"type": "object", "properties": {"a": {"type": "number"}}})
@@ -69,8 +69,12 @@ def rendered(parameters: Parameters, dialect: Dialect = COMMON) -> tuple[dict[st
 
 CALL = ToolCall("call_1", "add", '{"a": 1}', "openai")
 FUNCTION = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
-PICTURES = [Image(url="https://x/y.png"), image(b"hi", "image/png")]
-URLS = [{"type": "image_url", "image_url": {"url": url}} for url in ("https://x/y.png", "data:image/png;base64,aGk=")]
+PICTURES = [Image(url="https://x/y.png"), image(b"hi", "image/png"), Image(url="https://x/z.gif", detail="low")]
+URLS = [
+    {"type": "image_url", "image_url": {"url": "https://x/y.png"}},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
+    {"type": "image_url", "image_url": {"url": "https://x/z.gif", "detail": "low"}},
+]
 FAILED = ToolResult("call_2", "boom", is_error=True)
 THOUGHTS = [Reasoning("hm", signature="s", issuer="anthropic"), Reasoning("hm", issuer="openai")]
 
@@ -127,6 +131,12 @@ def test_a_block_in_the_wrong_message_is_refused(message: Message) -> None:
     """What the wire has no place for is said, not lost."""
     with pytest.raises(ValueError, match=type(message.blocks[-1]).__name__):
         render(Request("gpt", (message,)), COMMON)
+
+
+def test_what_is_no_picture_is_no_image() -> None:
+    """A PDF is refused where the image is made, with the reason."""
+    with pytest.raises(ValueError, match="begins with 'image/': PDFs and other files are not supported"):
+        image(b"%PDF-1.7", "application/pdf")
 
 
 FUNCTION_OF_ADD = {"name": "add", "description": "Add two numbers.", "parameters": ADD.parameters}

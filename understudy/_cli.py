@@ -76,7 +76,8 @@ _json = click.option("--json", "json_", is_flag=True, help="Print one JSON objec
 @click.version_option(__version__, prog_name="understudy")
 def cli() -> None:
     """Keep AI agents answered: the primary model, and at once its fallback."""
-    logging.getLogger("understudy.supervisor").addHandler(logging.NullHandler())  # the trail says it all
+    for name in ("understudy.supervisor", "dotenv"):  # the trail says it all, and the list of mistakes
+        logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 @cli.command(short_help="Ask AGENT the PROMPT.")

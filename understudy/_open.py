@@ -6,7 +6,6 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from types import NoneType
 
 from .providers import Connect, connect
 from .supervisor import DRAIN_FOR, Settings, Supervisor, load, sound, supervise
@@ -39,14 +38,10 @@ async def open_supervisor(
 
     Raises:
         ConfigurationError: Something cannot work; lists every mistake.
-        TypeError: `settings` are none.
+        TypeError: `settings` is something else.
     """
-    given: object = settings
-    if not isinstance(given, (Settings, NoneType)):
-        wrong = type(given).__name__
-        raise TypeError(f"settings must be Settings, as Settings.in_code(agents={{…}}) makes them, not {wrong}")
     plan = sound(load(settings))
     for problem in plan.ignored:
-        _log.warning("setting_ignored %s", problem)
+        _log.warning("ignored  %s", problem)
     async with supervise(plan, connect=connect, rand=rand, drain_for=drain_for) as supervisor:
         yield supervisor
