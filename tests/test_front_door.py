@@ -106,14 +106,6 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 @pytest.mark.anyio
-async def test_settings_of_another_kind_are_refused() -> None:
-    """A dict is not taken for settings: the error says what makes them."""
-    with pytest.raises(TypeError, match=r"Settings\.in_code\(agents=\{…\}\) makes them, not dict"):
-        async with open_supervisor({"deriver": "gpt"}):  # type: ignore[arg-type]
-            pass
-
-
-@pytest.mark.anyio
 async def test_a_name_that_is_no_text_is_refused() -> None:
     """An agent is asked for by its name."""
     route = RouteSettings(transport="lmstudio", model="m")
