@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ._json import encode
 from ._messages import Block, Detail, Image, Message, Reasoning, Role, Text, ToolCall, ToolResult
-from ._request import Messages
+from ._request import Messages, Response
 
 _ROLES: dict[object, Role] = {
     "system": "system",
@@ -17,17 +17,22 @@ _ROLES: dict[object, Role] = {
     "tool": "tool",
 }
 
+_REMEDIES: dict[type, str] = {str: ", write user('…')", Response: ", give its .message"}
+"""What is often put among messages, and what was meant."""
+
 
 def accept(messages: Messages) -> tuple[Message, ...]:
     """Return `messages` in neutral form; a bare text is one user message.
 
     Raises:
         ValueError: There is none, or one of them cannot be understood; says which one and why.
-        TypeError: It is no list of messages at all.
+        TypeError: It is no list (or other iterable) of messages at all.
     """
     if isinstance(messages, str):
+        if not messages.strip():
+            raise _nothing()
         return (Message("user", (Text(messages),)),)
-    if isinstance(messages, (Message, Mapping)) or not isinstance(messages, Iterable):
+    if isinstance(messages, (Message, Mapping, bytes)) or not isinstance(messages, Iterable):
         raise TypeError("messages must be a list: [user('…')], or a text")
     accepted: list[Message] = []
     for number, message in enumerate(messages):
@@ -40,19 +45,23 @@ def accept(messages: Messages) -> tuple[Message, ...]:
             missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"messages[{number}] is neither a Message nor a dict in a known form: {missing}") from None
     if not accepted:
-        raise ValueError("messages is empty: there is nothing to ask")
+        raise _nothing()
     return tuple(accepted)
+
+
+def _nothing() -> ValueError:
+    return ValueError("messages is empty: there is nothing to ask")
 
 
 def _from_dict(message: Mapping[str, Any]) -> list[Message]:
     if not isinstance(message, Mapping):
-        raise TypeError(f"it is a {type(message).__name__}")
+        raise TypeError(f"it is a {type(message).__name__}{_REMEDIES.get(type(message), '')}")
     role = _ROLES.get(message["role"])
     if role is None:
         raise ValueError("its role is none of " + ", ".join(map(str, _ROLES)))
-    content = message.get("content")
     if role == "tool":
-        return [Message("tool", (ToolResult(_string(message["tool_call_id"]), _text(content)),))]
+        return [Message("tool", (ToolResult(_string(message["tool_call_id"]), _text(message.get("content"))),))]
+    content = message.get("content") if message.get("tool_calls") else message["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     blocks = [_block(part) for part in parts]
     for call in message.get("tool_calls") or ():

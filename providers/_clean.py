@@ -1,29 +1,60 @@
-"""Making what a provider said fit to show: cut, on one line, and without our secrets."""
+"""Making what a provider said fit to show: cut, on one line, and without our secrets.
+
+Servers quote the key they refuse, whole or half of it, and not always as it was sent: a gateway shows the
+`Authorization` header that it made of it, a login page the address it was sent to, PHP's JSON a `\\/` for each slash.
+So a text is read in several ways, and a secret is looked for in each of them, as itself and in base64.
+"""
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Set
+from dataclasses import dataclass
+from typing import final
 
 SHOWN = 500
 """Characters of a provider's message that are shown (chosen: a screenful; the request id leads to the rest)."""
 
+_LOOKED_AT = 4096
+"""Characters that are looked at (chosen: keys of 200 characters, escaped threefold, and what is shown beside them)."""
+
 _WINDOW = 8
 _MASK = "[secret]"
+
+_BACKSLASH = re.compile(r"\\(?:u(?P<code>[0-9a-fA-F]{4})|x(?P<byte>[0-9a-fA-F]{2})|(?P<char>.))", re.DOTALL)
+"""A character as JSON, JavaScript or Python escapes it."""
+
+_PERCENT = re.compile(r"%(?P<code>)(?P<byte>[0-9a-fA-F]{2})")
+"""A character as an address escapes it (RFC 3986 section 2.1)."""
+
+_ALIKE = str.maketrans(" +_", "--/")
+"""The letters that one form of a secret has where another has `-` or `/`: base64 in its two alphabets (RFC 4648
+sections 4 and 5), a space in a form that was sent. Telling them apart would hide no more."""
 
 
 def clean(text: str, secrets: Iterable[str] = ()) -> str:
     """Return `text` on one line, at most 500 characters, escaped, with every piece of a secret masked.
 
-    A piece is any run of eight or more characters that also stands in one of `secrets`: servers like to quote
-    the key they refuse, or half of it.
+    A piece is any run of eight or more characters that also stands in one of `secrets`, as it is, in base64 or escaped
+    for JSON or an address; of one shorter than that, the whole.
     """
-    for secret in secrets:
-        text = _mask(text, secret)
-    shown = text[:SHOWN]
-    # ensure_ascii-like escapes only for what could forge or hide a line: controls, bidi marks, line separators
-    shown = "".join(_escape(char) for char in shown)
-    return shown + "…" if len(text) > SHOWN else shown
+    return cleaner(secrets)(text)
+
+
+def cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Return `clean` for these secrets, for who has many texts to clean: the pieces are cut once."""
+    pieces = {piece.translate(_ALIKE) for secret in secrets if secret for piece in _pieces(secret)}
+    sizes = {len(piece) for piece in pieces}
+
+    def clean(text: str) -> str:  # a closure, because no `repr` shows what it holds
+        masked = _mask(text[:_LOOKED_AT], pieces, sizes) if pieces else text[:_LOOKED_AT]
+        # ensure_ascii-like escapes only for what could forge or hide a line: controls, bidi marks, line separators
+        shown = "".join(_escape(char) for char in masked[:SHOWN])
+        return shown + "…" if len(masked) > SHOWN or len(text) > _LOOKED_AT else shown
+
+    return clean
 
 
 def _escape(char: str) -> str:
@@ -34,20 +65,74 @@ def _escape(char: str) -> str:
     return char
 
 
-def _mask(text: str, secret: str) -> str:
-    if len(secret) < _WINDOW:
-        return text.replace(secret, _MASK) if secret else text
-    pieces = {secret[i : i + _WINDOW] for i in range(len(secret) - _WINDOW + 1)}
-    hidden = [False] * len(text)
-    for i in range(len(text) - _WINDOW + 1):
-        if text[i : i + _WINDOW] in pieces:
-            hidden[i : i + _WINDOW] = [True] * _WINDOW
+def _mask(text: str, pieces: Set[str], sizes: Set[int]) -> str:
+    """Return `text` with one mask for each run of characters that belong to a piece."""
+    hidden = bytearray(len(text))
+    for reading in _readings(text):
+        letters, begins = reading.text.translate(_ALIKE), reading.begins
+        for size in sizes:
+            for i in range(len(letters) - size + 1):
+                if letters[i : i + size] in pieces:
+                    hidden[begins[i] : begins[i + size]] = b"\1" * (begins[i + size] - begins[i])
     if not any(hidden):
         return text
-    out: list[str] = []
-    for char, hide in zip(text, hidden, strict=True):
-        if not hide:
-            out.append(char)
-        elif not out or out[-1] != _MASK:
-            out.append(_MASK)
-    return "".join(out)
+    runs = re.finditer(b"\0+|\1+", hidden)
+    return "".join(_MASK if run.group()[0] else text[run.start() : run.end()] for run in runs)
+
+
+def _pieces(secret: str) -> Iterator[str]:
+    """Every run of eight characters of a secret, and of its base64 wherever in a text it may begin."""
+    if len(secret) < _WINDOW:
+        yield secret
+        return
+    data = secret.encode("utf-8", "surrogatepass")
+    for form in (secret, *(_base64(data, before) for before in range(3))):
+        yield from (form[i : i + _WINDOW] for i in range(len(form) - _WINDOW + 1))
+
+
+def _base64(data: bytes, before: int) -> str:
+    """Return the letters of `data` in base64 where `before` bytes stand between it and the last multiple of three.
+
+    Letters that it shares with those bytes are left out.
+    """
+    return b64encode(bytes(before) + data).decode("ascii").rstrip("=")[(0, 2, 3)[before] :]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A text as somebody may read it. `begins` says where in the original each character begins, and the last ends."""
+
+    text: str
+    begins: list[int]
+
+
+def _readings(text: str) -> Iterator[_Reading]:
+    """Yield the text as it is, and without its escapes, two deep: an address in JSON, an address in an address."""
+    layer = [_Reading(text, list(range(len(text) + 1)))]
+    yield from layer
+    for _ in range(2):
+        layer = [
+            _unescaped(escape, reading)
+            for reading in layer
+            for mark, escape in (("\\", _BACKSLASH), ("%", _PERCENT))
+            if mark in reading.text
+        ]
+        yield from layer
+
+
+def _unescaped(escape: re.Pattern[str], reading: _Reading) -> _Reading:
+    """Replace each escape by its character."""
+    parts: list[str] = []
+    begins: list[int] = []
+    done = 0
+    for found in escape.finditer(reading.text):
+        parts += reading.text[done : found.start()], _char(found)
+        begins += reading.begins[done : found.start() + 1]
+        done = found.end()
+    return _Reading("".join([*parts, reading.text[done:]]), begins + reading.begins[done:])
+
+
+def _char(found: re.Match[str]) -> str:
+    code = found["code"] or found["byte"]
+    return chr(int(code, 16)) if code else found["char"]

@@ -15,7 +15,8 @@ from ._wire_anthropic import render as render_anthropic
 from ._wire_openai import Dialect
 from ._wire_openai import render as render_openai
 
-_OPENAI = "https://api.openai.com/v1"
+OPENAI_URL = "https://api.openai.com/v1"
+"""Where the vendor itself serves the wire; `openai` at another address is a server that is compatible with it."""
 
 _NO_SAMPLING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty", "stop"})
 _NO_PENALTIES = _NO_SAMPLING - {"temperature", "top_p"}
@@ -83,7 +84,7 @@ lmstudio-bug-tracker 189, 670 and 988."""
 def dialect_of(transport: str, base_url: str, model: str) -> Dialect:
     """Return how a model on the OpenAI wire is spoken to: a vendor's rules at its address, common ones elsewhere."""
     match transport:
-        case "openai" if base_url == _OPENAI:
+        case "openai" if base_url == OPENAI_URL:
             return _first(_OPENAI_MODELS, model.removeprefix("ft:"))
         case "gemini":
             return _first(_GEMINI_MODELS, model.removeprefix("models/"))

@@ -10,7 +10,7 @@ UnderstudyError
 │   │   ├── ConnectionFailedError
 │   │   └── ResponseMalformedError
 │   ├── QuotaExceededError       waiting does not help
-│   ├── AccessRefusedError       401 after its renewal, 403, 404: names variable, model, base URL
+│   ├── AccessRefusedError       401 after its renewal, 403, 404, 421: names variable, model, base URL
 │   └── RequestRejectedError     the request is at fault: no transport will like it
 ├── AllAttemptsFailedError       .attempts in order; __cause__ is the ExceptionGroup
 ├── AllRoutesClosedError         nobody was asked: .retry_after .reasons

@@ -11,6 +11,7 @@ import json
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 from typing import TypeAlias
 
 import h11
@@ -27,6 +28,8 @@ _NETWORK = frozenset(
     }
 )
 """Errnos that have no exception class of their own."""
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""Errnos that no network gives, even if an HTTP library takes every `OSError` for a failed connection."""
 
 Test: TypeAlias = Callable[[BaseException], bool]
 
@@ -42,6 +45,7 @@ def _errno(numbers: frozenset[int]) -> Test:
 _ANYWHERE: tuple[tuple[Test, Verdict], ...] = (
     (_is(ssl.SSLCertVerificationError), Verdict.TLS_TRUST),
     (_errno(_OUT_OF_ROOM), Verdict.LOCAL_OVERLOAD),
+    (_errno(_DISK), Verdict.LOCAL_CONFIG),
     (_is(h11.RemoteProtocolError, BodyError), Verdict.MALFORMED),
 )
 """What decides wherever in the chain it stands: the cause is more exact than what wraps it."""
@@ -66,7 +70,8 @@ _OUTERMOST: tuple[tuple[Test, Verdict], ...] = (
 def judge_exception(error: BaseException) -> tuple[Verdict, BaseException]:
     """Say what an exception out of an SDK means, and which exception in its chain says so.
 
-    Unknown ones are `INTERNAL`: ours. `LOCAL_CONFIG` is an `OSError` that should be raised as it is.
+    Unknown ones are `INTERNAL`: ours, and what went wrong is the cause below them. `LOCAL_CONFIG` is an `OSError` that
+    should be raised as it is.
     """
     chain = list(_chain(error))
     for test, verdict in _ANYWHERE:
@@ -77,19 +82,32 @@ def judge_exception(error: BaseException) -> tuple[Verdict, BaseException]:
         for test, verdict in _OUTERMOST:
             if test(link):
                 return verdict, link
-    return Verdict.INTERNAL, error
+    return Verdict.INTERNAL, next(link for link in chain if link.__cause__ is None or link is chain[-1])
+
+
+def place(error: BaseException) -> str:
+    """Return where an exception was raised, as "file:line", or "" if that is not known: it loses its frames here."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    return f"{PurePath(frames.tb_frame.f_code.co_filename).name}:{frames.tb_lineno}" if frames is not None else ""
+
+
+def bare(error: BaseException) -> BaseException:
+    """Return an exception without frames and chain: those of an HTTP library and of ours hold headers and prompts."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 def root(error: BaseException) -> OSError | None:
     """Return the operating system's own error below `error`, bare: no frames, no chain, no request.
 
-    The frames of an HTTP library hold headers, and its exceptions hold requests: neither may travel further. One that
-    has an errno says more than one that says that all attempts failed.
+    One that has an errno says more than one that says that all attempts failed.
     """
     errors = [link for link in _chain(error) if isinstance(link, OSError)]
     found = next((link for link in errors if link.errno is not None), errors[0] if errors else None)
     if found is not None:
-        found.__traceback__ = found.__cause__ = found.__context__ = None
+        bare(found)
     return found
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import socket
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
+from http.cookiejar import CookieJar
 from typing import Any, final
 
+import h11
 import httpx2
 
+from ._clean import cleaner
 from ._judge import EVIDENCE_LIMIT
 from ._port import Target
 
@@ -24,8 +28,17 @@ cancelled callers; chosen: enough for those that are just being closed)."""
 WRITE_TIMEOUT = 30.0
 """Seconds for one write to a socket (R-DL-3)."""
 
+POOL_TIMEOUT = 2.0
+"""Seconds for a place in the pool, should it ever be full (as for a place at a full endpoint): that is our own trouble,
+and must not end as a slow answer of the provider's."""
+
 LARGEST_BODY = 256 * 1024 * 1024
 """Bytes of an answer that are read (R-LS-5); of an error's body, 64 KiB."""
+
+_HEADERS = frozenset(
+    {"content-type", "date", "request-id", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"}
+)
+"""The headers of an answer that are read."""
 
 _TRACE = "trace"
 _GZIP = 16 + zlib.MAX_WBITS
@@ -38,18 +51,23 @@ class BodyError(Exception):
 
 @final
 class _Watch:
-    """Watches one request: was its connection a new one, and did any byte of an answer come?"""
+    """Watches one request: was its connection a new one, and did any byte of an answer come?
+
+    It also keeps what the answer said out of the HTTP library's log at DEBUG: servers quote keys in headers, too.
+    """
 
     __slots__ = ("is_answered", "is_new")
 
     def __init__(self) -> None:
         self.is_new = self.is_answered = False
 
-    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
         if event.endswith("connect_tcp.started"):
             self.is_new = True
         elif event.endswith("receive_response_headers.complete"):
             self.is_answered = True
+        if ".receive_" in event and not event.endswith(".started"):
+            info.clear()  # what is left of it is logged
 
 
 @final
@@ -60,11 +78,13 @@ class _Body(httpx2.AsyncByteStream):
     leave the generators within to the garbage collector, which would warn about each of them on trio.
     """
 
-    def __init__(self, inner: httpx2.AsyncByteStream, limit: int, *, cut: bool, encoding: str) -> None:
-        self._inner, self._limit, self._cut, self._encoding = inner, limit, cut, encoding
+    def __init__(
+        self, inner: httpx2.AsyncByteStream, limit: int, *, cut: bool, encoding: str, at_end: Callable[[], None]
+    ) -> None:
+        self._inner, self._limit, self._cut, self._encoding, self._at_end = inner, limit, cut, encoding, at_end
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        read, unpacker = 0, zlib.decompressobj(_GZIP) if self._encoding == "gzip" else None
+        came, read, unpacker = 0, 0, zlib.decompressobj(_GZIP) if self._encoding == "gzip" else None
         parts = aiter(self._inner)
         if self._encoding not in {"", "identity", "gzip"}:
             await self._abandon(parts)
@@ -72,21 +92,23 @@ class _Body(httpx2.AsyncByteStream):
                 return
             raise BodyError("the answer is packed in a way that was not asked for")
         async for part in parts:
+            came += len(part)
             if unpacker is not None:
-                try:
-                    part = unpacker.decompress(part, self._limit + 1)
+                try:  # what follows the end is not fed: it would be kept, and copied with every further part
+                    part = unpacker.decompress(part, self._limit + 1) if not unpacker.eof else b""
                 except zlib.error:
                     await self._abandon(parts)
                     if self._cut:
                         return
                     raise BodyError("the answer is not the gzip that it says it is") from None
             read += len(part)
-            if read > self._limit:
+            if max(came, read) > self._limit:  # gzip can also be long and say nothing
                 await self._abandon(parts)
                 if self._cut:
                     return
                 raise BodyError(f"the answer is longer than {self._limit} bytes")
             yield part
+        self._at_end()
         if unpacker is not None and not unpacker.eof and not self._cut:
             raise BodyError("the answer is gzip that was cut short")
 
@@ -101,8 +123,16 @@ class _Body(httpx2.AsyncByteStream):
         await self._inner.aclose()
 
 
+@final
+class _NoCookies(CookieJar):
+    """Takes no cookie: no API has a use for one, and a bad one would be sent with every later request, or break it."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Leave them where they are."""
+
+
 def http_client(target: Target) -> httpx2.AsyncClient:
-    """Make the HTTP client of an endpoint: no redirects, no retries, a pool larger than the bulkhead.
+    """Make the HTTP client of an endpoint: no redirects, no retries, no cookies, a pool larger than the bulkhead.
 
     Reading has no time limit here, because the attempt's own limit, a cancel scope, rules it.
 
@@ -111,11 +141,12 @@ def http_client(target: Target) -> httpx2.AsyncClient:
     """
     connections = target.max_concurrency + SPARE_CONNECTIONS
     return httpx2.AsyncClient(
-        timeout=httpx2.Timeout(None, connect=target.connect_timeout, write=WRITE_TIMEOUT),
+        timeout=httpx2.Timeout(None, connect=target.connect_timeout, write=WRITE_TIMEOUT, pool=POOL_TIMEOUT),
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         headers={"Accept-Encoding": "gzip"},
+        cookies=_NoCookies(),
         follow_redirects=False,
-        event_hooks={"request": [_watch], "response": [_read]},
+        event_hooks={"request": [_watch], "response": [partial(_read, cleaner(target.secrets))]},
     )
 
 
@@ -123,12 +154,24 @@ async def _watch(request: httpx2.Request) -> None:
     request.extensions[_TRACE] = _Watch()
 
 
-async def _read(response: httpx2.Response) -> None:
-    """Put our own reading of the body in the place of the client's."""
+async def _read(clean: Callable[[str], str], response: httpx2.Response) -> None:
+    """Put our own reading of head and body in the place of the client's.
+
+    Of the head only what we read is left, and cleaned, for the SDKs log the whole of it. They also decode the body of
+    an error, and fail where its charset does not fit.
+    """
     assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an asynchronous client has no other
     is_error = response.status_code >= 400
-    limit, encoding = EVIDENCE_LIMIT if is_error else LARGEST_BODY, response.headers.pop("content-encoding", "")
-    response.stream = _Body(response.stream, limit, cut=is_error, encoding=encoding.strip().lower())
+    limit, encoding = EVIDENCE_LIMIT if is_error else LARGEST_BODY, response.headers.get("content-encoding", "")
+    response.encoding = "utf-8"
+    at_end = partial(_drop_if_followed, response, response.stream)
+    response.stream = _Body(response.stream, limit, cut=is_error, encoding=encoding.strip().lower(), at_end=at_end)
+    kept = [
+        (name.encode(), clean(value).encode())  # bytes, because a `str` would have to be ASCII
+        for name, value in response.headers.multi_items()
+        if name in _HEADERS
+    ]
+    response.headers, response.extensions["reason_phrase"] = httpx2.Headers(kept, encoding="utf-8"), b""
 
 
 def is_stale(request: httpx2.Request) -> bool:
@@ -138,6 +181,18 @@ def is_stale(request: httpx2.Request) -> bool:
     """
     watch = request.extensions.get(_TRACE)
     return isinstance(watch, _Watch) and not watch.is_new and not watch.is_answered
+
+
+_TO_PARSER = ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state")
+"""The way from a body to the parser of its connection. Nothing public leads there; a test sees when this does not."""
+
+
+def _drop_if_followed(response: httpx2.Response, body: object) -> None:
+    """Give up a connection on which more came than the answer: the next request would take that for its own."""
+    for name in _TO_PARSER:
+        body = getattr(body, name, None)
+    if isinstance(body, h11.Connection) and body.trailing_data[0]:
+        drop_connection(response)
 
 
 def drop_connection(response: httpx2.Response) -> None:

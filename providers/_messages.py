@@ -8,9 +8,9 @@ issuer understands (a thinking signature, say). How messages look on a wire is n
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias, final, get_args
 
 from ._json import JSONValue, decode
 
@@ -41,6 +41,9 @@ class Image:
     detail: Detail | None = None
 
     def __post_init__(self) -> None:
+        for name, value in (("url", self.url), ("data", self.data), ("media_type", self.media_type)):
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"the {name} of an Image is a text, not {type(value).__name__}: image(…) takes bytes")
         if (self.url is None) == (self.data is None):
             raise ValueError("an Image has either a url or data: give exactly one of the two")
         if self.data is not None and self.media_type is None:
@@ -74,7 +77,10 @@ class ToolCall:
         Raises:
             ValueError: They are not a JSON object.
         """
-        parsed = decode(self.arguments.encode()) if self.arguments.strip() else {}
+        try:
+            parsed = decode(self.arguments.encode()) if self.arguments.strip() else {}
+        except ValueError as error:
+            raise ValueError(f"the arguments of {self.name!r} are no JSON: {error}") from None
         if not isinstance(parsed, dict):
             raise ValueError(f"the arguments of {self.name!r} are no JSON object")
         return parsed
@@ -107,14 +113,32 @@ class Reasoning:
 
 Block: TypeAlias = Text | Image | ToolCall | ToolResult | Reasoning
 
+_ROLES, _BLOCKS = get_args(Role), get_args(Block)
+
 
 @final
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Message:
-    """One turn of a conversation: who speaks, and the blocks in order."""
+    """One turn of a conversation: who speaks, and the blocks in order. Only an assistant may have said nothing.
+
+    Raises:
+        TypeError: `blocks` is no tuple of blocks.
+        ValueError: The role is none, or there is no block.
+    """
 
     role: Role
     blocks: tuple[Block, ...]
+
+    def __post_init__(self) -> None:
+        if self.role not in _ROLES:
+            raise ValueError("the role of a Message is one of " + ", ".join(_ROLES))
+        if type(self.blocks) is not tuple:
+            raise TypeError("the blocks of a Message are a tuple: user(…), assistant(…) and their like make it")
+        for block in self.blocks:
+            if not isinstance(block, _BLOCKS):
+                raise _no_content(self.role, block)
+        if not self.blocks and self.role != "assistant":
+            raise ValueError(f"this {self.role} message is empty: it needs a text or a block")
 
     @property
     def text(self) -> str:
@@ -125,34 +149,61 @@ class Message:
 Content: TypeAlias = str | Block | Iterable[str | Block]
 
 
-def _blocks(content: Content) -> tuple[Block, ...]:
+def _no_content(role: Role, value: object) -> TypeError:
+    blocks = ", ".join(block.__name__ for block in _BLOCKS)
+    return TypeError(f"a {role} message is a text, a block ({blocks}), or a list of them, not {type(value).__name__}")
+
+
+def _message(role: Role, content: Content) -> Message:
     if isinstance(content, str):
-        return (Text(content),)
-    if isinstance(content, (Text, Image, ToolCall, ToolResult, Reasoning)):
-        return (content,)
-    return tuple(Text(part) if isinstance(part, str) else part for part in content)
+        return Message(role, (Text(content),))
+    if isinstance(content, _BLOCKS):
+        return Message(role, (content,))
+    if isinstance(content, (bytes, Mapping)) or not isinstance(content, Iterable):
+        raise _no_content(role, content)
+    return Message(role, tuple(Text(part) if isinstance(part, str) else part for part in content))
 
 
 def system(content: Content) -> Message:
     """Make a system message from a text, a block, or several of them."""
-    return Message("system", _blocks(content))
+    return _message("system", content)
 
 
 def user(content: Content) -> Message:
     """Make a user message from a text, a block, or several of them (text and images)."""
-    return Message("user", _blocks(content))
+    return _message("user", content)
 
 
 def assistant(content: Content) -> Message:
     """Make an assistant message from a text, a block, or several of them."""
-    return Message("assistant", _blocks(content))
+    return _message("assistant", content)
 
 
 def tool(call_id: str, content: str, *, is_error: bool = False) -> Message:
-    """Make the message that answers the tool call with `call_id`."""
+    """Make the message that answers the tool call with `call_id`.
+
+    Raises:
+        TypeError: The call's id or the content is no text.
+    """
+    _check_text("call_id", call_id, "give the id of the ToolCall")
+    _check_text("content", content, "str(…) or json.dumps(…) makes one")
     return Message("tool", (ToolResult(call_id, content, is_error),))
 
 
+def _check_text(name: str, value: object, remedy: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"the {name} of a tool message is a text, not {type(value).__name__}: {remedy}")
+
+
 def image(data: bytes, media_type: str) -> Image:
-    """Make an image block from the bytes of a picture and its media type, such as `image/png`."""
-    return Image(data=base64.b64encode(data).decode("ascii"), media_type=media_type)
+    """Make an image block from the bytes of a picture and its media type, such as `image/png`.
+
+    Raises:
+        TypeError: `data` are no bytes.
+    """
+    try:
+        encoded = base64.b64encode(data).decode("ascii")
+    except TypeError:
+        given = type(data).__name__
+        raise TypeError(f"image(…) takes the bytes of a picture, not {given}; Image(url='…') names one") from None
+    return Image(data=encoded, media_type=media_type)

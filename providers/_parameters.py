@@ -84,7 +84,8 @@ def checked(parameters: Mapping[str, object]) -> Parameters:
 
     Raises:
         TypeError: A name is unknown; names the nearest one.
-        ValueError: A value is impossible; says what is expected. The value itself is not repeated.
+        ValueError: A value is impossible, or says something of tools that are not there; says what is expected. The
+            value itself is not repeated.
     """
     if not parameters:
         return Parameters()
@@ -98,7 +99,25 @@ def checked(parameters: Mapping[str, object]) -> Parameters:
         if not row[0](value):
             raise ValueError(f"{name} must be {row[1]}")
         kept[name] = value
-    return cast("Parameters", kept)
+    given = cast("Parameters", kept)
+    _check_tools(given)
+    return given
+
+
+def _check_tools(given: Parameters) -> None:
+    """Refuse what would be lost, or refused by the vendors: a word about tools that are not there."""
+    tools, choice = given.get("tools"), given.get("tool_choice", "auto")
+    if tools is None and "parallel_tool_calls" in given:
+        raise ValueError("parallel_tool_calls must come with tools: give tools=[Tool(…)], or leave it out")
+    names = [tool.name for tool in tools or ()]
+    if len(set(names)) < len(names):
+        raise ValueError("tools must have different names")
+    if choice in {"auto", "none"}:
+        return
+    if not names:
+        raise ValueError("tool_choice must come with tools, unless it is auto or none: give tools=[Tool(…)]")
+    if choice != "required" and choice not in names:
+        raise ValueError(f"tool_choice must be auto, none, required, or the name of a tool: {', '.join(names)}")
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -20,11 +20,24 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filte
 @final
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool a model may ask for: its name, what it is for, and the JSON schema of its arguments."""
+    """A tool a model may ask for: its name, what it is for, and the JSON schema of its arguments.
+
+    Raises:
+        TypeError: The name or the description is no text, or the schema no dict.
+        ValueError: The name is empty.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(text, str) for text in (self.name, self.description)):
+            raise TypeError("the name and the description of a Tool are texts")
+        if not isinstance(self.parameters, Mapping):
+            raise TypeError("the parameters of a Tool are the JSON schema of its arguments, a dict")
+        if not self.name:
+            raise ValueError("a Tool needs a name")
 
 
 class Parameters(TypedDict, total=False):

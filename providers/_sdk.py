@@ -16,9 +16,9 @@ from typing import Any, Protocol, TypeAlias, final
 
 import httpx2
 
-from ._clean import clean
+from ._clean import cleaner
 from ._errors import AttemptError, Failure, attempt_error
-from ._foreign import judge_exception, root
+from ._foreign import bare, judge_exception, place, root
 from ._hints import retry_after
 from ._http import drop_connection, is_stale
 from ._json import encode
@@ -104,6 +104,7 @@ class SDKProvider:
         self._target, self._client, self._wire, self._status_error = target, client, wire, status_error
         self._options = {} if target.api_key else {"headers": {"Authorization": omit}}
         self._clients: dict[frozenset[tuple[str, str]], Client] = {}
+        self._clean = cleaner(target.secrets)
 
     async def complete(self, request: Request) -> Response:
         """Ask once; see `Provider.complete`.
@@ -165,7 +166,7 @@ class SDKProvider:
 
     def _failed(self, request: Request, verdict: Verdict, said: str, **facts: Any) -> AttemptError:
         target = self._target
-        said = clean(said, target.secrets)
+        said = self._clean(said)
         return attempt_error(
             Failure(transport=target.transport, model=request.model, verdict=verdict, said=said, **facts)
         )
@@ -173,12 +174,15 @@ class SDKProvider:
     def _lost(self, request: Request, error: Exception) -> _Failed:
         """What never became an answer."""
         verdict, link = judge_exception(error)
-        sent, below = getattr(error, "request", None), root(error)
-        cause = error if verdict is Verdict.INTERNAL else below
+        sent = _request_of(error)
+        stale = verdict is Verdict.PROVIDER and sent is not None and is_stale(sent)
+        if verdict is Verdict.INTERNAL:
+            said = f"{type(link).__name__}: {link}".removesuffix(": ") + f" (at {place(link)})"
+            return _Failed(self._failed(request, verdict, said), None if _request_of(link) else bare(link))
+        below = root(error)
         told = below if below is not None and below.errno is not None else link
         said = f"{type(link).__name__}: {told}".removesuffix(": ")
-        stale = verdict is Verdict.PROVIDER and isinstance(sent, httpx2.Request) and is_stale(sent)
-        return _Failed(self._failed(request, verdict, said), cause, stale)
+        return _Failed(self._failed(request, verdict, said), below, stale)
 
     def _refused(self, request: Request, answer: httpx2.Response) -> AttemptError:
         evidence = read_evidence(answer.status_code, answer.content, answer.headers.get("x-should-retry"))
@@ -206,8 +210,16 @@ class SDKProvider:
         )
 
     def _request_id(self, answer: httpx2.Response) -> str | None:
-        name = answer.headers.get(self._wire.request_id)
-        return clean(name, self._target.secrets) if name else None
+        return next(filter(None, answer.headers.get_list(self._wire.request_id)), None)  # cleaned by the HTTP client
+
+
+def _request_of(error: BaseException) -> httpx2.Request | None:
+    """Return the request that an exception holds, if it holds one."""
+    try:
+        sent = getattr(error, "request", None)
+    except RuntimeError:  # httpx2 has the attribute, but nothing in it
+        return None
+    return sent if isinstance(sent, httpx2.Request) else None
 
 
 def _hint(answer: httpx2.Response) -> float | None:

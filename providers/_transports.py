@@ -9,6 +9,7 @@ import importlib
 from dataclasses import dataclass
 from typing import final
 
+from ._dialects import OPENAI_URL
 from ._port import Connect, Provider, Target
 
 
@@ -25,7 +26,7 @@ class Transport:
 
 
 TRANSPORTS: dict[str, Transport] = {
-    "openai": Transport("_openai", "https://api.openai.com/v1"),
+    "openai": Transport("_openai", OPENAI_URL),
     "anthropic": Transport("_anthropic", "https://api.anthropic.com"),
     "gemini": Transport("_openai", "https://generativelanguage.googleapis.com/v1beta/openai"),
     "lmstudio": Transport("_openai", "http://localhost:1234/v1", needs_key=False),

@@ -6,6 +6,7 @@ limits and no credentials.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import socket
@@ -17,13 +18,17 @@ from typing import Any, assert_never, final
 
 import anyio
 import h11
-from anyio.abc import SocketAttribute, SocketStream, TaskStatus
+from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup, TaskStatus
 
 from ..supervisor import background_tasks
 from ._answers import REQUEST_ID, Wire, answer, error, prompt
 from ._script import Answer, Behaviour, Call, Hang, Playback, Raw, Refused, Reset, Script, Status
 
 _GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, h11.RemoteProtocolError)
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+ACCEPT_AGAIN_AFTER = 0.1
+"""Seconds until a server that could open no file for a connection tries again (as trio's `serve_listeners` does)."""
+
 _RST = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time at all: closing sends a reset
 
 
@@ -86,11 +91,26 @@ class SimulatedServer:
             local_host="127.0.0.1", local_port=self.port, reuse_port=True, backlog=2048
         )
         async with listener, anyio.create_task_group() as serving:
-            serving.start_soon(listener.serve, self._connection)
+            for each in listener.listeners:
+                assert isinstance(each, SocketListener)  # noqa: S101 - a TCP listener is made of no other
+                serving.start_soon(self._accept, each, serving)
             task_status.started()
             while not self._playback.script.refuses(self._now()):
                 await self._next_change()
             serving.cancel_scope.cancel()
+
+    async def _accept(self, listener: SocketListener, serving: TaskGroup) -> None:
+        """Take connections. When this process can open no more files, pause: the next ones wait in the backlog."""
+        while True:
+            try:
+                stream = await listener.accept()
+            except (OSError, anyio.BrokenResourceError) as error:  # on trio the one is the cause of the other
+                cause = error if isinstance(error, OSError) else error.__cause__
+                if not (isinstance(cause, OSError) and cause.errno in _EXHAUSTED):
+                    raise
+                await anyio.sleep(ACCEPT_AGAIN_AFTER)
+            else:
+                serving.start_soon(self._connection, stream)
 
     async def _next_change(self) -> None:
         change = self._playback.script.next_change(self._now())
@@ -118,7 +138,7 @@ class SimulatedServer:
             self.connections -= 1
 
     async def _receive(self, state: h11.Connection, stream: SocketStream) -> tuple[h11.Request, bytes]:
-        head, body = None, b""
+        head, body = None, bytearray()
         while True:
             event = state.next_event()
             if event is h11.NEED_DATA:
@@ -126,9 +146,9 @@ class SimulatedServer:
             elif isinstance(event, h11.Request):
                 head = event
             elif isinstance(event, h11.Data):
-                body += bytes(event.data)
+                body += event.data
             elif isinstance(event, h11.EndOfMessage) and head is not None:
-                return head, body
+                return head, bytes(body)
             else:
                 raise anyio.EndOfStream
 
@@ -205,7 +225,8 @@ class SimulatedServer:
             "content-length": str(len(body)),
             **{name.lower(): value for name, value in headers.items()},
         }
-        head = h11.Response(status_code=status, headers=list(every.items()))
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in every.items()]
+        head = h11.Response(status_code=status, headers=encoded)
         parts = [state.send(head), state.send(h11.Data(data=body)), state.send(h11.EndOfMessage())]
         await stream.send(b"".join(part for part in parts if part))
 

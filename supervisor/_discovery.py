@@ -7,6 +7,7 @@ be repeated. What the fields mean is not known here; `_settings.py` reads them.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +17,13 @@ from ..providers import TRANSPORTS, Problem, suggestion
 
 NO_AGENTS = frozenset({"embedding"})
 
-_LEVEL = re.compile(r"dialectic_levels__(?P<level>[a-z0-9_]+?)__model_config__(?P<path>.+)")
-_AGENT = re.compile(r"(?P<agent>[a-z0-9_]+?)_model_config__(?P<path>.+)")
+_LEVEL = re.compile(r"dialectic_levels__(?P<level>[a-z0-9_]*?[a-z0-9])__model_config__(?P<path>.+)")
+_AGENT = re.compile(r"(?P<agent>[a-z0-9_]*?[a-z0-9])_model_config__(?P<path>.+)")
 _FALLBACK = "fallback__"
+_LIKE_FALLBACK = re.compile(r"FALLBACKS?_+(?=.)")
+
+_PATH_CUTOFF = 0.8
+"""How alike a field must be to be taken for another's slip (`difflib`; chosen: one slip in the shortest name)."""
 
 _SPELLINGS: dict[str, str] = {
     "overrides__base_url": "base_url",
@@ -67,10 +72,10 @@ def discover(variables: Mapping[str, str], known: Iterable[str]) -> Discovered:
     known = frozenset(known)
     found = Discovered({}, [])
     for name in sorted(variables):
-        place = _place(name)
-        if place is None or not variables[name].strip():
+        placed = place(name)
+        if placed is None or not variables[name].strip():
             continue
-        agent, prefix, path = place
+        agent, prefix, path = placed
         depth = 0
         while path.startswith(_FALLBACK):
             depth, path, prefix = depth + 1, path.removeprefix(_FALLBACK), prefix + "FALLBACK__"
@@ -81,7 +86,7 @@ def discover(variables: Mapping[str, str], known: Iterable[str]) -> Discovered:
     return found
 
 
-def _place(name: str) -> tuple[str, str, str] | None:
+def place(name: str) -> tuple[str, str, str] | None:
     """Return agent, prefix and the rest of a variable's name, or None if it configures no agent."""
     level = _LEVEL.fullmatch(name)
     if level is not None:
@@ -106,8 +111,9 @@ def _set(route: RawRoute, path: str, variable: str, text: str, known: frozenset[
             name = "provider_params__" + path.removeprefix(params)
             break
     if name not in known and not name.startswith("provider_params__"):
-        names = [spelling.upper() for spelling in (*known, *_SPELLINGS)]
-        remedy = suggestion(path.upper(), names).lstrip("; ") or "remove it; .env.template lists the names"
+        meant = meant_path(path.upper(), known)
+        near = f"did you mean {meant!r}?" if meant else suggestion(path.upper(), _spelled(known)).lstrip("; ")
+        remedy = near or "remove it; .env.template lists the names"
         problems.append(Problem(variable, "a known name", remedy))
         return
     before = route.variables.get(name)
@@ -117,6 +123,25 @@ def _set(route: RawRoute, path: str, variable: str, text: str, known: frozenset[
         )
         return
     route.fields[name], route.variables[name] = text, variable
+
+
+def _spelled(known: Iterable[str]) -> list[str]:
+    return sorted(spelling.upper() for spelling in (*known, *_SPELLINGS))
+
+
+def meant_path(path: str, known: Iterable[str]) -> str | None:
+    """Return the path that a misspelt one means, in capitals as it is, such as FALLBACK__MODEL by FALLBACK_MODEL."""
+    prefix = ""
+    while True:
+        if path.lower().startswith(_PARAMS):
+            return prefix + path
+        near = difflib.get_close_matches(path, _spelled(known), n=1, cutoff=_PATH_CUTOFF)
+        if near:
+            return prefix + near[0]
+        step = _LIKE_FALLBACK.match(path)
+        if step is None:
+            return None
+        prefix, path = prefix + "FALLBACK__", path[step.end() :]
 
 
 def split_model(fields: dict[str, str]) -> None:

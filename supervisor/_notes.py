@@ -7,10 +7,14 @@ is a bad day to learn either.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from ..providers import inexpressible, left_out
 from ._plan import AgentPlan, Route
 from ._values import PARAMETER_OF
+
+_VENDORS: dict[str, str] = {"claude": "anthropic", "gemini": "gemini", "gpt-": "openai"}
+"""Whose models have names that begin so, at the vendors' own addresses; a gateway may call them what it likes."""
 
 _SETTING_OF = {parameter: setting.upper() for setting, parameter in PARAMETER_OF.items()}
 
@@ -20,9 +24,14 @@ def notes(agent: AgentPlan) -> tuple[str, ...]:
     if not agent.routes:
         return ()
     primary, *fallbacks = agent.routes
-    found = [*_unsent(primary)]
+    found = [*_elsewhere(primary), *_unsent(primary)]
     for fallback in fallbacks:
-        found += [*_unsent(fallback), *_not_inherited(primary, fallback), *_gaps(primary, fallback)]
+        found += [
+            *_elsewhere(fallback),
+            *_unsent(fallback),
+            *_not_inherited(primary, fallback),
+            *_gaps(primary, fallback),
+        ]
     most = primary.policy.attempts
     if len(agent.routes) > most:
         found.append(f"{len(agent.routes)} routes are more than LLM_RETRY_ATTEMPTS={most}: each is tried, none twice")
@@ -35,6 +44,16 @@ def _name(route: Route) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
+
+
+def _elsewhere(route: Route) -> Iterable[str]:
+    """Yield what makes it likely that a route does not lead where it should."""
+    vendor = next((vendor for begin, vendor in _VENDORS.items() if route.model.lower().startswith(begin)), None)
+    if vendor not in {None, route.transport} and route.wants_key:
+        yield f"{_name(route)}: a model of that name is {vendor}'s; TRANSPORT={vendor} leads there"
+    url = route.target.base_url
+    if route.transport != "anthropic" and not urlsplit(url).path:
+        yield f"{_name(route)}: {url} has no path; most servers that speak like OpenAI want {url}/v1"
 
 
 def _unsent(route: Route) -> Iterable[str]:

@@ -6,17 +6,19 @@ Whatever cannot work is said here, all at once, before anything is opened.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast, final
 
 from ..actors import CircuitPolicy
 from ..providers import TRANSPORTS, ConfigurationError, Parameters, Problem, Target, Verdict, normalised
+from ._certificates import untrusted
 from ._discovery import prefix_of
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
 from ._settings import Settings
-from ._values import unset_key
+from ._values import VENDOR_KEYS, unset_key
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -49,6 +51,12 @@ class Route:
     policy: Policy
     variables: RouteVariables
     set_by: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def wants_key(self) -> bool:
+        """Whether its address is known to answer nobody without a key: a vendor's own is, another's need not be."""
+        row = TRANSPORTS[self.transport]
+        return row.needs_key and self.target.base_url == normalised(self.transport, row.base_url)
 
     @property
     def help(self) -> str:
@@ -98,6 +106,9 @@ def load(settings: Settings | None = None) -> Plan:
 
     Every mistake is in `problems`, those of single values and those of the whole. Routes that have a mistake of the
     second kind are in the plan all the same, so that they can be shown.
+
+    Raises:
+        TypeError: `settings` is something else.
     """
     found: tuple[Problem, ...] = ()
     if settings is None:
@@ -106,14 +117,25 @@ def load(settings: Settings | None = None) -> Plan:
         except ConfigurationError as error:
             found = error.problems
             settings = cast(Settings, error.partial)
+    if not isinstance(settings, Settings):
+        raise TypeError(f"settings must be Settings, as Settings.in_code(agents=…) makes them, not {_kind(settings)}")
     whole = _order(settings)
     agents = {name: _agent(name, agent, settings, whole) for name, agent in settings.agents.items()}
+    routes = [route for agent in agents.values() for route in agent.routes]
+    whole += [*_missing_keys(routes, settings), *untrusted(os.environ, [route.target.base_url for route in routes])]
     told = {problem.variable for problem in found}
+    told |= {name.replace("_BASE_URL", "_API_KEY") for name in told}  # unless it is known where a key would be sent
     problems = [*found, *(problem for problem in whole if problem.variable not in told)]
     if not agents and not problems:
-        remedy = "set it, for example DERIVER_MODEL_CONFIG__MODEL"
+        remedy = (
+            "set it, for example DERIVER_MODEL_CONFIG__MODEL, in the environment or in .env in the working directory"
+        )
         problems.append(Problem("<AGENT>_MODEL_CONFIG__MODEL", "at least one agent", remedy))
     return Plan(agents, settings.total_timeout, _circuits(settings), settings.ignored, tuple(dict.fromkeys(problems)))
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def sound(plan: Plan) -> Plan:
@@ -159,28 +181,51 @@ def _route(route: RouteSettings, prefix: str, settings: Settings, problems: list
     if "model" in route.variables:  # its true place, should a fallback before it be ignored
         prefix = route.variables["model"].removesuffix("MODEL")
     transport = route.transport or "openai"
-    row = TRANSPORTS[transport]
-    shared_url, shared_key = f"LLM_{transport.upper()}_BASE_URL", f"LLM_{transport.upper()}_API_KEY"
-    url = route.base_url or getattr(settings, f"{transport}_base_url") or row.base_url
-    base_url = normalised(transport, url)
+    shared_url, shared_key = f"LLM_{transport.upper()}_BASE_URL", _shared_key(transport)
+    url = route.base_url or getattr(settings, f"{transport}_base_url") or TRANSPORTS[transport].base_url
     key: SecretStr | None = route.api_key or getattr(settings, f"{transport}_api_key")
     names = RouteVariables(
         model=route.variables.get("model", prefix + "MODEL"),
         base_url=route.variables.get("base_url", prefix + "BASE_URL") if route.base_url else shared_url,
         key=route.variables.get("api_key", route.variables.get("api_key_env", prefix + "API_KEY"))
-        if route.api_key
+        if route.api_key or route.api_key_env
         else shared_key,
     )
     if route.api_key_env is not None and route.api_key is None:  # never another key than the one that was meant
         problems.append(unset_key(route.variables.get("api_key_env", prefix + "API_KEY_ENV")))
-    elif key is None and row.needs_key and base_url == normalised(transport, row.base_url):
-        expected = f"a key for {base_url}, which agent's route {names.model} leads to"
-        problems.append(Problem(shared_key, expected, f"set it, or {prefix}API_KEY for this route alone"))
     target = Target(
-        transport, base_url, key, max_concurrency=settings.max_concurrency, connect_timeout=settings.connect_timeout
+        transport,
+        normalised(transport, url),
+        key,
+        max_concurrency=settings.max_concurrency,
+        connect_timeout=settings.connect_timeout,
     )
     parameters, limits, policy = _parameters(route, settings), _limits(route, settings), _policy(route, settings)
     return Route(transport, route.model, target, parameters, limits, policy, names, route.variables)
+
+
+def _shared_key(transport: str) -> str:
+    return f"LLM_{transport.upper()}_API_KEY"
+
+
+def _missing_keys(routes: list[Route], settings: Settings) -> list[Problem]:
+    """Say which shared keys are missing, each once; a route whose own key is missing is told elsewhere."""
+    wanting: dict[str, list[Route]] = {}
+    for route in routes:
+        if route.wants_key and route.target.api_key is None and route.variables.key == _shared_key(route.transport):
+            wanting.setdefault(route.transport, []).append(route)
+    return [_missing_key(first, len(others), settings.unread) for first, *others in wanting.values()]
+
+
+def _missing_key(route: Route, others: int, unread: frozenset[str]) -> Problem:
+    """Say that the key of a route is missing, and of so many others; a key that only others read is pointed at."""
+    variable, model = _shared_key(route.transport), route.variables.model
+    own = model.removesuffix("MODEL") + "API_KEY"
+    who = f"{model} leads" if not others else f"{model} and {others} more lead"
+    remedy = f"set it, or {own} for this route alone"
+    if found := [name for name in VENDOR_KEYS[route.transport] if name in unread]:
+        remedy = f"{found[0]} is set but not read: set {variable} to its value, or {own}_ENV={found[0]}"
+    return Problem(variable, f"a key for {route.target.base_url}, to which {who}", remedy)
 
 
 def _policy(route: RouteSettings, settings: Settings) -> Policy:

@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias, cast, final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar, cast, final
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
-from ..providers import CHECKS, TRANSPORTS, Parameters
+from ..providers import CHECKS, TRANSPORTS, ConfigurationError, Parameters, Problem
 from ._discovery import OBJECTS
-from ._values import EXPECTED, PARAMETER_OF, address, from_json
+from ._values import EXPECTED, EXPECTED_IN_CODE, PARAMETER_OF, address, from_json, problem
 from ._values import key as usable_key
 
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+if TYPE_CHECKING:
+    Held = TypeVar("Held", covariant=True)
+    Given = TypeVar("Given", contravariant=True)
+
+    class _Takes(Generic[Held, Given]):
+        """A field that is given as one type and then held as another; at run time it is a plain one."""
+
+        def __get__(self, instance: object, owner: object = None) -> Held: ...
+
+        def __set__(self, instance: object, value: Given) -> None: ...
+
+
+class _ByField(BaseModel):
+    """Settings that a program makes: whatever is wrong with them is told at once, by field, without any value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    if not TYPE_CHECKING:  # type checkers make the parameters from the fields
+
+        def __init__(self, **values: Any) -> None:
+            problems: list[Problem] = []
+            try:
+                super().__init__(**values)
+            except ValidationError as error:  # told outside, because it holds the values
+                problems = [
+                    problem(".".join(map(str, e["loc"])), e["type"], str, FIELDS_IN_CODE) for e in error.errors()
+                ]
+            if problems:
+                raise ConfigurationError(problems)
+
+        # pydantic then takes it for its own: of settings inside of others, only the outermost tells, with whole paths
+        __init__.__pydantic_base_init__ = True
+
 
 @final
-class RouteSettings(BaseModel):
+class RouteSettings(_ByField):
     """One route of an agent: a transport, a model, and what differs from the shared settings.
 
     `base_url` and `api_key` are the transport's own unless set; `api_key_env` names a variable to read the key from.
     `timeout` bounds an attempt; it and the other limits are in seconds. `fallback_on_context_length` and
     `fallback_on_content_policy` hand a request over that this route refuses for its length or its content; both are
     off. `variables` says which variable set what.
-    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    Raises:
+        ConfigurationError: Lists every mistake, each with its field, what was expected, and the remedy.
+    """
 
     transport: str | None = None
     model: str | None = None
     base_url: str | None = None
-    api_key: SecretStr | None = None
+    if TYPE_CHECKING:
+        api_key: _Takes[SecretStr | None, SecretStr | str | None] = _Takes()
+        stop_sequences: _Takes[tuple[str, ...] | None, Sequence[str] | None] = _Takes()
+    else:
+        api_key: SecretStr | None = None
+        stop_sequences: tuple[str, ...] | None = None
     api_key_env: str | None = None
     provider_params: Mapping[str, Any] = Field(default_factory=dict, repr=False)
     temperature: float | None = None
@@ -40,7 +79,6 @@ class RouteSettings(BaseModel):
     presence_penalty: float | None = None
     seed: int | None = None
     max_output_tokens: int | None = None
-    stop_sequences: tuple[str, ...] | None = None
     thinking_effort: str | None = None
     thinking_budget_tokens: int | None = None
     structured_output_mode: str | None = None
@@ -115,10 +153,26 @@ class RouteSettings(BaseModel):
 
 
 @final
-class AgentSettings(BaseModel):
-    """An agent: its primary, and its fallbacks in order."""
+class AgentSettings(_ByField):
+    """An agent: its primary, and its fallbacks in order.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    Raises:
+        ConfigurationError: As `RouteSettings`.
+    """
 
     primary: RouteSettings
-    fallbacks: tuple[RouteSettings, ...] = ()
+    if TYPE_CHECKING:
+        fallbacks: _Takes[tuple[RouteSettings, ...], Sequence[RouteSettings]] = _Takes()
+    else:
+        fallbacks: tuple[RouteSettings, ...] = ()
+
+    @field_validator("fallbacks", mode="before")
+    @classmethod
+    def _many(cls, value: object) -> object:
+        if isinstance(value, (str, BaseModel)):  # the fields of a lone route would be taken for as many routes
+            raise ValueError(EXPECTED_IN_CODE["fallbacks"])
+        return value
+
+
+FIELDS_IN_CODE = frozenset(RouteSettings.model_fields | AgentSettings.model_fields) - {"variables"}
+"""What a program can set of a route and of an agent."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, final
 from pydantic import (
     Field,
     ModelWrapValidatorHandler,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -20,7 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ..providers import TRANSPORTS, ConfigurationError, Problem
-from ._route_settings import AgentSettings, RouteSettings, Seconds
+from ._route_settings import FIELDS_IN_CODE, AgentSettings, Seconds
 from ._source import AgentsSource
 from ._values import address, problem
 from ._values import key as usable_key
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     default_max_tokens: int | None = Field(default=None, ge=1)
     ignored: Annotated[tuple[Problem, ...], NoDecode] = Field(default=(), repr=False)
     """What was set but has no effect, such as an incomplete fallback. Filled by discovery."""
+    _unread: frozenset[str] = PrivateAttr(frozenset())
 
     def __init__(self, **values: Any) -> None:
         known = type(self).model_fields
@@ -91,6 +93,11 @@ class Settings(BaseSettings):
             remedy = "save it as UTF-8, or mend its permissions"
             unreadable = Problem(".env", "a text file in UTF-8 that may be read", remedy)
             raise ConfigurationError([unreadable], partial=_InCode())
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """The variables that the vendors' own tools take a key from, as far as they are set; ours are others."""
+        return self._unread
 
     @classmethod
     def in_code(cls, **values: Any) -> Settings:
@@ -115,16 +122,17 @@ class Settings(BaseSettings):
     @classmethod
     def _all_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Settings]) -> Settings:
         problems: list[Problem] = list(data.pop("problems", ()))
+        unread = data.pop("unread", frozenset())
         data = {name: value for name, value in data.items() if not isinstance(value, str) or value.strip()}
         try:
             settings = handler(data)
         except ValidationError as error:
             problems += [
-                problem(".".join(map(str, e["loc"])), e["type"], cls._variable, RouteSettings.model_fields)
-                for e in error.errors()
+                problem(".".join(map(str, e["loc"])), e["type"], cls._variable, FIELDS_IN_CODE) for e in error.errors()
             ]
             wrong = {e["loc"][0] for e in error.errors()}
             settings = handler({name: value for name, value in data.items() if name not in wrong})
+        settings._unread = unread
         if problems:
             raise ConfigurationError(problems, partial=settings)
         return settings

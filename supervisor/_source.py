@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast, final
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, PydanticBaseSettingsSource
 
 from ..providers import Problem
 from ._discovery import RawRoute, discover, split_model, with_nested
+from ._dotenv import broken_lines
+from ._misspelt import misspelt
 from ._route_settings import AgentSettings, RouteSettings
-from ._values import EXPECTED, problem, unset_key
+from ._values import EXPECTED, VENDOR_KEYS, problem, unset_key
+
+FIELDS = RouteSettings.model_fields.keys() - {"variables"}
+"""What variables can set of a route."""
+
+_DISCOVERED = frozenset({"agents", "ignored"})
+"""The settings that discovery fills, and no variable of their own name."""
 
 
 @final
@@ -34,15 +44,17 @@ class AgentsSource(PydanticBaseSettingsSource):
             for name, text in cast(EnvSettingsSource, source).env_vars.items()
             if text and text.strip()
         }
+        files = cast(DotEnvSettingsSource, dotenv).env_file or ()
+        self._files = [Path(file) for file in ((files,) if isinstance(files, (str, os.PathLike)) else files)]
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         """Find nothing: the agents come whole, not field by field."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """Return the agents, what is ignored, and the problems found on the way."""
-        found = discover(self._variables, RouteSettings.model_fields.keys() - {"variables"})
-        problems, ignored = found.problems, list[Problem]()
+        """Return the agents, what is ignored or not read, and the problems found on the way."""
+        found = discover(self._variables, FIELDS)
+        problems, ignored = [*broken_lines(self._files), *found.problems], list[Problem]()
         agents: dict[str, AgentSettings] = {}
         for name, chain in found.agents.items():
             if name in self._in_code:
@@ -51,7 +63,10 @@ class AgentsSource(PydanticBaseSettingsSource):
             fallbacks = tuple(route for route in routes[1:] if route is not None)
             if routes[0] is not None:
                 agents[name] = AgentSettings(primary=routes[0], fallbacks=fallbacks)
-        return {"agents": agents, "ignored": tuple(ignored), "problems": problems}
+        named = {raw.fields.get("api_key_env", "").lower() for chain in found.agents.values() for raw in chain}
+        ignored += misspelt(self._variables.keys() - named, self.settings_cls.model_fields.keys() - _DISCOVERED, FIELDS)
+        unread = {name for names in VENDOR_KEYS.values() for name in names if name.lower() in self._variables}
+        return {"agents": agents, "ignored": tuple(ignored), "unread": frozenset(unread), "problems": problems}
 
 
 def _route(
@@ -76,13 +91,14 @@ def _route(
         fields.setdefault("api_key", variables[key_variable.lower()])
     wrong: set[str] = set()
     try:
-        route = RouteSettings(**fields, variables=raw.variables)
+        route = RouteSettings.model_validate({**fields, "variables": raw.variables})
     except ValidationError as error:
         for name, kind in dict.fromkeys((str(e["loc"][0]), e["type"]) for e in error.errors()):
             spelled = "api_key_env" if name == "api_key" and "api_key" not in raw.fields else name
             problems.append(problem(spelled, kind, raw.variable, RouteSettings.model_fields))
             wrong.add(name)
-        route = RouteSettings(**{k: v for k, v in fields.items() if k not in wrong}, variables=raw.variables)
+        right = {name: value for name, value in fields.items() if name not in wrong}
+        route = RouteSettings.model_validate({**right, "variables": raw.variables})
     params, misplaced = with_nested(raw, route.provider_params)
     problems += misplaced
     if "model" in incomplete or wrong & {"model", "transport", "base_url", "api_key"}:

@@ -88,7 +88,11 @@ class Supervisor:
 
         Raises:
             ConfigurationError: No agent of that name is configured; names those that are.
+            TypeError: The name is no text.
         """
+        given: object = name
+        if not isinstance(given, str):
+            raise TypeError(f"the name of an agent is a text, not {type(given).__name__}")
         found = self._agents.get(name) or self._agents.get(name.lower())
         if found is None:
             self._unknown(name)

@@ -26,12 +26,17 @@ PARAMETER_OF: dict[str, str] = {
 """The request parameter that a route's setting gives a default to."""
 
 _SECONDS = "a number of seconds above 0"
-_URL = "an address that starts with http:// or https:// and has a host, but no user, query or fragment"
+_URL = (
+    "an address that starts with http:// or https:// and has a host, but no user, query or fragment, and ends before "
+    "/chat/completions or /messages"
+)
+_CALLS = ("/chat/completions", "/messages")
+"""What the providers add to an address by themselves."""
 _KEY = "a key: printable ASCII without spaces"
 
 EXPECTED: dict[str, str] = {
     **{setting: CHECKS[parameter][1] for setting, parameter in PARAMETER_OF.items()},
-    "transport": "one of " + ", ".join(TRANSPORTS),
+    "transport": f"one of {', '.join(TRANSPORTS)} (openai with a BASE_URL for another server that speaks like it)",
     "model": "the name of a model",
     "base_url": _URL,
     "api_key": _KEY,
@@ -67,6 +72,23 @@ EXPECTED: dict[str, str] = {
 """What each setting must be, in the words of an error message."""
 
 
+EXPECTED_IN_CODE: dict[str, str] = {
+    "primary": "a RouteSettings",
+    "fallbacks": "a list with a RouteSettings for each fallback",
+    "agents": "a dict with an AgentSettings for each agent's name",
+}
+"""The same for what only programs set."""
+
+VENDOR_KEYS: dict[str, tuple[str, ...]] = {
+    "openai": ("OPENAI_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "lmstudio": (),
+    "nous": ("NOUS_API_KEY",),
+}
+"""The variables from which the vendors' own tools take a key. They are not read, unless API_KEY_ENV names them."""
+
+
 def address(url: str | None) -> str | None:
     """Return a usable base URL; a `ValueError` says what one is."""
     if url is None:
@@ -75,7 +97,7 @@ def address(url: str | None) -> str | None:
     parts = urlsplit(url)  # raises ValueError, as `port` does
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError(_URL)
-    if not url.isprintable() or set("@?# \\") & set(url):
+    if not url.isprintable() or set("@?# \\") & set(url) or parts.path.rstrip("/").endswith(_CALLS):
         raise ValueError(_URL)
     return url
 
@@ -125,10 +147,10 @@ def problem(path: str, kind: str, variable: Callable[[str], str], known: Iterabl
         variable: Returns the name of the variable that sets what stands at `path`.
         known: The names that there are, for a suggestion.
     """
-    name = path.rpartition(".")[2]
+    *_, name = names = path.split(".")
     if kind == "extra_forbidden":
-        remedy = suggestion(name, known).lstrip("; ") or "remove it"
+        remedy = suggestion(name, sorted(known)).lstrip("; ") or "remove it"
         return Problem(variable(path), "a known name", remedy)
-    if kind == "missing":
-        return Problem(variable(path), EXPECTED.get(name, "a value"), "set it")
-    return Problem(variable(path), EXPECTED.get(name, "another kind of value"), "set it to that, or remove it")
+    words = {**EXPECTED, **EXPECTED_IN_CODE}
+    expected = next((words[name] for name in reversed(names) if name in words), "another kind of value")
+    return Problem(variable(path), expected, "set it" if kind == "missing" else "set it to that, or remove it")

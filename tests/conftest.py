@@ -29,7 +29,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 @pytest.fixture(autouse=True)
 def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     """Keep the configuration of the machine that runs the tests out of them."""
+    ours = ("LLM_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API_KEY", "LANGFUSE_", "NOUS_", "SSL_CERT_")
     for name in os.environ:
-        if "_MODEL_CONFIG__" in name or name.startswith(("LLM_", "OPENAI_", "ANTHROPIC_", "LANGFUSE_", "NOUS_")):
+        if "_MODEL_CONFIG__" in name or name.startswith(ours):
             monkeypatch.delenv(name)
     monkeypatch.chdir(str(tmp_path))

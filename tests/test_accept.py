@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,9 @@ from understudy.providers import (
     Message,
     Messages,
     Reasoning,
+    Response,
     Text,
+    Tool,
     ToolCall,
     ToolResult,
     accept,
@@ -148,11 +151,18 @@ def part(**fields: object) -> dict[str, object]:
     ("message", "why"),
     [
         (None, "it is a NoneType"),
-        ("hello", "it is a str"),
+        ("hello", r"it is a str, write user\('…'\)$"),
+        (Response((Text("hi"),), "m", "openai", "stop"), "it is a Response, give its .message$"),
         (["role", "user"], "it is a list"),
         ({}, "'role' is missing"),
         ({"role": "robot", "content": "x"}, "its role is none of system, developer, user, assistant, tool"),
         ({"role": ["user"], "content": "x"}, "unhashable"),
+        ({"role": "user"}, "'content' is missing"),
+        ({"role": "system"}, "'content' is missing"),
+        ({"role": "assistant"}, "'content' is missing"),
+        ({"role": "assistant", "tool_calls": []}, "'content' is missing"),
+        ({"role": "user", "content": None}, "this user message is empty: it needs a text or a block"),
+        ({"role": "user", "content": []}, "this user message is empty: it needs a text or a block"),
         ({"role": "user", "content": 5}, "not iterable"),
         ({"role": "user", "content": ["x"]}, "indices"),
         (part(text="x"), "'type' is missing"),
@@ -182,17 +192,70 @@ def test_what_cannot_be_understood_is_named_by_its_index(message: object, why: s
     assert str(caught.value).startswith("messages[2] is neither a Message nor a dict in a known form: ")
 
 
-@pytest.mark.parametrize("messages", [None, 5, user("hello"), {"role": "user", "content": "hello"}])
+@pytest.mark.parametrize("messages", [None, 5, b"hello", user("hello"), {"role": "user", "content": "hello"}])
 def test_what_is_no_list_is_a_type_error(messages: object) -> None:
     """A single message is not taken for a list of them."""
     with pytest.raises(TypeError, match=r"^messages must be a list"):
         accept(cast("Messages", messages))
 
 
-def test_nothing_to_ask_is_an_error() -> None:
-    """An empty list is refused."""
+@pytest.mark.parametrize("nothing", [[], (), iter([]), "", " \n"], ids=repr)
+def test_nothing_to_ask_is_an_error(nothing: Messages) -> None:
+    """An empty list and a blank text are refused."""
     with pytest.raises(ValueError, match=r"^messages is empty"):
-        accept([])
+        accept(nothing)
+
+
+BLOCKS = "(Text, Image, ToolCall, ToolResult, Reasoning)"
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "why"),
+    [
+        (lambda: user(cast("Any", 5)), TypeError, f"a user message is a text, a block {BLOCKS}, or a list of them"),
+        (lambda: system(cast("Any", None)), TypeError, "a system message is a text, a block"),
+        (lambda: assistant(cast("Any", b"hi")), TypeError, "not bytes"),
+        (lambda: user(cast("Any", {"type": "text", "text": "hi"})), TypeError, "not dict"),
+        (lambda: user(cast("Any", ["a", 5])), TypeError, "a user message is a text, a block"),
+        (lambda: user(cast("Any", [user("a")])), TypeError, "not Message"),
+        (lambda: user([]), ValueError, "this user message is empty: it needs a text or a block"),
+        (lambda: Message(cast("Any", "robot"), (Text("a"),)), ValueError, "system, user, assistant, tool"),
+        (lambda: Message(cast("Any", ["user"]), (Text("a"),)), ValueError, "system, user, assistant, tool"),
+        (lambda: Message("user", cast("Any", "hello")), TypeError, "the blocks of a Message are a tuple: user(…)"),
+        (lambda: Message("tool", ()), ValueError, "this tool message is empty"),
+        (lambda: tool(cast("Any", 7), "42"), TypeError, "the call_id of a tool message is a text, not int"),
+        (lambda: tool("c", cast("Any", 42)), TypeError, "the content of a tool message is a text, not int: str(…)"),
+        (lambda: image(cast("Any", "a.png"), "image/png"), TypeError, "image(…) takes the bytes of a picture, not str"),
+        (lambda: Image(data=cast("Any", b"a"), media_type="image/png"), TypeError, "not bytes: image(…) takes bytes"),
+        (lambda: Image(url=cast("Any", 5)), TypeError, "the url of an Image is a text, not int"),
+        (lambda: Image(), ValueError, "either a url or data"),
+        (lambda: Tool(cast("Any", None)), TypeError, "the name and the description of a Tool are texts"),
+        (lambda: Tool("a", cast("Any", {})), TypeError, "the name and the description of a Tool are texts"),
+        (lambda: Tool("a", "", cast("Any", [])), TypeError, "the JSON schema of its arguments, a dict"),
+        (lambda: Tool(""), ValueError, "a Tool needs a name"),
+    ],
+)
+def test_a_message_of_the_wrong_things_is_not_made(make: Any, error: type[Exception], why: str) -> None:
+    """What is no message fails where it is written, and the error names what was expected instead."""
+    with pytest.raises(error, match=re.escape(why)) as caught:
+        make()
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [("not json", "are no JSON: "), ("[1]", "are no JSON object$"), ('"a"', "are no JSON object$")],
+)
+def test_arguments_that_make_no_sense_name_their_tool(arguments: str, why: str) -> None:
+    """What is told to the model is one sentence of ours, without a decoder's copy of the whole text."""
+    with pytest.raises(ValueError, match=f"^the arguments of 'add' {why}") as caught:
+        ToolCall("c1", "add", arguments).parse()
+    assert type(caught.value) is ValueError
+
+
+def test_an_assistant_may_have_said_nothing() -> None:
+    """An empty answer is appended to its conversation like every other."""
+    assert assistant([]) == Message("assistant", ())
 
 
 WORDS = ["text", "image", "image_url", "tool_use", "tool_result", "thinking", "redacted_thinking", "url", "base64"]

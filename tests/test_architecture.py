@@ -49,6 +49,7 @@ PURE: set[str] = {
     "simulation/_script",
     "supervisor/_discovery",
     "supervisor/_events",
+    "supervisor/_misspelt",
     "supervisor/_restarts",
     "supervisor/_routing",
     "supervisor/_serving",

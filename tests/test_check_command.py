@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from click.testing import CliRunner, Result
 
@@ -38,6 +42,11 @@ WRONG: list[tuple[str, dict[str, str], list[str], list[str]]] = [
         [],
     ),
     ("half a fallback", SOUND | {F + "TRANSPORT": ""}, [], [F + "TRANSPORT"]),
+    ("a shared name misspelt", SOUND | {"LLM_RETRY_ATEMPTS": CANARY}, [], ["LLM_RETRY_ATEMPTS"]),
+    ("a key under a misspelt name", SOUND | {"LLM_OPENAI_APIKEY": CANARY}, [], ["LLM_OPENAI_APIKEY"]),
+    ("the marker misspelt", SOUND | {"DERIVER_MODEL_CONFIG_SEED": "1"}, [], ["DERIVER_MODEL_CONFIG_SEED"]),
+    ("a fallback misspelt", SOUND | {P + "FALLBACK_MODEL": CANARY}, [P + "FALLBACK_MODEL"], []),
+    ("no certificates", SOUND | {"SSL_CERT_FILE": "/nowhere.pem"}, ["SSL_CERT_FILE"], []),
     (
         "several at once",
         SOUND | {F + "MODEL": "", P + "SEED": "x", "LLM_STALL_TIMEOUT": CANARY},
@@ -123,6 +132,44 @@ def test_check_prints_every_chain_for_people() -> None:
     assert rows[4][:4] == ["dialectic.max", "primary", "lmstudio", "qwen"]
 
 
+def test_check_says_where_a_chain_comes_from_within_a_terminal() -> None:
+    """The beginning that a route's variables share is there once, and every line of the origin fits 80 columns."""
+    terminal = {"COLUMNS": "80", "TTY_COMPATIBLE": "1", "FORCE_COLOR": "1", "TERM": "dumb", "NO_COLOR": "1"}
+    fields = ("TEMPERATURE", "TOP_P", "SEED", "MAX_OUTPUT_TOKENS", "TIMEOUT")
+    extra = {F + name: "1" for name in fields} | {F + "OVERRIDES__BASE_URL": SOUND[F + "BASE_URL"], F + "BASE_URL": ""}
+    shown = CliRunner().invoke(cli, ["check"], env={**SOUND, **extra, **terminal}).stdout
+    origin = shown[shown.index("deriver primary is set by") :].splitlines()
+    assert [line.rstrip() for line in origin] == [
+        f"deriver primary is set by {P}* (MODEL)",
+        f"deriver fallback is set by {F}* (API_KEY_ENV,",
+        "MAX_OUTPUT_TOKENS, MODEL, OVERRIDES__BASE_URL, SEED, TEMPERATURE, TIMEOUT,",
+        "TOP_P, TRANSPORT)",
+        f"deriver fallback 2 is set by {F}FALLBACK__* (MODEL,",
+        "TIMEOUT)",
+        "dialectic.max primary is set by DIALECTIC_LEVELS__max__MODEL_CONFIG__* (MODEL)",
+    ]
+
+
+def test_lines_of_dotenv_that_cannot_be_read_are_told_once() -> None:
+    """Each is one mistake by its line, among all others, and nobody else speaks of it."""
+    Path(".env").write_text(f"{P}MODEL=gpt\n{CANARY}: {CANARY}\n", encoding="utf-8")
+    told = run("check", variables={}).stderr.splitlines()
+    assert [line.partition(": ")[0] for line in told] == ["mistake  .env line 2", "mistake  LLM_OPENAI_API_KEY"]
+
+
+@pytest.mark.anyio
+@pytest.mark.processes
+async def test_what_is_ignored_is_a_plain_sentence_beside_an_answer() -> None:
+    """`ask` says what has no effect as `check` does, on standard error, and goes on."""
+    variables = {P + "MODEL": "qwen", P + "BASE_URL": "http://127.0.0.1:9", "LLM_RETRY_ATEMPTS": "1"}
+    command = [sys.executable, "-m", "understudy", "ask", "deriver", "hi"]
+    done = await anyio.run_process(command, check=False, env={**os.environ, **variables})
+    told = done.stderr.decode().splitlines()
+    sentence = "expected a known name; did you mean 'LLM_RETRY_ATTEMPTS'? As it is, it has no effect"
+    assert told[0] == f"ignored  LLM_RETRY_ATEMPTS: {sentence}"
+    assert told[1].startswith("AllAttemptsFailedError: ")
+
+
 @wrong
 def test_check_tells_every_mistake_as_json(variables: dict[str, str], mistakes: list[str], ignored: list[str]) -> None:
     """Every mistake and all that is ignored stand in the object with variable, expectation and remedy; exit code 2."""
@@ -152,6 +199,7 @@ def test_check_tells_every_mistake_to_people(
         ({P + "MODEL": "gpt", "LLM_OPENAI_API_KEY": CANARY}, "set"),
         ({P + "MODEL": "gpt", P + "API_KEY": CANARY}, "set"),
         ({P + "MODEL": "gpt"}, "missing"),
+        ({P + "MODEL": "qwen", P + "BASE_URL": "http://own.test/v1"}, "no key"),
         ({P + "MODEL": "lmstudio/qwen"}, "not needed"),
         ({P + "MODEL": "lmstudio/qwen", "LLM_LMSTUDIO_API_KEY": CANARY}, "set"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -22,6 +23,10 @@ README = (ROOT / "README.md").read_text()
 def blocks(language: str) -> list[str]:
     """Return the code blocks of the README in a language."""
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+DOCUMENT = (ROOT / "docs/using.md").read_text()
+USING = re.findall(r"## (.*?)\n.*?```python\n(.*?)```\n\n```text\n(.*?)```", DOCUMENT, re.DOTALL)
 
 
 def variables() -> dict[str, str]:
@@ -50,6 +55,32 @@ async def test_the_code_in_the_readme_runs() -> None:
     assert answer == "Goethe. claude-haiku-4-5 True"
     assert first.startswith("openai gpt-5.4-mini overloaded 0.")
     assert last.startswith("anthropic claude-haiku-4-5 ok 0.")
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "multiply", "arguments": '{"a": 17, "b": 23}'}}
+ASKS = {"message": {"role": "assistant", "content": None, "tool_calls": [CALL]}, "finish_reason": "tool_calls"}
+ASKS_FOR_A_TOOL = Status(200, body=json.dumps({"model": "gpt", "choices": [ASKS]}).encode())
+
+
+@pytest.mark.anyio
+@pytest.mark.processes
+@pytest.mark.parametrize(("code", "printed"), [row[1:] for row in USING], ids=[row[0] for row in USING])
+async def test_the_programs_in_the_docs_print_what_stands_under_them(code: str, printed: str, tmp_path: Path) -> None:
+    """Each is a whole program, and says what the document says, with the README's variables and simulated vendors."""
+    (tmp_path / "chart.png").write_bytes(b"\x89PNG")
+    script = Script.always(Answer("Goethe."))
+    if "MULTIPLY" in code:
+        script = Script.sequence(ASKS_FOR_A_TOOL, otherwise=Answer("17 * 23 is 391."))
+    async with simulated_server(script) as lead, simulated_server() as second:
+        urls = {"LLM_OPENAI_BASE_URL": lead.openai_url, "LLM_ANTHROPIC_BASE_URL": second.anthropic_url}
+        assert await run("-c", code, environment={**variables(), **urls}) == (0, printed, "")
+    if "MULTIPLY" in code:
+        assert lead.received[1].body["messages"][2] == {"role": "tool", "tool_call_id": "c1", "content": "391"}
+
+
+def test_the_document_has_a_program_for_each_matter() -> None:
+    """None of them is lost because its form is not the one that the test above looks for."""
+    assert len(USING) == DOCUMENT.count("```python") == 5
 
 
 def test_the_readme_shows_what_check_prints(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from anyio.abc import AnyByteStream
 
 from understudy import (
     AccessRefusedError,
@@ -27,10 +31,11 @@ from understudy import (
     UnderstudyError,
     Verdict,
 )
-from understudy.simulation import Answer, Behaviour, Hang, Raw, Refused, Reset, Script, Status
+from understudy.providers import TrailedError
+from understudy.simulation import Answer, Behaviour, Hang, Raw, Refused, Reset, Script, Status, simulated_server
 from understudy.simulation._answers import Wire, answer
 
-from .over_sockets import opened
+from .over_sockets import Place, beside, deaf, full_backlog, listening, opened, reset, self_signed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 
@@ -166,9 +171,104 @@ TABLE_B: list[Row] = [
     Row("bad JSON", ok(b'{"choices": [{"mess'), V.MALFORMED, ResponseMalformedError),
     Row("bad UTF-8", ok(b'{"choices": "\xff\xfe"}'), V.MALFORMED, ResponseMalformedError),
     Row("nested without end", ok(b"[" * 200_000), V.MALFORMED, ResponseMalformedError),
+    Row("charset that does not fit", Status(503, body=b"\0\0", content_type="text/plain; charset=utf16"), V.OVERLOADED, ServerFailedError, alone=THREE),
     Row("not a number", ok(b'{"choices": NaN}'), V.MALFORMED, ResponseMalformedError),
     Row("wrong content type", ok(b'{"choices": []}', "text/html"), V.MALFORMED, ResponseMalformedError),
 ]  # fmt: skip
+
+
+async def read_a_little_and_reset(stream: AnyByteStream) -> None:
+    await stream.receive()
+    await reset(stream)
+
+
+async def read_on(stream: AnyByteStream) -> None:
+    async for _ in stream:
+        pass
+
+
+async def answer_early(stream: AnyByteStream) -> None:
+    """Refuse as soon as the head of the request is there, as servers do that are asked for too much."""
+    await stream.receive()
+    await stream.send(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 7\r\nconnection: close\r\n\r\n")
+    await read_on(stream)
+
+
+@asynccontextmanager
+async def nowhere() -> AsyncIterator[Place]:
+    yield Place("http://nowhere.invalid")
+
+
+@asynccontextmanager
+async def plain_where_tls_is_due() -> AsyncIterator[Place]:
+    async with simulated_server() as server:
+        yield Place(f"https://127.0.0.1:{server.port}")
+
+
+@dataclass(frozen=True)
+class Below:
+    """A fault below HTTP: the place that has it, what it means, the calls alone, and when each of them has ended."""
+
+    name: str
+    at: Callable[[], AbstractAsyncContextManager[Place]]
+    verdict: Verdict
+    error: type[AttemptError]
+    said: str
+    alone: int = ONE
+    after: float = 0.0
+    is_large: bool = False
+
+
+LARGE = "x" * 16_000_000
+"""More than the kernel takes before anybody has read."""
+
+BELOW_HTTP: list[Below] = [
+    Below("connect timeout", full_backlog, V.CONNECT, ConnectionFailedError, "ConnectTimeout", alone=THREE, after=5),
+    Below("DNS failure", nowhere, V.CONNECT, ConnectionFailedError, "Connect", alone=THREE, after=math.inf),
+    Below("TLS handshake", plain_where_tls_is_due, V.CONNECT, ConnectionFailedError, "SSL", alone=THREE),
+    Below("certificate not trusted", lambda: listening(read_on, self_signed()), V.TLS_TRUST, ConnectionFailedError, "self-signed certificate"),
+    Below("write error", lambda: listening(read_a_little_and_reset), V.PROVIDER, ConnectionFailedError, "", alone=THREE, is_large=True),
+    Below("write timeout", deaf, V.TIMEOUT, AttemptTimeoutError, "WriteTimeout", after=30, is_large=True),
+    Below("answered before all was sent", lambda: listening(answer_early), V.OVERLOADED, ServerFailedError, "HTTP 503", alone=THREE, is_large=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", BELOW_HTTP, ids=lambda row: row.name)
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_fault_below_http(transport: str, row: Below) -> None:
+    """The fallback answers after one attempt, which ends when it should; the endpoint or its model is blamed once."""
+    second = "anthropic" if transport == "openai" else "openai"
+    async with row.at() as place, beside(place, transport, second) as (agent, supervisor, servers):
+        response = await agent.complete(LARGE if row.is_large else "hi")
+        assert [attempt.verdict for attempt in response.attempts] == [row.verdict, V.OK]
+        assert row.said in response.attempts[0].reason
+        if not math.isinf(row.after):
+            assert response.attempts[0].duration == pytest.approx(row.after, abs=0.5)
+        assert place.asked <= 1
+        assert len(servers[0].log) == 1
+        assert [health.failed for health in supervisor.health().values()] == [1, 0]
+
+
+@pytest.mark.parametrize("row", BELOW_HTTP, ids=lambda row: row.name)
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_fault_below_http_without_a_fallback(transport: str, row: Below) -> None:
+    """Alone, the primary is retried only where the row says so; the error is of the row's class and says what it was."""
+    async with row.at() as place, beside(place, transport, None) as (agent, supervisor, _):
+        with pytest.raises(UnderstudyError, match=rf"(?s){transport}-model: {row.verdict}.*{row.said}") as caught:
+            await agent.complete(LARGE if row.is_large else "hi")
+        assert isinstance(caught.value, TrailedError)
+        assert [attempt.verdict for attempt in caught.value.attempts] == [row.verdict] * row.alone
+        assert [type(error) for error in raised(caught.value)] == [row.error] * row.alone
+        assert place.asked in {0, row.alone}
+        assert [(health.failed, health.in_flight) for health in supervisor.health().values()] == [(row.alone, 0)]
+
+
+def raised(error: UnderstudyError) -> list[BaseException]:
+    """Return what each attempt raised."""
+    if not isinstance(error, AllAttemptsFailedError):
+        return [error]
+    assert isinstance(error.__cause__, ExceptionGroup)
+    return list(error.__cause__.exceptions)
 
 
 @pytest.mark.parametrize("row", TABLE_A + TABLE_B, ids=lambda row: row.name)
@@ -198,12 +298,9 @@ async def test_a_fault_without_a_fallback(transport: str, row: Row) -> None:
         with pytest.raises(UnderstudyError) as caught:
             await agent.complete("hi")
     error = caught.value
+    assert isinstance(error, TrailedError)
     assert len(servers[0].log) == row.alone
-    if isinstance(error, AllAttemptsFailedError):
-        assert isinstance(error.__cause__, ExceptionGroup)
-        assert {type(cause) for cause in error.__cause__.exceptions} == {row.error}
-    else:
-        assert type(error) is row.error
+    assert {type(each) for each in raised(error)} == {row.error}
     assert {attempt.verdict for attempt in error.attempts} == {row.verdict}
     assert f"{transport} {transport}-model: {row.verdict}" in str(error)
 
@@ -257,16 +354,24 @@ async def test_a_packed_answer_is_unpacked(transport: str) -> None:
     assert servers[0].received[0].headers["accept-encoding"] == "gzip"
 
 
+BOMBS = {
+    "unpacks to much": gzip.compress(b" " * 20_000_000),
+    "unpacks to nothing": gzip.compress(b"")[:10] + b"\0\0\0\xff\xff" * 40_000,
+    "goes on after its end": gzip.compress(b"{}") + b"x" * 200_000,
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 @pytest.mark.parametrize("status_code", [200, 500])
-async def test_no_answer_is_read_without_end(status_code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that unpacks to more than an answer may have is an error; of an error's body only the first part counts."""
+async def test_no_answer_is_read_without_end(status_code: int, bomb: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that is longer than an answer may be, packed or unpacked, is an error; of an error's only the start counts."""
     monkeypatch.setattr("understudy.providers._http.LARGEST_BODY", 100_000)
-    bomb = gzip.compress(b" " * 20_000_000)
     script = Script.always(Status(status_code, body=bomb, headers={"Content-Encoding": "gzip"}))
     async with opened(("openai", script), ("anthropic", Script())) as (agent, _, _):
         response = await agent.complete("hi")
     first = response.attempts[0]
     assert first.verdict is (V.MALFORMED if status_code == 200 else V.PROVIDER)
+    assert "longer than 100000 bytes" in first.reason or status_code == 500
     assert len(first.reason) < 700
 
 

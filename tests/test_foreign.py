@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from understudy.providers import Verdict
-from understudy.providers._foreign import judge_exception, root
+from understudy.providers._foreign import bare, judge_exception, place, root
 
 V = Verdict
 ASKED = httpx2.Request("POST", "https://api.example/v1/chat/completions", headers={"authorization": "Bearer sk-canary"})
@@ -120,6 +120,8 @@ ROWS: list[tuple[Verdict, list[Callable[[], BaseException]]]] = [
             lambda: PermissionError(errno.EACCES, "denied", "ca.pem"),
             lambda: FileNotFoundError(errno.ENOENT, "no such file", "ca.pem"),
             lambda: os_error(errno.ENOSPC),
+            lambda: chain(httpx2.ConnectError("no"), os_error(errno.ENOSPC)),
+            lambda: chain(httpx2.WriteError("no"), OSError("all failed"), os_error(errno.EROFS)),
         ],
     ),
     (V.MISCONFIGURED, [lambda: httpx2.UnsupportedProtocol("ftp"), lambda: httpx2.InvalidURL("port")]),
@@ -168,8 +170,23 @@ def test_a_chain_that_bites_its_tail_is_read_once() -> None:
     """Causes in a circle end the search."""
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__cause__ = second, first
-    assert judge_exception(first) == (V.INTERNAL, first)
+    assert judge_exception(first) == (V.INTERNAL, second)
     assert root(first) is None
+
+
+def test_a_bug_is_the_innermost_exception() -> None:
+    """What an SDK wraps it in says less; where it was raised is known until it is made bare."""
+    bug = chain(KeyError("choices"))
+    judged = judge_exception(chain(anthropic.APIConnectionError(request=ASKED), RuntimeError("no"), bug))
+    assert judged == (V.INTERNAL, bug)
+    bug.__context__ = RuntimeError("what was being handled when the bug struck")
+    assert judge_exception(bug) == (V.INTERNAL, bug)
+    assert place(bug) == ""  # nobody raised it
+    try:
+        raise bug
+    except KeyError:
+        assert place(bug).startswith("test_foreign.py:")
+    assert place(bare(bug)) == ""
 
 
 def test_the_root_is_bare() -> None:

@@ -52,6 +52,28 @@ def test_notes_name_what_would_surprise(routes: list[dict[str, Any]], expected: 
     assert told(*routes) == expected
 
 
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"MODEL": "gpt-4.1"}, []),
+        ({"MODEL": "claude-haiku-4-5"}, ["a model of that name is anthropic's; TRANSPORT=anthropic leads there"]),
+        ({"MODEL": "anthropic/gpt-4.1"}, ["a model of that name is openai's; TRANSPORT=openai leads there"]),
+        ({"MODEL": "nous/claude-haiku-4-5"}, ["a model of that name is anthropic's; TRANSPORT=anthropic leads there"]),
+        ({"MODEL": "claude-haiku-4-5", "BASE_URL": "http://own/v1"}, []),
+        ({"MODEL": "m", "BASE_URL": "http://own:8000"},
+         ["http://own:8000 has no path; most servers that speak like OpenAI want http://own:8000/v1"]),
+        ({"MODEL": "m", "BASE_URL": "http://own:8000", "TRANSPORT": "anthropic"}, []),
+    ],
+)  # fmt: skip
+def test_notes_name_a_route_that_seems_to_lead_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: list[str]
+) -> None:
+    """Another vendor's model, or an address without the usual path, is a note: it may well be meant so."""
+    for name, text in variables.items():
+        monkeypatch.setenv(f"DERIVER_MODEL_CONFIG__{name}", text)
+    assert [note.partition(": ")[2] for note in notes(load().agents["deriver"])] == expected
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_what_is_inexpressible_is_a_parameter(transport: str) -> None:
     """Every name is a parameter's; the vendor's own host may know less than a server that speaks its wire."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import re
 import resource
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import anyio
+import anyio.lowlevel
+import httpx2
 import pytest
-from anyio.abc import AnyByteStream, SocketAttribute
-from anyio.streams.tls import TLSListener
+from anyio.abc import AnyByteStream
 
 import understudy
 from understudy import (
@@ -22,15 +23,17 @@ from understudy import (
     AttemptError,
     ConfigurationError,
     RequestRejectedError,
+    Response,
     RouteSettings,
     Settings,
     UnderstudyError,
     Verdict,
 )
 from understudy.simulation import Answer, Behaviour, Hang, Phase, Refused, Reset, Script, Status, simulated_server
+from understudy.simulation._answers import Wire, answer
 from understudy.supervisor import background_tasks
 
-from .over_sockets import KEY, opened, route_to
+from .over_sockets import FIXTURES, KEY, beside, listening, opened, route_to
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 
@@ -112,6 +115,126 @@ async def test_a_thousand_calls_at_once_complete() -> None:
     assert most <= 58
 
 
+BOTH = pytest.mark.parametrize("transports", [("openai", "anthropic"), ("anthropic", "openai")], ids="-".join)
+
+
+def break_transport(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Callable[[int], None]:
+    """Let the HTTP library raise `error` for every request to the ports that the returned function is given."""
+    ports, send = set[int](), httpx2.AsyncHTTPTransport.handle_async_request
+
+    async def handle(self: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> httpx2.Response:
+        if request.url.port in ports:
+            await anyio.lowlevel.checkpoint()
+            raise error
+        return await send(self, request)
+
+    monkeypatch.setattr(httpx2.AsyncHTTPTransport, "handle_async_request", handle)
+    return ports.add
+
+
+@BOTH
+@pytest.mark.parametrize("is_wrapped", [False, True], ids=["bare", "wrapped"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+@pytest.mark.parametrize("alone", [False, True], ids=["with a fallback", "alone"])
+async def test_an_error_of_this_machine_is_raised_as_it_is(
+    transports: tuple[str, str], is_wrapped: bool, number: int, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is no failed connection, whoever wraps it: nobody else is asked, nobody is blamed, it says itself."""
+    below = OSError(number, os.strerror(number))
+    error: Exception = below
+    if is_wrapped:
+        error = httpx2.ConnectError("failed") if number != errno.EACCES else RuntimeError("failed")
+        error.__cause__ = below
+    breaks = break_transport(monkeypatch, error)
+    routes = [(transport, WELL) for transport in transports][: 1 if alone else 2]
+    async with opened(*routes) as (agent, supervisor, servers):
+        breaks(servers[0].port)
+        with pytest.raises(OSError, match=os.strerror(number)) as caught:
+            await agent.complete("hi")
+        assert caught.value is below
+        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+        assert all(server.log == [] for server in servers)
+        health = [(health.failed, health.in_flight) for health in supervisor.health().values()]
+        assert health == [(0, 0)] * len(routes)
+
+
+@BOTH
+@pytest.mark.parametrize("where", ["HTTP library", "decoder"])
+async def test_a_bug_is_told_as_ours(transports: tuple[str, str], where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is handed over, and nobody is blamed; the reason names the bug and its place, not what an SDK made of it.
+
+    Alone it is raised from the bug, without a frame: frames hold prompts.
+    """
+    breaks, bug = break_transport(monkeypatch, KeyError("a bug")), KeyError("a bug")
+
+    def read(*_: object) -> Response:
+        raise bug
+
+    primary, fallback = transports
+    if where == "decoder":
+        monkeypatch.setattr(f"understudy.providers._{primary}.read", read)
+    async with opened((primary, WELL), (fallback, WELL)) as (agent, supervisor, servers):
+        if where == "HTTP library":
+            breaks(servers[0].port)
+        response = await agent.complete("hi")
+        assert (response.text, response.attempts[0].verdict) == ("hello", Verdict.INTERNAL)
+        assert "KeyError: 'a bug' (at test_over_sockets.py:" in response.attempts[0].reason
+        assert [health.failed for health in supervisor.health().values()] == [0, 0]
+    async with opened((primary, WELL)) as (agent, supervisor, servers):
+        if where == "HTTP library":
+            breaks(servers[0].port)
+        with pytest.raises(AttemptError, match=r"internal: KeyError: 'a bug' \(at test_over_sockets") as caught:
+            await agent.complete("hi")
+        cause = caught.value.__cause__
+        assert isinstance(cause, KeyError)
+        assert (cause.__traceback__, cause.__cause__, cause.__context__) == (None, None, None)
+        assert [(health.failed, health.in_flight) for health in supervisor.health().values()] == [(0, 0)]
+
+
+def framed(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def chunked(body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\ntrailer: x\r\n\r\n"
+    return head + b"%x;a=1\r\n%b\r\n0\r\nx: y\r\n\r\n" % (len(body), body)
+
+
+FRAMES: dict[str, tuple[Callable[[bytes], bytes], int]] = {
+    "well": (framed, 1),
+    "in chunks, with trailers": (chunked, 1),
+    "after interim answers": (
+        lambda body: b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\n\r\n" + framed(body),
+        1,
+    ),
+    "and another one": (lambda body: framed(body) + framed(body.replace(b"nonce", b"wrong")), 3),
+    "in chunks, and another one": (lambda body: chunked(body) + framed(body.replace(b"nonce", b"wrong")), 3),
+    "and some bytes": (lambda body: framed(body) + b"\0", 3),
+}
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_an_answer_is_never_taken_for_the_next_ones(transport: str, frame: str) -> None:
+    """Each request gets its own answer; a connection on which more came than that is not used again."""
+    wire: Wire = "anthropic" if transport == "anthropic" else "openai"
+    send, connections = FRAMES[frame]
+
+    async def answer_each(stream: AnyByteStream) -> None:
+        received = b""
+        while True:
+            received += await stream.receive()
+            if (found := re.search(rb"nonce \d", received)) is not None and received.endswith(b"}"):
+                await stream.send(send(answer(wire, "m", found[0].decode(), "hi")))
+                received = b""
+
+    async with listening(answer_each) as place, beside(place, transport, None) as (agent, supervisor, _):
+        for number in range(3):
+            assert (await agent.complete(f"nonce {number}")).text == f"nonce {number}"
+        assert place.asked == connections
+        assert [(health.failed, health.in_flight) for health in supervisor.health().values()] == [(0, 0)]
+
+
 SEEDS = 200 if os.environ.get("UNDERSTUDY_SOAK") else 3
 """`make soak` takes many more interleavings."""
 
@@ -170,6 +293,17 @@ async def test_a_key_is_sent_and_nothing_of_the_environment(transport: str, monk
     assert received.path.endswith("?version=2")
     assert "ambient" not in str(dict(received.headers))
     assert "x-api-key" not in received.headers
+
+
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+@pytest.mark.parametrize("cookie", ["session=of-another-agent; Path=/", "a=\u00e4\u00f6; Path=/"])
+async def test_no_cookie_comes_back(transport: str, cookie: str) -> None:
+    """Requests share nothing but a connection; a cookie that cannot be sent breaks none of the later ones."""
+    script = Script.sequence(Status(503, headers={"set-cookie": cookie}), otherwise=Answer("hello"))
+    async with opened((transport, script)) as (agent, _, servers):
+        assert (await agent.complete("hi")).text == "hello"
+        assert (await agent.complete("hi")).text == "hello"
+    assert all("cookie" not in received.headers for received in servers[0].received)
 
 
 @pytest.mark.parametrize("transport", ["openai", "anthropic"])
@@ -249,80 +383,66 @@ async def test_closing_under_load_ends_every_call_and_asks_nobody_else() -> None
     assert servers[1].log == []
 
 
-FIXTURES = Path(__file__).parent / "fixtures"
+@contextmanager
+def full_file_table() -> Iterator[None]:
+    """Let this process open no more files for the body of a `with`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    taken: list[int] = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for number in taken:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@asynccontextmanager
-async def tls_server() -> AsyncIterator[str]:
-    """Run a server with a certificate that nobody vouches for; gives its base URL. It answers nothing."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(FIXTURES / "self_signed.crt", FIXTURES / "self_signed.key")
-
-    async def answer_nothing(stream: AnyByteStream) -> None:
-        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            await stream.receive()
-
-    plain = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = plain.listeners[0].extra(SocketAttribute.local_port)  # noqa: S610 - anyio's `extra`
-    async with TLSListener(plain, context, standard_compatible=False) as listener, background_tasks() as tasks:
-        tasks.start_soon(listener.serve, answer_nothing)
-        yield f"https://127.0.0.1:{port}/v1"
-
-
-async def test_a_certificate_nobody_vouches_for_is_handed_over_and_never_accepted() -> None:
-    """Certificates are verified on the way to every route; the trail says what was wrong with this one."""
-    async with tls_server() as url, simulated_server(WELL) as well:
-        doubtful = RouteSettings(transport="openai", model="m", base_url=url)
-        agent = AgentSettings(primary=doubtful, fallbacks=(route_to("anthropic", well),))
-        async with understudy.open_supervisor(Settings.in_code(agents={"d": agent})) as supervisor:
-            response = await supervisor.agent("d").complete("hi")
-    assert response.text == "hello"
-    assert response.attempts[0].verdict is Verdict.TLS_TRUST
-    assert "self-signed certificate" in response.attempts[0].reason
-
-
-async def test_a_server_that_speaks_no_tls_is_a_failed_connection() -> None:
-    """https at a port where plain HTTP is spoken: nothing was sent, the fallback answers."""
-    async with simulated_server() as plain, simulated_server(WELL) as well:
-        wrong = RouteSettings(transport="openai", model="m", base_url=f"https://127.0.0.1:{plain.port}/v1")
-        agent = AgentSettings(primary=wrong, fallbacks=(route_to("anthropic", well),))
-        async with understudy.open_supervisor(Settings.in_code(agents={"d": agent})) as supervisor:
-            response = await supervisor.agent("d").complete("hi")
-    assert response.attempts[0].verdict is Verdict.CONNECT
-
-
-async def test_a_name_that_leads_nowhere_is_a_failed_connection() -> None:
-    """DNS is part of connecting: nothing was sent, the fallback answers."""
-    async with simulated_server(WELL) as well:
-        nowhere = RouteSettings(transport="openai", model="m", base_url="http://nowhere.invalid/v1")
-        agent = AgentSettings(primary=nowhere, fallbacks=(route_to("anthropic", well),))
-        async with understudy.open_supervisor(Settings.in_code(agents={"d": agent})) as supervisor:
-            response = await supervisor.agent("d").complete("hi")
-            health = supervisor.health()["openai at http://nowhere.invalid/v1"]
-    assert response.attempts[0].verdict is Verdict.CONNECT
-    assert (health.failed, health.neutral) == (1, 0)
-
-
-async def test_a_full_file_table_is_our_own_trouble() -> None:
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_full_file_table_is_our_own_trouble(transport: str) -> None:
     """When this process may open no more files, no provider is blamed, the error says so, and it passes."""
-    async with opened(("openai", WELL)) as (agent, supervisor, _):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-        taken: list[int] = []
-        try:
-            with suppress(OSError):
-                while True:
-                    taken.append(os.dup(0))
-            with pytest.raises(AttemptError, match=r"local_overload.*Too many open files") as caught:
-                await agent.complete("hi")
-        finally:
-            for number in taken:
-                os.close(number)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    async with opened((transport, WELL)) as (agent, supervisor, servers):
+        with full_file_table(), pytest.raises(AttemptError, match=r"local_overload.*Too many open files") as caught:
+            await agent.complete("hi")
         assert caught.value.verdict is Verdict.LOCAL_OVERLOAD
         (health,) = supervisor.health().values()
         assert (health.failed, health.in_flight) == (0, 0)
+        assert servers[0].log == []
         assert (await agent.complete("hi")).text == "hello"
+
+
+@pytest.mark.parametrize("transports", [("openai", "anthropic"), ("anthropic", "openai")], ids="-".join)
+async def test_without_a_file_to_open_a_route_that_is_connected_answers(transports: tuple[str, str]) -> None:
+    """A fallback whose connection is still open needs no file: it answers, and the primary is not blamed."""
+    primary, fallback = transports
+    closing = Script.always(Status(503, headers={"connection": "close"}))
+    async with opened((primary, closing), (fallback, WELL)) as (agent, supervisor, servers):
+        await agent.complete("connects the fallback")
+        blamed = [health.failed for health in supervisor.health().values()]
+        with full_file_table():
+            response = await agent.complete("hi")
+        assert [attempt.verdict for attempt in response.attempts] == [Verdict.LOCAL_OVERLOAD, Verdict.OK]
+        assert [health.failed for health in supervisor.health().values()] == blamed
+    assert [len(server.log) for server in servers] == [1, 2]
+
+
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_full_pool_is_our_own_trouble(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool is larger than the bulkhead; if it is full all the same, requests spill after 2 s without blame."""
+    monkeypatch.setattr("understudy.providers._http.SPARE_CONNECTIONS", -1)
+    second = "anthropic" if transport == "openai" else "openai"
+    scripts = (transport, Script.always(Hang())), (second, WELL)
+    async with opened(*scripts, max_concurrency=2) as (agent, supervisor, servers), background_tasks() as tasks:
+        tasks.start_soon(agent.complete, "takes the one connection")
+        await anyio.sleep(0.5)
+        response = await agent.complete("hi", timeout=100)
+        assert response.attempts[0].verdict is Verdict.LOCAL_OVERLOAD
+        assert "PoolTimeout" in response.attempts[0].reason
+        assert response.attempts[0].duration == pytest.approx(2, abs=0.01)
+        assert [health.failed for health in supervisor.health().values()] == [0, 0]
+        assert [len(server.log) for server in servers] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ TABLE: dict[str, tuple[list[object], list[object]]] = {
     "stop": (["END", "", [], ["a", "b"], ("a",)], [1, ["a", 1], {"a": 1}, b"END", True]),
     "reasoning_effort": (list(EFFORTS), ["", "LOW", "extreme", 1, True, [], {}]),
     "thinking_budget_tokens": ([0, 1, 32000], [-1, 1024.0, True, "1024"]),
-    "tools": ([[], [TOOL], (TOOL, TOOL)], [TOOL, [{"name": "add"}], "add", [TOOL, None]]),
+    "tools": ([[], [TOOL], (TOOL, Tool("now"))], [TOOL, [{"name": "add"}], "add", [TOOL, None]]),
     "tool_choice": (["auto", "none", "required", "add"], ["", 1, {"type": "auto"}, True]),
     "parallel_tool_calls": ([True, False], [1, 0, "true"]),
     "json_mode": ([True, False], [1, 0, "true"]),
@@ -65,7 +65,8 @@ def test_every_parameter_has_a_check_and_every_check_a_parameter() -> None:
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, (good, _) in TABLE.items() for value in good])
 def test_what_is_possible_passes_unchanged(name: str, value: object) -> None:
     """A possible value, the limits included, comes out as it went in."""
-    assert checked({name: value}) == {name: value}
+    given = {"tools": [TOOL], name: value}
+    assert checked(given) == given
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,37 @@ def test_what_is_impossible_is_refused_with_what_was_expected(name: str, value: 
     with pytest.raises(ValueError, match=f"^{name} must be ") as caught:
         checked({"max_tokens": 5, name: value})
     assert str(caught.value) == f"{name} must be {CHECKS[name][1]}"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "why"),
+    [
+        ({"tool_choice": "required"}, "tool_choice must come with tools"),
+        ({"tool_choice": "required", "tools": []}, "tool_choice must come with tools"),
+        ({"tool_choice": "add", "tools": None}, "tool_choice must come with tools"),
+        ({"tool_choice": "zzz", "tools": [TOOL]}, "or the name of a tool: add$"),
+        ({"parallel_tool_calls": False}, "parallel_tool_calls must come with tools"),
+        ({"tools": [TOOL, Tool("add", "again")]}, "tools must have different names"),
+    ],
+)
+def test_a_word_about_tools_that_are_not_there_is_refused(parameters: dict[str, object], why: str) -> None:
+    """It would be lost on the way, or be refused by the vendor: the caller hears it before anything is sent."""
+    with pytest.raises(ValueError, match=why):
+        checked(parameters)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"tool_choice": "auto"},
+        {"tool_choice": "none"},
+        {"tool_choice": "none", "tools": [TOOL]},
+        {"tools": [], "parallel_tool_calls": False},
+    ],
+)
+def test_a_word_about_tools_that_is_true_without_any_is_taken(parameters: dict[str, object]) -> None:
+    """A loop whose list of tools has run empty need not change the rest."""
+    assert checked(parameters) == parameters
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -256,6 +257,7 @@ def test_the_rules_of_every_request_are_in_the_plan(env: Env) -> None:
         ({P + "MODEL": "m", P + "API_KEY_ENV": "QQ_NOT_SET"}, [P + "API_KEY_ENV"]),
         ({P + "MODEL": "m", P + "API_KEY_ENV": "QQ_NOT_SET", "LLM_OPENAI_API_KEY": "k"}, [P + "API_KEY_ENV"]),
         ({P + "MODEL": "m", "LLM_OPENAI_API_KEY": "two words"}, ["LLM_OPENAI_API_KEY"]),
+        ({P + "MODEL": "m", "LLM_OPENAI_BASE_URL": "localhost:8000"}, ["LLM_OPENAI_BASE_URL"]),
         ({P + "MODEL": "m", P + "TEMPERATURE": "9"}, [P + "TEMPERATURE", "LLM_OPENAI_API_KEY"]),
     ],
 )
@@ -273,6 +275,95 @@ def test_a_missing_key_names_the_route_and_both_ways_to_mend_it(env: Env) -> Non
     assert problem.variable == "LLM_NOUS_API_KEY"
     assert F + "FALLBACK__MODEL" in problem.expected
     assert f"{F}FALLBACK__API_KEY" in problem.remedy
+
+
+def test_a_missing_key_is_told_once_however_many_routes_want_it(env: Env) -> None:
+    """One problem per key, with the first route that wants it and how many more there are; own servers do not count."""
+    names = ("A", "B", "C", "D")
+    plan = env({f"{name}_MODEL_CONFIG__MODEL": "m" for name in names} | {"D_MODEL_CONFIG__BASE_URL": "http://own/v1"})
+    [problem] = plan.problems
+    assert problem.expected == "a key for https://api.openai.com/v1, to which A_MODEL_CONFIG__MODEL and 2 more lead"
+    assert problem.remedy == "set it, or A_MODEL_CONFIG__API_KEY for this route alone"
+    assert [agent.routes[0].wants_key for agent in plan.agents.values()] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("source", ["environment", "dotenv"])
+@pytest.mark.parametrize(
+    ("transport", "name"),
+    [
+        ("openai", "OPENAI_API_KEY"),
+        ("anthropic", "ANTHROPIC_API_KEY"),
+        ("gemini", "GEMINI_API_KEY"),
+        ("gemini", "GOOGLE_API_KEY"),
+        ("nous", "NOUS_API_KEY"),
+    ],
+)
+def test_a_key_that_only_the_vendors_tools_read_is_pointed_at(env: Env, transport: str, name: str, source: str) -> None:
+    """Where the key is missing but stands under the vendor's own name, the remedy says how to use it, and it works."""
+    if source == "dotenv":
+        Path(".env").write_text(f"{name}=canary\n", encoding="utf-8")
+    plan = env({P + "MODEL": f"{transport}/m", **({} if source == "dotenv" else {name: "canary"})})
+    [problem] = plan.problems
+    shared = f"LLM_{transport.upper()}_API_KEY"
+    assert problem.variable == shared
+    assert problem.remedy == f"{name} is set but not read: set {shared} to its value, or {P}API_KEY_ENV={name}"
+
+    mended = env({P + "API_KEY_ENV": name})
+    assert mended.problems == ()
+    assert mended.targets[0].secrets == ("canary",)
+
+
+def test_a_vendors_variable_is_nobodys_business_where_the_key_is_set(env: Env) -> None:
+    """`OPENAI_API_KEY` beside a key of ours is neither used nor spoken of."""
+    plan = env({**KEYS, P + "MODEL": "m", "OPENAI_API_KEY": "canary"})
+    assert plan.problems == plan.ignored == ()
+    assert plan.targets[0].secrets == ("k",)
+
+
+CERTIFICATE = str(Path(__file__).parent / "fixtures" / "self_signed.crt")
+HTTP = {P + "BASE_URL": "http://own.test/v1"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected", "reason"),
+    [
+        ({}, [], ""),
+        ({"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""}, [], ""),
+        ({"SSL_CERT_FILE": CERTIFICATE}, [], ""),
+        ({"SSL_CERT_FILE": CERTIFICATE, "SSL_CERT_DIR": "/nowhere"}, [], ""),
+        ({"SSL_CERT_DIR": "hashed"}, [], ""),
+        ({"SSL_CERT_DIR": "/nowhere:hashed"}, [], ""),
+        ({"SSL_CERT_DIR": "/nowhere", **HTTP}, [], ""),
+        ({"SSL_CERT_FILE": "/nowhere/ca.pem"}, ["SSL_CERT_FILE"], "No such file or directory"),
+        ({"SSL_CERT_FILE": "/nowhere/ca.pem", **HTTP}, ["SSL_CERT_FILE"], "No such file or directory"),
+        ({"SSL_CERT_FILE": "/nowhere/ca.pem", "SSL_CERT_DIR": "hashed"}, ["SSL_CERT_FILE"], "No such file"),
+        ({"SSL_CERT_FILE": CERTIFICATE[:-3] + "key"}, ["SSL_CERT_FILE"], "no certificate in it"),
+        ({"SSL_CERT_FILE": "hashed"}, ["SSL_CERT_FILE"], "directory"),
+        ({"SSL_CERT_DIR": "/nowhere"}, ["SSL_CERT_DIR"], "openssl rehash"),
+        ({"SSL_CERT_DIR": "."}, ["SSL_CERT_DIR"], "openssl rehash"),
+        ({"SSL_CERT_DIR": CERTIFICATE}, ["SSL_CERT_DIR"], "openssl rehash"),
+        ({"SSL_CERT_FILE": "/nowhere/ca.pem", P + "SEED": "x"}, [P + "SEED", "SSL_CERT_FILE"], "No such file"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_a_mistake(
+    env: Env, variables: dict[str, str], expected: list[str], reason: str
+) -> None:
+    """What keeps clients from opening, or from trusting anybody, is told by its variable, together with all else."""
+    Path("hashed").mkdir()
+    Path("hashed", "0123abcd.0").touch()
+    plan = env({**KEYS, P + "MODEL": "m", **variables})
+    assert variables_of(plan) == expected
+    assert reason in "".join(map(str, plan.problems))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [({"agents": {}}, "dict"), ("gpt", "str"), (Settings, "the class Settings"), (RouteSettings(model="m"), "Route")],
+)
+def test_settings_of_another_kind_are_a_type_error(settings: Any, kind: str) -> None:
+    """Whoever gives a dict learns what to give."""
+    with pytest.raises(TypeError, match=rf"settings must be Settings, as Settings.in_code.* makes them, not {kind}"):
+        load(settings)
 
 
 def test_a_key_that_was_only_named_in_code_is_never_replaced_by_another() -> None:

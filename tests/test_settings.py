@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ P = "DERIVER_MODEL_CONFIG__"
 F = P + "FALLBACK__"
 WHOLE = {P + "MODEL": "gpt", F + "TRANSPORT": "anthropic", F + "MODEL": "claude"}
 CANARY = "canary-5f1e"
+REMEDY = "set it to that, or remove it"
+MANY = "a list with a RouteSettings for each fallback"
 
 
 def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
@@ -172,7 +176,7 @@ def test_a_nested_variable_changes_one_route_only(monkeypatch: pytest.MonkeyPatc
     assert (fallback.provider_params, fallback.temperature) == ({}, None)
 
 
-@pytest.mark.parametrize("name", ["LLM_AGENTS", "LLM_IGNORED", "LLM_PROBLEMS"])
+@pytest.mark.parametrize("name", ["LLM_AGENTS", "LLM_IGNORED", "LLM_PROBLEMS", "LLM_UNREAD"])
 @pytest.mark.parametrize("source", ["environment", "dotenv"])
 def test_variables_that_only_look_like_settings_mean_nothing(
     monkeypatch: pytest.MonkeyPatch, source: str, name: str
@@ -209,6 +213,27 @@ def test_an_incomplete_fallback_is_ignored_and_says_what_it_lacks(
     assert [problem.variable for problem in got.ignored] == missing
     assert all(problem.remedy == "set it; until then this fallback is ignored" for problem in got.ignored)
     assert [route.model for route in got.agents["deriver"].fallbacks] == left
+
+
+# ---- misspelt names
+
+
+def test_near_misses_stop_no_start_and_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is nearly one of ours has no effect, from either source, and is listed beside ignored fallbacks."""
+    set_all(monkeypatch, {**WHOLE, "LLM_RETRY_ATEMPTS": CANARY, "LLM_SOMEBODY_ELSES": CANARY})
+    write_env({"DERIVER_MODEL_CONFIG_SEED": CANARY, F + "FALLBACK__MODEL": "n", "LLM_OPENAI_APIKEY": ""})
+    got = Settings()
+    names = ["DERIVER_MODEL_CONFIG_SEED", F + "FALLBACK__TRANSPORT", "LLM_RETRY_ATEMPTS"]
+    assert sorted(problem.variable for problem in got.ignored) == names
+    assert CANARY not in repr(got.ignored)
+
+
+def test_a_name_that_api_key_env_names_is_no_near_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second key may well be called almost like the first."""
+    set_all(monkeypatch, {**WHOLE, P + "API_KEY_ENV": "LLM_OPENAI_API_KEY2", "llm_openai_api_key2": CANARY})
+    got = Settings()
+    assert got.ignored == ()
+    assert revealed(got.agents["deriver"].primary.api_key) == CANARY
 
 
 # ---- settings made in code
@@ -254,6 +279,7 @@ def test_in_code_reads_neither_environment_nor_dotenv(monkeypatch: pytest.Monkey
         ({"total_timout": CANARY}, "total_timout", "did you mean 'total_timeout'?"),
         ({"problems": [CANARY]}, "problems", "remove it"),
         ({"total_timeout": CANARY}, "LLM_TOTAL_TIMEOUT", "set it to that, or remove it"),
+        ({"agents": {"a": {"primary": {}, "fallback": []}}}, "agents.a.fallback", "did you mean 'fallbacks'?"),
         ({"agents": CANARY}, "agents", "set it to that, or remove it"),
         ({"agents": 5}, "agents", "set it to that, or remove it"),
         ({"agents": [CANARY]}, "agents", "set it to that, or remove it"),
@@ -281,11 +307,76 @@ def test_mistakes_in_code_are_told_by_their_path(make: Any, values: dict[str, An
     assert CANARY not in str(caught.value) + repr(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        (RouteSettings, {"modle": CANARY}, [("modle", "a known name", "did you mean 'model'?")]),
+        (RouteSettings, {"qqq": CANARY}, [("qqq", "a known name", "remove it")]),
+        (
+            RouteSettings,
+            {"temperature": CANARY, "api_key": f"{CANARY} x", "timeout": 0, "base_url": CANARY, "model": 5},
+            [(name, EXPECTED[name], REMEDY) for name in ("model", "base_url", "api_key", "temperature", "timeout")],
+        ),
+        (RouteSettings, {"stop_sequences": [5]}, [("stop_sequences.0", EXPECTED["stop_sequences"], REMEDY)]),
+        (AgentSettings, {}, [("primary", "a RouteSettings", "set it")]),
+        (AgentSettings, {"primary": CANARY}, [("primary", "a RouteSettings", REMEDY)]),
+        (
+            AgentSettings,
+            {"primary": {"modle": CANARY}, "fallbacks": [{"seed": CANARY}], "fallback": CANARY},
+            [
+                ("primary.modle", "a known name", "did you mean 'model'?"),
+                ("fallbacks.0.seed", EXPECTED["seed"], REMEDY),
+                ("fallback", "a known name", "did you mean 'fallbacks'?"),
+            ],
+        ),
+        *(
+            (AgentSettings, {"primary": {}, "fallbacks": wrong}, [("fallbacks", MANY, REMEDY)])
+            for wrong in (RouteSettings(model=CANARY), CANARY, 5)
+        ),
+        (AgentSettings, {"primary": {}, "fallbacks": [CANARY]}, [("fallbacks.0", MANY, REMEDY)]),
+    ],
+)
+def test_routes_and_agents_in_code_tell_every_mistake(
+    kind: Any, values: dict[str, Any], expected: list[tuple[str, str, str]]
+) -> None:
+    """What is wrong with one is told at once, by field, in the words for variables, and no value is kept."""
+    with pytest.raises(ConfigurationError) as caught:
+        kind(**values)
+    told = [(problem.variable, problem.expected, problem.remedy) for problem in caught.value.problems]
+    assert sorted(told) == sorted(expected)
+    assert CANARY not in str(caught.value) + repr(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_a_key_in_code_is_a_text_or_a_secret_and_held_as_a_secret() -> None:
+    """Either type is taken, by type checkers too; what is held is masked."""
+    for route in (RouteSettings(model="m", api_key=CANARY), RouteSettings(model="m", api_key=SecretStr(CANARY))):
+        assert isinstance(route.api_key, SecretStr)
+        assert revealed(route.api_key) == CANARY
+        assert CANARY not in repr(route) + str(route) + route.model_dump_json()
+
+
+def test_lists_in_code_are_held_as_tuples() -> None:
+    """Fallbacks and stop sequences may be given as lists, by type checkers too; what is held cannot change."""
+    agent = AgentSettings(primary=RouteSettings(stop_sequences=["a"]), fallbacks=[RouteSettings(model="m")])
+    assert (agent.primary.stop_sequences, type(agent.fallbacks)) == (("a",), tuple)
+
+
 # ---- mistakes
 
 SECONDS = ["0", "-1", "nan", "inf", "1e999", "soon"]
 URLS = ["example.com", "ftp://example.com", "https://", "http://:80", "http://[::1", "http://h:port", "http://h:70000"]
-URLS += ["http://user@h", "http://h?q=1", "http://h#f", "http://h/a b", "http://h\\x", "http://h/\x1b", "http://h:0"]
+URLS += [
+    "https://api.openai.com/v1/chat/completions",
+    "http://h/v1/messages/",
+    "http://user@h",
+    "http://h?q=1",
+    "http://h#f",
+    "http://h/a b",
+    "http://h\\x",
+    "http://h/\x1b",
+    "http://h:0",
+]
 KEYS = ["two words", "ключ", "a\tb", "\x7f"]
 
 MISTAKES: list[tuple[str, str]] = [
@@ -407,6 +498,38 @@ def test_a_dotenv_that_is_no_text_is_a_mistake(content: bytes) -> None:
         Settings()
     assert [problem.variable for problem in caught.value.problems] == [".env"]
     assert CANARY not in str(caught.value) + repr(caught.value) + repr(caught.value.__context__)
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        ("", []),
+        ("# a comment\n\nexport A=1\n'B' = 'two\nlines' # and a comment\nC\nD=\n", []),
+        (f"LLM_OPENAI_API_KEY: {CANARY}\n", [1]),
+        (f"A=1\n\n  \n# c\n{CANARY} B=2\n", [5]),
+        (f"A='{CANARY}\nB=1\n", [1]),
+        (f"A=1\r\n\r\nB=\"{CANARY}\r\nC='{CANARY}' {CANARY}\r\n", [3, 4]),
+        (f"\ufeffset A={CANARY}\n=5\n", [1, 2]),
+    ],
+)
+def test_lines_of_dotenv_that_cannot_be_read_are_mistakes(
+    monkeypatch: pytest.MonkeyPatch, content: str, lines: list[int]
+) -> None:
+    """Each is told by its line, never its content, together with whatever else is wrong."""
+    Path(".env").write_text(content, encoding="utf-8", newline="")
+    monkeypatch.setenv("LLM_TOTAL_TIMEOUT", "never")
+    problems = mistakes()
+    assert [problem.variable for problem in problems] == [*(f".env line {n}" for n in lines), "LLM_TOTAL_TIMEOUT"]
+    assert CANARY not in repr(problems)
+
+
+def test_a_pipe_as_dotenv_is_read_once(tmp_path: Path) -> None:
+    """Tools that keep secrets give them as a pipe: what is in it can be read once only, and that is enough."""
+    os.mkfifo(tmp_path / ".env")
+    with ThreadPoolExecutor(1) as thread:
+        writing = thread.submit((tmp_path / ".env").write_text, "LLM_TOTAL_TIMEOUT=70\n", encoding="utf-8")
+        assert Settings().total_timeout == 70.0
+        writing.result(timeout=10)
 
 
 # ---- secrets

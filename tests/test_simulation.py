@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import math
+import os
+from typing import Any
 
 import anthropic.types
 import anyio
+import anyio.lowlevel
 import httpx
 import openai.types.chat
 import pytest
@@ -67,6 +72,30 @@ def test_a_phase_ends_after_it_begins() -> None:
 BODY = {"model": "a-model", "messages": [{"role": "user", "content": "one two three"}]}
 
 
+def failing(monkeypatch: pytest.MonkeyPatch, number: int, *, until: float) -> None:
+    """Let every listener fail to accept until that instant, each as its backend does."""
+    create = anyio.create_tcp_listener
+
+    async def listen(**options: Any) -> Any:
+        made: Any = await create(**options)
+        (listener,) = made.listeners
+        accept = listener.accept
+
+        async def try_to_accept() -> Any:
+            if anyio.current_time() >= until:
+                return await accept()
+            await anyio.lowlevel.checkpoint()
+            error = OSError(number, os.strerror(number))
+            if anyio.get_cancelled_exc_class() is asyncio.CancelledError:
+                raise error
+            raise anyio.BrokenResourceError from error
+
+        monkeypatch.setattr(listener, "accept", try_to_accept)
+        return made
+
+    monkeypatch.setattr("anyio.create_tcp_listener", listen)
+
+
 @pytest.mark.anyio
 @pytest.mark.sockets
 class TestServer:
@@ -124,6 +153,23 @@ class TestServer:
                 await client.post(url, json=BODY)
             await anyio.sleep(6)
             assert (await client.post(url, json=BODY)).status_code == 200
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+    async def test_a_server_that_can_open_no_file_goes_on_when_it_can(
+        self, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        """Whoever connects meanwhile waits, and is answered as soon as there is a file for the connection."""
+        failing(monkeypatch, number, until=5)
+        async with simulated_server() as server, httpx.AsyncClient(timeout=None) as client:  # noqa: S113
+            assert (await client.post(f"{server.openai_url}/chat/completions", json=BODY)).status_code == 200
+            assert anyio.current_time() == pytest.approx(5, abs=0.2)
+
+    async def test_a_fault_that_no_waiting_mends_ends_the_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Only a lack of files and memory is waited for."""
+        failing(monkeypatch, errno.ENOTSUP, until=5)
+        with pytest.raises(ExceptionGroup):
+            async with simulated_server():
+                await anyio.sleep(4)
 
     async def test_a_reset_tears_the_connection_down(self) -> None:
         """The client gets no byte of an answer."""

@@ -15,10 +15,18 @@ import pytest
 from pydantic import SecretStr
 
 import understudy
-from understudy import ActorStoppedError, AgentSettings, ConfigurationError, RouteSettings, Settings, Verdict
+from understudy import (
+    ActorStoppedError,
+    AgentSettings,
+    AllAttemptsFailedError,
+    ConfigurationError,
+    RouteSettings,
+    Settings,
+    Verdict,
+)
 from understudy.actors import Message, Phase
 from understudy.providers import Provider, Request, Response, Target
-from understudy.simulation import Answer, Hang, Script, World
+from understudy.simulation import Answer, Behaviour, Hang, Script, Status, World
 
 from .scenario import ask, chain, opened
 
@@ -370,6 +378,27 @@ async def test_a_bug_of_ours_is_handed_over_and_told_as_ours() -> None:
     assert response.attempts[0].verdict is Verdict.INTERNAL
     assert "KeyError" in response.attempts[0].reason
     assert (health.failed, health.neutral) == (0, 1)
+
+
+@pytest.mark.parametrize("between", [None, Status(503)])
+async def test_a_request_that_met_two_bugs_of_ours_is_given_to_nobody_else(between: Behaviour | None) -> None:
+    """What breaks two adapters may break all: the third route is asked after one bug, never after two (R-SUP-4)."""
+    names = ("openai", "gemini", "anthropic") if between is None else ("openai", "nous", "gemini", "anthropic")
+    world = World({"anthropic": Script.always(Answer("hello")), "nous": Script.always(between or Hang())})
+
+    def connect(target: Target) -> Provider:
+        return Buggy() if target.transport in {"openai", "gemini"} else world.connect(target)
+
+    settings = Settings.in_code(agents={"deriver": chain(*names)})
+    async with understudy.open_supervisor(settings, connect=connect) as supervisor:
+        with pytest.raises(AllAttemptsFailedError, match=r"(?s)internal: KeyError.*internal: KeyError") as caught:
+            await ask(supervisor.agent("deriver"))
+        verdicts = [attempt.verdict for attempt in caught.value.attempts]
+        assert verdicts.count(Verdict.INTERNAL) == 2
+        assert [attempt.transport for attempt in caught.value.attempts] == list(names[:-1])
+        assert world.log("anthropic") == []
+        assert all(health.in_flight == 0 for health in supervisor.health().values())
+        assert sum(health.failed for health in supervisor.health().values()) == (between is not None)
 
 
 async def test_an_error_of_this_machine_is_raised_as_it_is() -> None:

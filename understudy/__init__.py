@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._open import open_supervisor as open_supervisor
+    from ._version import __version__ as __version__
+    from .actors import Health as Health
     from .providers import AccessRefusedError as AccessRefusedError
     from .providers import ActorStoppedError as ActorStoppedError
     from .providers import AllAttemptsFailedError as AllAttemptsFailedError
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from .providers import ConnectionFailedError as ConnectionFailedError
     from .providers import Image as Image
     from .providers import Message as Message
+    from .providers import Messages as Messages
+    from .providers import Parameters as Parameters
     from .providers import PassedOver as PassedOver
     from .providers import QuotaExceededError as QuotaExceededError
     from .providers import RateLimitedError as RateLimitedError
@@ -52,15 +56,17 @@ if TYPE_CHECKING:
 _PROVIDERS = (
     *("AccessRefusedError", "ActorStoppedError", "AllAttemptsFailedError", "AllRoutesClosedError", "Attempt"),
     *("AttemptError", "AttemptTimeoutError", "ConfigurationError", "ConnectionFailedError", "Image", "Message"),
-    *("PassedOver", "QuotaExceededError", "RateLimitedError", "Reasoning", "RequestRejectedError", "Response"),
-    *("ResponseMalformedError", "RetryableError", "ServerFailedError", "Text", "TimeoutExceededError", "Tool"),
-    *("ToolCall", "ToolResult", "UnderstudyError", "Usage", "Verdict"),
+    *("Messages", "Parameters", "PassedOver", "QuotaExceededError", "RateLimitedError", "Reasoning"),
+    *("RequestRejectedError", "Response", "ResponseMalformedError", "RetryableError", "ServerFailedError", "Text"),
+    *("TimeoutExceededError", "Tool", "ToolCall", "ToolResult", "UnderstudyError", "Usage", "Verdict"),
     *("assistant", "image", "system", "tool", "user"),
 )
 _SUPERVISOR = ("Agent", "AgentSettings", "RouteSettings", "Settings", "Supervisor")
 
 _ROOMS: dict[str, str] = {
+    "__version__": "._version",
     "open_supervisor": "._open",
+    "Health": ".actors",
     **dict.fromkeys(_PROVIDERS, ".providers"),
     **dict.fromkeys(_SUPERVISOR, ".supervisor"),
 }

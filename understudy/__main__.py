@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line."""
-    from ._cli import cli
-
+    try:
+        from ._cli import cli
+    except KeyboardInterrupt:  # before there was anybody to answer it
+        sys.exit(130)
     cli(prog_name="understudy")
 
 

@@ -1,16 +1,20 @@
-"""The command line: `ask`, `check` and `demo`. Exit codes: 0 ok, 1 the request failed, 2 the configuration is wrong.
+"""The command line: `ask`, `check` and `demo`.
 
+Exit codes: 0 ok, 1 the request failed, 2 the configuration or the command itself is wrong, 130 interrupted by Ctrl-C.
 What each command has to say is made in `_show.py`; this file reads arguments, runs, and chooses the exit code.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import math
 import sys
-from importlib.metadata import version
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import anyio
 import click
@@ -18,14 +22,30 @@ import click
 from ._demo import Report, demo
 from ._open import open_supervisor
 from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_problems, show_report, show_trail
+from ._version import __version__
 from .providers import ConfigurationError, Parameters, Response, TrailedError, UnderstudyError, user
 from .supervisor import load
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
 
 def _installed(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if find_spec(value) is None:
         raise click.UsageError(f"{value} is not installed: pip install {value}")
     return value
+
+
+class _Seconds(click.FloatRange):
+    """A number of seconds that a clock can count: neither nan nor infinity."""
+
+    name = "number of seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{seconds} is no number of seconds.", param, ctx)
+        return seconds
 
 
 _backend = click.option(
@@ -37,44 +57,72 @@ _backend = click.option(
     help="The event loop.",
 )
 NEWLINE = "\n"
+_timeout = click.option(
+    "--timeout",
+    type=_Seconds(min=0, min_open=True),
+    metavar="SECONDS",
+    help="For all attempts together. Default: LLM_TOTAL_TIMEOUT.",
+)
+_seconds = click.option(
+    "--seconds", type=_Seconds(min=1), metavar="SECONDS", default=8.0, show_default=True, help="How long it runs."
+)
 _json = click.option("--json", "json_", is_flag=True, help="Print one JSON object on one line.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("understudy"), prog_name="understudy")
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 ok, 1 the request failed, 2 configuration or command wrong, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="understudy")
 def cli() -> None:
     """Keep AI agents answered: the primary model, and at once its fallback."""
-    logging.getLogger("understudy.supervisor").addHandler(logging.NullHandler())  # the trail says it all
+    for name in ("understudy.supervisor", "dotenv"):  # the trail says it all, and the list of mistakes
+        logging.getLogger(name).addHandler(logging.NullHandler())
 
 
-@cli.command()
+@cli.command(short_help="Ask AGENT the PROMPT.")
 @click.argument("agent")
 @click.argument("prompt")
-@click.option("--timeout", type=float, help="Seconds for everything. Default: LLM_TOTAL_TIMEOUT.")
-@click.option("--max-tokens", type=int, help="The longest answer wanted, in tokens.")
+@_timeout
+@click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer wanted, in tokens.")
 @_backend
 @_json
 def ask(agent: str, prompt: str, timeout: float | None, max_tokens: int | None, backend: str, json_: bool) -> None:
     """Ask AGENT the PROMPT (- reads it from standard input); the answer goes to standard output, the trail to
     standard error."""
-    if prompt == "-":
-        prompt = sys.stdin.read()
 
-    async def run() -> Response:
+    async def run(text: str) -> Response:
         async with open_supervisor() as supervisor:
             handle = supervisor.agent(agent)
             parameters: Parameters = {} if max_tokens is None else {"max_tokens": max_tokens}
-            return await handle.complete([user(prompt)], timeout=timeout, **parameters)
+            return await handle.complete([user(text)], timeout=timeout, **parameters)
 
+    with _faults_told(json_=json_):
+        response = anyio.run(run, _prompt(prompt), backend=backend)
+    with _faults_told(json_=False):  # standard output is at fault then
+        if json_:
+            click.echo(json.dumps(as_json(response)))
+        else:
+            click.echo(response.text)
+            show_trail(response.attempts, response.passed_over)
+
+
+def _prompt(given: str) -> str:
+    """Return the prompt, from standard input if it is `-`, in UTF-8 whatever the locale says.
+
+    Raises:
+        UsageError: It is empty, or not UTF-8.
+    """
+    data = given.encode(errors="surrogateescape")
+    if given == "-":
+        data = b"" if sys.stdin is None else sys.stdin.buffer.read()
     try:
-        response = anyio.run(run, backend=backend)
-    except (UnderstudyError, OSError, ValueError) as error:
-        _fail(error, json_=json_)
-    if json_:
-        click.echo(json.dumps(as_json(response)))
-    else:
-        click.echo(response.text)
-        show_trail(response.attempts, response.passed_over)
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"the prompt is not UTF-8: its byte {error.start + 1} cannot be read") from None
+    if not text.strip():
+        raise click.UsageError("the prompt is empty: there is nothing to ask")
+    return text
 
 
 @cli.command()
@@ -89,28 +137,54 @@ def check(json_: bool) -> None:
     sys.exit(2 if plan.problems or plan.ignored else 0)
 
 
-@cli.command("demo")
-@click.option("--seconds", type=click.FloatRange(min=1), default=8.0, show_default=True, help="How long it runs.")
+@cli.command("demo", short_help="Run agents through an outage, on this machine alone.")
+@_seconds
 @click.option("--agents", type=click.IntRange(min=1), default=50, show_default=True, help="Concurrent agent loops.")
 @_backend
 @_json
 def demo_command(seconds: float, agents: int, backend: str, json_: bool) -> None:
     """Run agents through an outage of their primary, with providers embedded on loopback: no key, no network."""
-    try:
+    with _faults_told(json_=json_):
         report: Report = anyio.run(demo, seconds, agents, not json_ and sys.stdout.isatty(), backend=backend)
-    except UnderstudyError as error:
-        _fail(error, json_=json_)
-    if json_:
-        click.echo(json.dumps(report.as_json()))
-    else:
-        show_report(report)
+    with _faults_told(json_=False):
+        if json_:
+            click.echo(json.dumps(report.as_json()))
+        else:
+            show_report(report)
     sys.exit(1 if report.failed else 0)
 
 
-def _fail(error: Exception, *, json_: bool) -> NoReturn:
-    configuration = isinstance(error, ConfigurationError)
+_TOLD = (UnderstudyError, OSError, ValueError, KeyboardInterrupt)
+
+
+@contextmanager
+def _faults_told(*, json_: bool) -> Iterator[None]:
+    """End the command if its body fails: with what went wrong, in words or as JSON, and the exit code that fits."""
+    try:
+        yield
+    except BrokenPipeError:  # nobody reads: click ends without a word
+        raise
+    except _TOLD as error:
+        _fail(error, json_=json_)
+    except BaseExceptionGroup as group:  # what befell tasks: Ctrl-C on trio, or the last file that could be opened
+        told, bugs = group.split(_TOLD)
+        if told is None or bugs is not None:
+            raise
+        _fail(_first(told), json_=json_)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a group that holds only those we tell; Ctrl-C goes before all others."""
+    within: BaseException = group.subgroup(KeyboardInterrupt) or group
+    while isinstance(within, BaseExceptionGroup):
+        within = within.exceptions[0]
+    return within
+
+
+def _fail(error: BaseException, *, json_: bool) -> NoReturn:
+    code = 2 if isinstance(error, ConfigurationError) else INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
     if json_:
-        facts: dict[str, object] = {"type": type(error).__name__, "message": str(error)}
+        facts: dict[str, object] = {"type": type(error).__name__, "message": _said(error)}
         if isinstance(error, ConfigurationError):
             facts["problems"] = [problem_as_json(problem) for problem in error.problems]
         if isinstance(error, TrailedError):
@@ -120,7 +194,20 @@ def _fail(error: Exception, *, json_: bool) -> NoReturn:
         click.echo(json.dumps({"error": facts}))
     elif isinstance(error, ConfigurationError):
         show_problems(error.problems)
+    elif isinstance(error, KeyboardInterrupt):
+        click.echo(_said(error), err=True)
     else:
-        click.echo(f"{type(error).__name__}: {str(error).partition(NEWLINE)[0]}", err=True)  # the trail has the rest
+        click.echo(f"{type(error).__name__}: {_said(error).partition(NEWLINE)[0]}", err=True)  # the trail has the rest
         show_trail(getattr(error, "attempts", ()), getattr(error, "passed_over", ()))
-    sys.exit(2 if configuration else 1)
+        if (seconds := getattr(error, "retry_after", None)) is not None:
+            click.echo(f"may be asked again in {seconds:g} s", err=True)
+    sys.exit(code)
+
+
+def _said(error: BaseException) -> str:
+    """Return what an error says, and where the machine is at fault what to do about it."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        return f"{error}: allow more with ulimit -n"
+    return str(error)

@@ -7,9 +7,10 @@ must come back, so an answer that went to the wrong caller would be seen.
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, final
@@ -21,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ._open import open_supervisor
-from .providers import UnderstudyError, load, user
+from .providers import ConfigurationError, Problem, UnderstudyError, load, user
 from .simulation import Answer, Phase, Script, SimulatedServer, Status, simulated_server
 from .supervisor import Agent, AgentSettings, RouteSettings, Settings, Supervisor, background_tasks
 
@@ -61,8 +62,56 @@ class Report:
         return {transport: (len(s), median(s), max(s)) for transport, s in self.answers.items()}
 
 
+FILES_PER_AGENT, OTHER_FILES = 4, 40
+"""Files that are open at once: both ends of a connection to each vendor; and all that is no agent's (chosen: about
+twenty were counted)."""
+
+
+def files_missing(agents: int, allowed: int) -> Problem | None:
+    """Say what is wrong if so many agents need more open files than are allowed (-1: any number)."""
+    needed = agents * FILES_PER_AGENT + OTHER_FILES
+    if allowed < 0 or needed <= allowed:
+        return None
+    fit = (allowed - OTHER_FILES) // FILES_PER_AGENT
+    remedy = f"allow more with ulimit -n {needed}" + (f", or run it with --agents {fit}" if fit > 0 else "")
+    return Problem("ulimit -n", f"{needed} open files for {agents} agents, not {allowed}", remedy)
+
+
+def _check_files(agents: int) -> None:
+    """Refuse to begin what would end in agents that wait for a connection that this process cannot open.
+
+    Raises:
+        ConfigurationError: Too few open files are allowed.
+    """
+    import resource  # not at the top: there is none on Windows, where no such limit is either
+
+    problem = files_missing(agents, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    if problem is not None:
+        raise ConfigurationError([problem])
+
+
+@contextmanager
+def _no_proxies() -> Iterator[None]:
+    """Hide the environment's proxies: they are meant for the world, and the demo's vendors are on loopback."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.lower().endswith("_proxy")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
 async def demo(seconds: float, agents: int, live: bool) -> Report:
-    """Run `agents` loops for `seconds` seconds; with `live`, show a table meanwhile."""
+    """Run `agents` loops for `seconds` seconds; with `live`, show a table meanwhile.
+
+    Raises:
+        ConfigurationError: Too few open files are allowed for so many agents, or a client cannot be opened.
+    """
+    _check_files(agents)
+    with _no_proxies():
+        return await _demo(seconds, agents, live)
+
+
+async def _demo(seconds: float, agents: int, live: bool) -> Report:
     for transport in ("openai", "anthropic"):  # an import takes a second, which the script must not begin with
         load(transport)
     begin, end = seconds / 3, seconds * 2 / 3

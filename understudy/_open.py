@@ -42,10 +42,11 @@ async def open_supervisor(
 
     Raises:
         ConfigurationError: Something cannot work; lists every mistake.
+        TypeError: `settings` is something else.
     """
     plan = sound(load(settings))
     for problem in plan.ignored:
-        _log.warning("setting_ignored %s", problem)
+        _log.warning("ignored  %s", problem)
     told: tuple[Hook, ...] = (LoggingHook(), *hooks)
     async with supervise(plan, connect=connect, rand=rand, drain_for=drain_for, hooks=told) as supervisor:
         yield supervisor

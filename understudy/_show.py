@@ -75,7 +75,16 @@ def _role(number: int) -> str:
 def _credential(route: Route) -> str:
     if route.target.api_key is not None:
         return "set"
-    return "missing" if TRANSPORTS[route.transport].needs_key else "not needed"
+    if route.wants_key:
+        return "missing"
+    return "no key" if TRANSPORTS[route.transport].needs_key else "not needed"
+
+
+def _origin(route: Route) -> str:
+    """Return the variables that made a route, what all of them begin with once."""
+    prefix = route.variables.model.removesuffix("MODEL")
+    own = sorted({name.removeprefix(prefix) for name in route.set_by.values()})
+    return f"{prefix}* ({', '.join(own)})"
 
 
 def explain_plan(plan: Plan) -> None:
@@ -99,8 +108,7 @@ def explain_plan(plan: Plan) -> None:
             console.print(f"[yellow]note[/yellow]  {escape(name)}: {escape(note)}", soft_wrap=True)
         for number, route in enumerate(agent.routes):
             if route.set_by:
-                variables = escape(", ".join(sorted(set(route.set_by.values()))))
-                console.print(f"[dim]{escape(name)} {_role(number)} is set by {variables}[/dim]", soft_wrap=True)
+                console.print(f"[dim]{escape(name)} {_role(number)} is set by {escape(_origin(route))}[/dim]")
     show_problems(plan.problems)
     _problem_lines("ignored", plan.ignored)
 
