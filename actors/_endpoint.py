@@ -224,10 +224,11 @@ class Endpoint:
                 waiter.answer.settle(Verdict.NO_VERDICT)
         return waiter.answer or Refusal(Refused.FULL)
 
-    async def wait_stopped(self, wait_for: float) -> None:
-        """Wait so many seconds, or until the endpoint stops, whichever comes first."""
+    async def wait_stopped(self, wait_for: float) -> bool:
+        """Wait so many seconds, or until the endpoint stops; say whether it does."""
         with anyio.move_on_after(wait_for):
             await self._stopping.wait()
+        return self._stopping.is_set()
 
     def asked(self, permit: Permit) -> None:
         """Count a request, of which retries may be a share; its retries are none."""

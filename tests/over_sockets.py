@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import SecretStr
 import understudy
 from understudy import Agent, AgentSettings, RouteSettings, Settings, Supervisor
 from understudy.simulation import Script, SimulatedServer, simulated_server
+from understudy.supervisor import Hook
 
 KEY = "sk-test-0123456789"
 
@@ -23,7 +24,7 @@ def route_to(transport: str, server: SimulatedServer, *, key: str = KEY) -> Rout
 
 @asynccontextmanager
 async def opened(
-    *scripts: tuple[str, Script], route: dict[str, Any] | None = None, **settings: Any
+    *scripts: tuple[str, Script], route: dict[str, Any] | None = None, hooks: Iterable[Hook] = (), **settings: Any
 ) -> AsyncIterator[tuple[Agent, Supervisor, list[SimulatedServer]]]:
     """Open a supervisor with one agent whose routes are (transport, script), each with a server of its own."""
     async with AsyncExitStack() as stack:
@@ -35,6 +36,6 @@ async def opened(
         agent = AgentSettings(primary=routes[0], fallbacks=tuple(routes[1:]))
         configured = Settings.in_code(agents={"deriver": agent}, **settings)
         supervisor = await stack.enter_async_context(
-            understudy.open_supervisor(configured, rand=lambda: 0.5, drain_for=2)
+            understudy.open_supervisor(configured, rand=lambda: 0.5, drain_for=2, hooks=hooks)
         )
         yield supervisor.agent("deriver"), supervisor, servers
