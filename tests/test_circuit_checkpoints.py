@@ -6,6 +6,8 @@ answered.
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ import pytest
 
 from understudy import ActorStoppedError, Agent, Supervisor, UnderstudyError
 from understudy.actors import CircuitClosed, CircuitTripped, HoldEnded, HoldPlaced, Message
-from understudy.simulation import Answer, Hang, Phase, Refused, Script, Status
+from understudy.simulation import Answer, Behaviour, Hang, Phase, Raw, Refused, Reset, Script, Status
 from understudy.supervisor import Event, RequestEnded
 
 from . import over_sockets, scenario
@@ -157,12 +159,17 @@ def prepared(name: str, opened: Opened) -> Callable[[], AbstractAsyncContextMana
     return prepare
 
 
-async def follow_up(stage: Stage) -> None:
-    """Check what the act has left, then ask three times."""
+def check_what_is_left(stage: Stage) -> None:
+    """Check that no place is taken, and that no circuit and no hold was moved by a request that nobody had ended."""
     assert all(health.in_flight == health.waiting == 0 for health in stage.supervisor.health().values())
     ended = stage.told(RequestEnded)
     if all(event.error == "cancelled" and not event.attempts for event in ended):
         assert not stage.told(CircuitTripped, CircuitClosed, HoldPlaced, HoldEnded)
+
+
+async def follow_up(stage: Stage) -> None:
+    """Check what the act has left, then ask three times."""
+    check_what_is_left(stage)
     await anyio.sleep(25)
     for _ in range(3):
         assert (await ask(stage.agent)).text in {"lead", "understudy", "hi"}
@@ -175,8 +182,13 @@ async def test_cancelled_anywhere_in_memory(name: str) -> None:
     assert await Everywhere(prepared(name, scenario.opened), SCENARIOS[name][2], follow_up).run() >= 1
 
 
+LONG = {"a whole outage", "waiting for a told hold", "a retry that waits for its hold", "backoff on the last route"}
+ON_SOCKETS = sorted(SCENARIOS.keys() - LONG)
+"""What has many steps or waits is cancelled in memory alone, where that costs nothing."""
+
+
 @pytest.mark.sockets
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", ON_SOCKETS)
 async def test_cancelled_anywhere_over_sockets(name: str) -> None:
     """Every step through the SDK, the HTTP library and the sockets, too."""
     assert await Everywhere(prepared(name, over_sockets.opened), SCENARIOS[name][2], follow_up).run() >= 1
@@ -190,11 +202,70 @@ async def test_cancelled_anywhere_as_asyncio_does_it(name: str) -> None:
 
 
 @pytest.mark.sockets
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", ON_SOCKETS)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_cancelled_anywhere_as_asyncio_does_it_over_sockets(name: str) -> None:
     """The same through SDK and sockets."""
     assert await Everywhere(prepared(name, over_sockets.opened), SCENARIOS[name][2], follow_up).run(by_task) >= 1
+
+
+FAULTS: tuple[Behaviour, ...] = (
+    *(Answer("lead", after=0.5), Answer("lead"), Status(503, after=0.5), Status(502), Hang(), Reset(after=0.5)),
+    *(Status(429), Status(429, headers={"retry-after": "6"}), Status(529, headers={"retry-after": "3"}), Status(409)),
+    *(Status(401), Status(402, headers={"retry-after": "9"}), Status(400), Raw(b"nonsense")),
+)
+
+
+def a_hard_life(seed: int) -> Everywhere[Stage]:
+    """Set the stage for twenty requests over one to three routes, each of which does what chance wants."""
+    rand = random.Random(seed)
+    names = scenario.NAMES[: rand.choice((1, 2, 2, 3))]
+    scripts = {name: Script.sequence(*rand.choices(FAULTS, k=20), otherwise=Answer("lead")) for name in names}
+    pauses = [rand.choice((0, 0.5, 4, 11)) for _ in range(20)]
+    settings: dict[str, Any] = {
+        "circuit_trip_after": rand.choice((1, 2)),
+        "in_place_retries": rand.choice((0, 1)),
+        "circuit_lone_routes": rand.choice(("allow", "enforce")),
+    }
+
+    @asynccontextmanager
+    async def prepare() -> AsyncIterator[Stage]:
+        events = list[Event]()
+        async with scenario.opened(scripts, hooks=[events.append], **settings) as (agent, supervisor, _):
+            yield Stage(agent, supervisor, events)
+
+    async def act(stage: Stage) -> None:
+        for pause in pauses:
+            stage.events.clear()
+            await once(stage, timeout=20)
+            await anyio.sleep(pause)
+
+    async def afterwards(stage: Stage) -> None:
+        check_what_is_left(stage)
+        for _ in range(40):  # until all that was scripted has been done, and all is well again
+            await once(stage)
+            await anyio.sleep(100)
+        for _ in range(3):
+            assert (await ask(stage.agent)).text == "lead"
+
+    return Everywhere(prepare, act, afterwards)
+
+
+SEEDS = 200 if os.environ.get("UNDERSTUDY_SOAK") else 12
+"""`make soak` takes many more."""
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_cancelled_anywhere_in_a_hard_life(seed: int) -> None:
+    """Whatever has happened before, and wherever the caller leaves: nothing is left, and all is well in the end."""
+    assert await a_hard_life(seed).run() >= 20
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_cancelled_anywhere_in_a_hard_life_as_asyncio_does_it(seed: int) -> None:
+    """The same with `Task.cancel()`."""
+    assert await a_hard_life(seed).run(by_task) >= 20
 
 
 FULL = ("waiting for a place", "spilling", "drained")
