@@ -141,12 +141,12 @@ class Dispatch:
 
     async def _ask(self, served: Served, permit: Permit) -> tuple[Response | None, Next]:
         """Ask one route under its permit; a retry in place stays under the same one, so both are one outcome."""
-        verdict, failure = Verdict.NO_VERDICT, None
+        verdict, failure, started = Verdict.NO_VERDICT, None, permit.admitted_at
         if not self._progress.tries:
             served.endpoint.asked(permit)
         try:
             while True:
-                response = await self._attempt(served, permit)
+                response = await self._attempt(served, permit, started)
                 if response is not None:
                     verdict = Verdict.OK
                     return response, Raise.NOW
@@ -157,12 +157,13 @@ class Dispatch:
                 verdict, failure = Verdict.NO_VERDICT, None
                 if await served.endpoint.wait_stopped(step.wait):
                     raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
+                started = anyio.current_time()
         finally:
             permit.settle(verdict, failure)
 
-    async def _attempt(self, served: Served, permit: Permit) -> Response | None:
+    async def _attempt(self, served: Served, permit: Permit, started: float) -> Response | None:
         """Make one attempt. None when it failed; its failure is then the account's last."""
-        route, started = served.route, anyio.current_time()
+        route = served.route
         limit, is_callers = self._limit(served, started, is_probe=permit.is_probe)
         request = Request(route.model, self._messages, _merged(route.parameters, self._parameters))
         response: Response | None = None
@@ -298,7 +299,8 @@ class Dispatch:
 
     def _ended(self, response: Response | None = None, *, error: str = "") -> None:
         """Tell that the request is over, and first whether that changed who serves the agent."""
-        account, now = self._account, anyio.current_time()
+        account = self._account
+        now = anyio.current_time() if response is None else account.ended_at
         if response is not None:
             change = self._chain.serving.answered(self._progress.route, account.begun, now, self._why_left)
             if change is not None:
