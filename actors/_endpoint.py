@@ -91,6 +91,11 @@ class _Waiter:
         self.event = anyio.Event()
         self.answer: Permit | Refusal | None = None
 
+    def put(self, answer: Permit | Refusal) -> None:
+        """Answer, and wake up whoever waits."""
+        self.answer = answer
+        self.event.set()
+
 
 def _nobody_listens(event: EndpointEvent) -> None:
     """Take an event and do nothing."""
@@ -125,7 +130,7 @@ class Endpoint:
         self._ticket = self._succeeded = self._failed = self._neutral = 0
         self._permits: set[Permit] = set()
         self._waiters: deque[_Waiter] = deque()
-        self._idle = anyio.Event()
+        self._idle, self._stopping = anyio.Event(), anyio.Event()
         self._refused: set[str] = set()
         self._happened: list[EndpointEvent] = []
         self._gate = self._make_gate(Layer.ENDPOINT)
@@ -192,7 +197,7 @@ class Endpoint:
             early: Every other route is barred: let one through before a circuit's time, one a second.
         """
         if self._waiters and self._phase is Phase.SERVING:
-            return Refusal(Refused.FULL)
+            return self.refusal(model, lone=lone) or Refusal(Refused.FULL)
         granted = self._grant(self.gate(model), lone=lone, lease_for=lease_for, early=early)
         if self._happened:
             self._tell_all()
@@ -218,6 +223,16 @@ class Endpoint:
             if not granted and isinstance(waiter.answer, Permit):
                 waiter.answer.settle(Verdict.NO_VERDICT)
         return waiter.answer or Refusal(Refused.FULL)
+
+    async def wait_stopped(self, wait_for: float) -> bool:
+        """Wait so many seconds, or until the endpoint stops; say whether it does."""
+        with anyio.move_on_after(wait_for):
+            await self._stopping.wait()
+        return self._stopping.is_set()
+
+    def asked(self, permit: Permit) -> None:
+        """Count a request, of which retries may be a share; its retries are none."""
+        self._budget.asked(permit.admitted_at)
 
     def may_retry(self) -> bool:
         """Say whether one more retry of this endpoint is within its budget, and count it if so."""
@@ -391,7 +406,6 @@ class Endpoint:
             is_probe = any(taken)
             if early:
                 self._early_at = now
-        self._budget.asked(now)
         permit = Permit(self, gate, ticket, now, is_probe=is_probe)
         self._permits.add(permit)
         return permit
@@ -403,8 +417,8 @@ class Endpoint:
         if not bars:
             return None
         last = max(bars, key=lambda bar: bar.until)
-        why = next((bar.why for bar in bars if bar.why is not Refused.CIRCUIT), Refused.CIRCUIT)
-        return Refusal(why, max(last.until - now, 0.0), last.reason)
+        told = next((bar for bar in bars if bar.why is not Refused.CIRCUIT), last)
+        return Refusal(told.why, max(last.until - now, 0.0), told.reason)
 
     def _serve_waiters(self) -> None:
         """Answer those who wait, in order, until one has to wait on."""
@@ -414,16 +428,26 @@ class Endpoint:
             if isinstance(answer, Refusal) and answer.why is Refused.FULL:
                 return
             self._waiters.popleft()
-            waiter.answer = answer
-            waiter.event.set()
+            waiter.put(answer)
+
+    def _refuse_barred(self) -> None:
+        """Answer those who wait for a place at what is barred by now, wherever they stand."""
+        for waiter in list(self._waiters):
+            if (refusal := self.refusal(waiter.model, lone=waiter.lone)) is not None:
+                self._waiters.remove(waiter)
+                waiter.put(refusal)
 
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
+        if phase in {Phase.DRAINING, Phase.STOPPED}:
+            self._stopping.set()
         self._serve_waiters()
 
     def _after_change(self) -> None:
         if self._waiters:
             self._serve_waiters()
+            if self._happened:  # a circuit or a hold has changed
+                self._refuse_barred()
         if self._happened:
             self._tell_all()
 

@@ -50,8 +50,8 @@ def main() -> None:
     console.print(table)
     console.print("\nCPU of the dispatcher alone, over a provider that answers at once:")
     for backend, row in dispatcher.items():
-        own = row["complete"] - row["provider"]
-        console.print(f"  {backend}: {own:.0f} us per call, of it admit and settle {row['admit and settle']:.1f} us")
+        own = ", ".join(f"{cost:.0f} us with {in_flight} in flight" for in_flight, cost in row["own"].items())
+        console.print(f"  {backend}: {own} per call; of it admit and settle {row['admit and settle']:.1f} us")
     console.print(f"\nimport understudy: {imported['cpu'] * 1000:.0f} ms CPU, {imported['megabytes']:.0f} MB in all")
 
 

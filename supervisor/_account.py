@@ -25,12 +25,16 @@ from ._plan import Route
 
 @final
 class Account:
-    """What one request has come to so far. Its clock starts when it is made; `timeout` is in seconds."""
+    """What one request has come to so far. Its clock starts when it is made; `timeout` is in seconds.
+
+    `ended_at` is the instant at which the last attempt ended.
+    """
 
     def __init__(self, agent: str, timeout: float) -> None:
         self.agent, self.timeout = agent, timeout
         self.begun = anyio.current_time()
         self.deadline = self.begun + timeout
+        self.ended_at = self.begun
         self.attempts: list[Attempt] = []
         self.passed_over: list[PassedOver] = []
         self._errors: list[AttemptError] = []
@@ -117,6 +121,7 @@ class Account:
         reason: str = "",
         dropped: tuple[str, ...] = (),
     ) -> None:
+        self.ended_at = anyio.current_time()
         self.attempts.append(
             Attempt(
                 len(self.attempts) + 1,
@@ -124,7 +129,7 @@ class Account:
                 route.model,
                 verdict,
                 started - self.begun,
-                anyio.current_time() - started,
+                self.ended_at - started,
                 status=status,
                 request_id=request_id,
                 retry_after=retry_after,

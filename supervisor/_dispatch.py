@@ -23,7 +23,6 @@ from ..providers import (
     Request,
     Response,
     Retry,
-    TrailedError,
     Verdict,
     attempt_error,
 )
@@ -87,8 +86,11 @@ class Dispatch:
         """
         try:
             response = self._signed(await self._first_answer())
-        except TrailedError as error:
+        except Exception as error:
             self._ended(error=type(error).__name__)
+            raise
+        except anyio.get_cancelled_exc_class():
+            self._ended(error="cancelled")
             raise
         self._ended(response)
         return response
@@ -98,7 +100,7 @@ class Dispatch:
             served = self._chain.routes[self._progress.route]
             permit = await self._admit(served)
             if isinstance(permit, Refusal):
-                if await self._waited(permit):
+                if await self._waited(served, permit):
                     continue
                 early = self._pass_over(served, permit)
                 if early is None:
@@ -112,7 +114,7 @@ class Dispatch:
                 case Raise():
                     raise self._account.end() from self._account.cause()
                 case Again(wait):
-                    await anyio.sleep(self._wait_for(served, wait))
+                    await served.endpoint.wait_stopped(self._wait_for(served, wait))
                 case _:
                     self._advance()
 
@@ -126,7 +128,7 @@ class Dispatch:
             permit = await endpoint.wait_admit(model, wait_for, lone=self._lone, lease_for=lease_for)
         return permit
 
-    async def _waited(self, refusal: Refusal) -> bool:
+    async def _waited(self, served: Served, refusal: Refusal) -> bool:
         """Wait out a hold where there is nobody else to ask, as a retry would; say whether it was worth it."""
         wait = refusal.retry_after
         if not self._lone or refusal.why is not Refused.HOLD or wait is None:
@@ -134,15 +136,17 @@ class Dispatch:
         wait += backoff(1, self._chain.rand)  # not all who wait come at once
         if not worth_waiting(wait, self._progress, self._account.remaining):
             return False
-        await anyio.sleep(wait)
+        await served.endpoint.wait_stopped(wait)
         return True
 
     async def _ask(self, served: Served, permit: Permit) -> tuple[Response | None, Next]:
         """Ask one route under its permit; a retry in place stays under the same one, so both are one outcome."""
-        verdict, failure = Verdict.NO_VERDICT, None
+        verdict, failure, started = Verdict.NO_VERDICT, None, permit.admitted_at
+        if not self._progress.tries:
+            served.endpoint.asked(permit)
         try:
             while True:
-                response = await self._attempt(served, permit)
+                response = await self._attempt(served, permit, started)
                 if response is not None:
                     verdict = Verdict.OK
                     return response, Raise.NOW
@@ -151,15 +155,15 @@ class Dispatch:
                 if not (isinstance(step, Again) and step.in_place):
                     return None, step
                 verdict, failure = Verdict.NO_VERDICT, None
-                with permit.covers(anyio.CancelScope()):
-                    await anyio.sleep(step.wait)
-                self._check_stopped(permit, served)
+                if await served.endpoint.wait_stopped(step.wait):
+                    raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
+                started = anyio.current_time()
         finally:
             permit.settle(verdict, failure)
 
-    async def _attempt(self, served: Served, permit: Permit) -> Response | None:
+    async def _attempt(self, served: Served, permit: Permit, started: float) -> Response | None:
         """Make one attempt. None when it failed; its failure is then the account's last."""
-        route, started = served.route, anyio.current_time()
+        route = served.route
         limit, is_callers = self._limit(served, started, is_probe=permit.is_probe)
         request = Request(route.model, self._messages, _merged(route.parameters, self._parameters))
         response: Response | None = None
@@ -182,7 +186,9 @@ class Dispatch:
             served.endpoint.answers(route.model)
             return response
         if error is None:
-            self._check_stopped(permit, served, started=started)
+            if permit.stopped:
+                self._account.stopped(route, started)
+                raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
             verdict = Verdict.CUT_SHORT if is_callers else Verdict.TIMEOUT
             error = attempt_error(_failure(route, verdict, after=limit))
         self._note(served, started, error)
@@ -201,13 +207,6 @@ class Dispatch:
         if not self._progress.has_next:
             return limits.attempt
         return probe_limit(limits.attempt, limits.first_token, served.endpoint.usual_for(served.route.model))
-
-    def _check_stopped(self, permit: Permit, served: Served, *, started: float | None = None) -> None:
-        if not permit.stopped:
-            return
-        if started is not None:
-            self._account.stopped(served.route, started)
-        raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
 
     def _note(self, served: Served, started: float, error: AttemptError) -> None:
         """Take note of a failure; what an operator can mend says so, and is told once."""
@@ -292,11 +291,18 @@ class Dispatch:
     def _signed(self, response: Response) -> Response:
         return self._account.signed(response, is_fallback=self._progress.route > 0)
 
+    def _why_left(self) -> str:
+        """Return why the primary did not answer: it was passed over, or the first attempt was its own."""
+        if self._refusals and self._refusals[0][0] == 0:
+            return str(self._refusals[0][1])
+        return self._account.attempts[0].reason
+
     def _ended(self, response: Response | None = None, *, error: str = "") -> None:
         """Tell that the request is over, and first whether that changed who serves the agent."""
-        account, now = self._account, anyio.current_time()
+        account = self._account
+        now = anyio.current_time() if response is None else account.ended_at
         if response is not None:
-            change = self._chain.serving.answered(self._progress.route, account.begun, now, _why_left(account))
+            change = self._chain.serving.answered(self._progress.route, account.begun, now, self._why_left)
             if change is not None:
                 self._chain.tell(change)
         self._chain.tell(
@@ -311,13 +317,6 @@ class Dispatch:
                 error,
             )
         )
-
-
-def _why_left(account: Account) -> str:
-    """Return why the primary did not answer."""
-    if account.passed_over:
-        return account.passed_over[0].reason
-    return account.attempts[0].reason
 
 
 _MERGED = ("extra_body", "extra_headers", "extra_query")

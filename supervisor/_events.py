@@ -12,7 +12,10 @@ from ..providers import Attempt, PassedOver
 @final
 @dataclass(frozen=True, slots=True)
 class RequestEnded:
-    """A request is over: answered by `transport` and `model`, or not (both None). `duration` is in seconds."""
+    """A request is over: answered by `transport` and `model`, or not (both None). `duration` is in seconds.
+
+    `error` is the name of what was raised, or "cancelled"; empty where there is an answer.
+    """
 
     agent: str
     transport: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 from ._events import HandedOver, Returned
@@ -15,16 +16,17 @@ class Serving:
 
     def __init__(self, agent: str, routes: tuple[str, ...]) -> None:
         self._agent, self._routes = agent, routes
-        self._route, self._since = 0, 0.0
+        self._route, self._since = 0, float("-inf")
 
-    def answered(self, route: int, begun: float, now: float, reason: str) -> HandedOver | Returned | None:
+    def answered(self, route: int, begun: float, now: float, why: Callable[[], str]) -> HandedOver | Returned | None:
         """Take note of an answer by `route` to a request begun at the instant `begun`; return the change, if it is one.
 
-        An answer of the primary to a request older than the hand-over is a straggler, and no return.
+        A request that is not younger than the last change is a straggler: whoever answers it, that is no change.
+        `why` says why the primary did not answer.
         """
-        if route == self._route or (route == 0 and begun < self._since):
+        if route == self._route or begun <= self._since:
             return None
         since, self._route, self._since = self._since, route, now
         if route == 0:
             return Returned(self._agent, self._routes[0], now - since)
-        return HandedOver(self._agent, self._routes[0], self._routes[route], reason)
+        return HandedOver(self._agent, self._routes[0], self._routes[route], why())

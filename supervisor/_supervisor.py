@@ -30,6 +30,7 @@ from ..providers import (
     connect,
     suggestion,
 )
+from ..providers import number as is_number
 from ._agent import Agent
 from ._discovery import prefix_of
 from ._dispatch import Chain, Served
@@ -114,9 +115,10 @@ class Supervisor:
             reason: Stands in the trail of every request that passes it over.
 
         Raises:
-            ValueError: There is no such endpoint, or more than one; names those there are.
+            ValueError: There is no such endpoint, or more than one, or no such model there; names those there are. Or
+                `lasts_for` is no time.
         """
-        self._endpoint(endpoint).force(model, is_open=True, reason=reason, lasts_for=lasts_for)
+        self._force(endpoint, model, is_open=True, reason=reason, lasts_for=lasts_for)
 
     def force_closed(
         self, endpoint: str, model: str | None = None, *, reason: str, lasts_for: float = BY_HAND_FOR
@@ -124,9 +126,9 @@ class Supervisor:
         """Let everybody ask an endpoint, or one model there, for `lasts_for` seconds, whatever its circuit says.
 
         Raises:
-            ValueError: There is no such endpoint, or more than one; names those there are.
+            ValueError: As `force_open`.
         """
-        self._endpoint(endpoint).force(model, is_open=False, reason=reason, lasts_for=lasts_for)
+        self._force(endpoint, model, is_open=False, reason=reason, lasts_for=lasts_for)
 
     def reset(self, endpoint: str, model: str | None = None) -> None:
         """Forget what is held against an endpoint, or one model there: circuits, holds, and what was set by hand.
@@ -134,13 +136,28 @@ class Supervisor:
         An endpoint that was given up because its actor crashed too often is tried again at once.
 
         Raises:
-            ValueError: There is no such endpoint, or more than one; names those there are.
+            ValueError: There is no such endpoint, or more than one, or no such model there; names those there are.
         """
-        found = self._endpoint(endpoint)
+        found = self._endpoint(endpoint, model)
         found.reset(model)
         self._try_again[found.target].set()
 
-    def _endpoint(self, name: str) -> Endpoint:
+    def _force(self, endpoint: str, model: str | None, *, is_open: bool, reason: str, lasts_for: float) -> None:
+        if not is_number(lasts_for) or lasts_for <= 0:
+            raise ValueError("lasts_for must be a number of seconds above 0")
+        self._endpoint(endpoint, model).force(model, is_open=is_open, reason=reason, lasts_for=lasts_for)
+
+    def _endpoint(self, name: str, model: str | None) -> Endpoint:
+        """Return the endpoint that is meant, which has to have that model where one is named."""
+        self._check_here()
+        found = self._found(name)
+        routes = [route for agent in self._plan.agents.values() for route in agent.routes]
+        models = dict.fromkeys(route.model for route in routes if route.target == found.target)
+        if model is not None and model not in models:
+            raise ValueError(f"{found.name} has the models {', '.join(models)}, not {model!r}")
+        return found
+
+    def _found(self, name: str) -> Endpoint:
         named = self._named()
         fitting = [endpoint for endpoint in named.values() if endpoint.target.transport == name]
         if name in named:

@@ -77,13 +77,13 @@ class Everywhere(Generic[StageT]):
     ) -> None:
         self._prepare, self._act, self._follow_up = prepare, act, follow_up
 
-    async def run(self, cancelled: Cancelled = by_scope, *, most: int = 400) -> int:
+    async def run(self, cancelled: Cancelled = by_scope, *, most: int = 1000) -> int:
         """Cancel at step 1, 2, …; return how many points there were."""
         for step in range(1, most):
             async with self._prepare() as stage:
                 stepped = await cancelled(self._act(stage), step)
                 if self._follow_up is not None:
-                    with anyio.fail_after(300):
+                    with anyio.fail_after(30_000):
                         await self._follow_up(stage)
             if stepped.steps < step:
                 return step - 1

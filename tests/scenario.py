@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -16,6 +16,7 @@ import understudy
 from understudy import Agent, AgentSettings, Response, RouteSettings, Settings, Supervisor, UnderstudyError
 from understudy.providers import Parameters
 from understudy.simulation import Script, World
+from understudy.supervisor import Hook
 
 NAMES = ("openai", "anthropic", "gemini", "lmstudio", "nous")
 
@@ -47,13 +48,18 @@ def chain(*transports: str, **route: Any) -> AgentSettings:
 
 @asynccontextmanager
 async def opened(
-    scripts: dict[str, Script], *, drain_for: float = 30.0, route: dict[str, Any] | None = None, **settings: Any
+    scripts: dict[str, Script],
+    *,
+    drain_for: float = 30.0,
+    route: dict[str, Any] | None = None,
+    hooks: Iterable[Hook] = (),
+    **settings: Any,
 ) -> AsyncIterator[tuple[Agent, Supervisor, World]]:
     """Open a supervisor of one agent with a route per script, in order; check at the end that nothing is left."""
     world = World(scripts)
     configured = Settings.in_code(agents={"deriver": chain(*scripts, **(route or {}))}, **settings)
     async with understudy.open_supervisor(
-        configured, connect=world.connect, rand=lambda: 0.5, drain_for=drain_for
+        configured, connect=world.connect, rand=lambda: 0.5, drain_for=drain_for, hooks=hooks
     ) as supervisor:
         yield supervisor.agent("deriver"), supervisor, world
     assert not any(provider.open or provider.in_flight for provider in world.providers)

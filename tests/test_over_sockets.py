@@ -29,6 +29,7 @@ from understudy import (
     UnderstudyError,
     Verdict,
 )
+from understudy.actors import CircuitState
 from understudy.simulation import Answer, Behaviour, Hang, Phase, Refused, Reset, Script, Status, simulated_server
 from understudy.simulation._answers import Wire, answer
 from understudy.supervisor import background_tasks
@@ -458,3 +459,56 @@ async def test_certificates_that_cannot_be_read_are_a_mistake_at_start(
     with pytest.raises(ConfigurationError, match=rf"(?s)certificates that can be read.*{expected}.*SSL_CERT_FILE"):
         async with understudy.open_supervisor(Settings.in_code(agents={"d": agent})):
             raise AssertionError("the body must not begin")
+
+
+async def test_an_outage_costs_the_primary_a_few_calls() -> None:
+    """Twenty requests through 8 s of 503: all are answered, and the primary is asked twice and then once per probe."""
+    outage = Script((Phase(Status(503), since=1, until=9),), Answer("lead"))
+    async with opened(("openai", outage), ("anthropic", WELL), circuit_open_for=2) as (agent, supervisor, servers):
+        said = list[tuple[float, str]]()
+        for _ in range(20):
+            said.append((anyio.current_time(), (await agent.complete("Who wrote Faust?")).text))
+            await anyio.sleep(1)
+        refused = [call.at for call in servers[0].log if call.behaviour == Status(503)]
+        model = next(health for name, health in supervisor.health().items() if name.startswith("openai")).models
+        assert model["openai-model"].circuit is CircuitState.CLOSED
+    assert len(said) == 20
+    assert 3 <= len(refused) <= 4  # two that trip it at once, and a probe after 2 s and after 4 s more
+    back = min(at for at, text in said if text == "lead" and at > 2)
+    assert 9 <= back <= 9 + 8 + 2
+    assert all(text == "lead" for at, text in said if at >= back)
+
+
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_hundred_callers_at_recovery_cause_one_probe(transport: str) -> None:
+    """The other 99 are answered by the fallback meanwhile; afterwards everybody is the primary's again."""
+    other = "anthropic" if transport == "openai" else "openai"
+    back = Script((Phase(Status(503), until=1),), Answer("lead", after=0.5))
+    async with opened((transport, back), (other, WELL), circuit_trip_after=1) as (agent, _, servers):
+        await agent.complete("Who wrote Faust?")
+        await anyio.sleep(11)
+        texts = list[str]()
+
+        async def one() -> None:
+            texts.append((await agent.complete("Who wrote Faust?")).text)
+
+        async with anyio.create_task_group() as callers:
+            for _ in range(100):
+                callers.start_soon(one)
+        assert len(servers[0].log) == 2
+        assert sorted(texts) == ["hello"] * 99 + ["lead"]
+        assert (await agent.complete("Who wrote Faust?")).text == "lead"
+
+
+async def test_a_hundred_callers_meet_an_outage_together() -> None:
+    """Whoever is under way when it begins is handed over; whoever comes after the circuit opened asks the fallback."""
+    async with opened(("openai", Script.always(Status(503, after=0.2))), ("anthropic", WELL)) as (agent, _, servers):
+
+        async def one() -> None:
+            assert (await agent.complete("Who wrote Faust?")).text == "hello"
+
+        for _ in range(3):
+            async with anyio.create_task_group() as callers:
+                for _ in range(100):
+                    callers.start_soon(one)
+        assert [len(server.log) for server in servers] == [100, 300]

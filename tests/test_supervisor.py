@@ -24,7 +24,7 @@ from understudy import (
     Settings,
     Verdict,
 )
-from understudy.actors import Message, Phase
+from understudy.actors import CircuitState, Message, Phase
 from understudy.providers import Provider, Request, Response, Target
 from understudy.simulation import Answer, Behaviour, Hang, Script, Status, World
 
@@ -499,3 +499,65 @@ async def test_an_unknown_parameter_is_a_type_error() -> None:
     async with opened({"openai": Script()}) as (agent, _, _):
         with pytest.raises(TypeError, match="unknown parameter 'max_token'; did you mean 'max_tokens'"):
             await agent.complete("hi", max_token=3)  # type: ignore[call-arg]
+
+
+async def test_by_hand_needs_an_endpoint_a_model_and_a_time() -> None:
+    """A slip of the pen is told, with what there is, instead of forcing nothing at all."""
+    async with opened({"openai": Script(), "anthropic": Script()}) as (agent, supervisor, _):
+        with pytest.raises(ValueError, match=r"openai\.test/v1, anthropic at .* is meant, not 'opneai'"):
+            supervisor.force_open("opneai", reason="drill")
+        for act in (supervisor.force_open, supervisor.force_closed):
+            with pytest.raises(ValueError, match="has the models openai-model, not 'gpt'"):
+                act("openai", "gpt", reason="drill")
+            for lasts_for in (0, -1, float("nan"), float("inf")):
+                with pytest.raises(ValueError, match="lasts_for must be a number of seconds above 0"):
+                    act("openai", reason="drill", lasts_for=lasts_for)
+        with pytest.raises(ValueError, match="has the models"):
+            supervisor.reset("openai", "gpt")
+        assert supervisor.health()[NAME].models == {}
+        supervisor.force_open(NAME, "openai-model", reason="drill", lasts_for=5)
+        response = await ask(agent)
+        assert [(route.reason, route.retry_after) for route in response.passed_over] == [("closed by hand: drill", 5)]
+        supervisor.reset("openai", "openai-model")
+        assert not (await ask(agent)).is_fallback
+
+
+async def test_a_transport_that_several_endpoints_have_is_not_meant() -> None:
+    """The name has to be that of `health()` then."""
+    settings = Settings.in_code(agents={"a": chain("openai"), "b": chain("openai", api_key=SecretStr("another"))})
+    async with understudy.open_supervisor(settings, connect=World({}).connect) as supervisor:
+        with pytest.raises(ValueError, match=f"{NAME}, {NAME} #2 is meant"):
+            supervisor.reset("openai")
+        supervisor.force_open(f"{NAME} #2", reason="drill")
+        assert supervisor.health()[f"{NAME} #2"].endpoint.set_by_hand == "open: drill"
+        assert supervisor.health()[NAME].endpoint.set_by_hand == ""
+
+
+async def test_a_crash_leaves_circuits_holds_and_what_was_forced(caplog: pytest.LogCaptureFixture) -> None:
+    """The next incarnation knows what the one before it knew (R-SUP-2)."""
+    async with opened({"openai": Script.always(Status(503))}, circuit_trip_after=1) as (agent, supervisor, _):
+        with pytest.raises(understudy.UnderstudyError):
+            await ask(agent)
+        supervisor.force_open("openai", reason="drill")
+        before = supervisor.health()[NAME]
+        with caplog.at_level(logging.CRITICAL):
+            await crash(supervisor)
+        await anyio.lowlevel.checkpoint()
+        after = supervisor.health()[NAME]
+    assert after.models["openai-model"].circuit is before.models["openai-model"].circuit is CircuitState.OPEN
+    assert after.endpoint.set_by_hand == "open: drill"
+
+
+async def test_a_reset_brings_a_dead_endpoint_back_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody has to wait out the five minutes (R-SUP-1)."""
+    async with opened({"openai": Script.always(Answer("lead"))}) as (agent, supervisor, _):
+        for _ in range(6):
+            with caplog.at_level(logging.CRITICAL):
+                await crash(supervisor)
+            await anyio.sleep(4)
+        assert supervisor.health()[NAME].phase is Phase.DEAD
+        supervisor.reset("openai")
+        await anyio.sleep(0.1)
+        assert supervisor.health()[NAME].phase is Phase.SERVING
+        assert (await ask(agent)).text == "lead"
+        assert anyio.current_time() < 30
