@@ -102,7 +102,11 @@ class Supervisor:
     def health(self) -> dict[str, Health]:
         """Return a frozen snapshot per endpoint, by its name: transport and base URL, and `#2` and so on where several
         differ in their credential alone.
+
+        Raises:
+            RuntimeError: Called from another event loop or thread, whose clock is another one.
         """
+        self._check_here()
         return {name: endpoint.health for name, endpoint in self._named().items()}
 
     def force_open(

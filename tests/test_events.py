@@ -162,7 +162,7 @@ async def test_hooks_are_told_in_order_and_one_that_raises_hurts_nobody(caplog: 
         assert supervisor.health()["openai at http://openai.test/v1"].failed == 1
     assert [name for number, name in told if number == 1] == [name for number, name in told if number == 2]
     assert [number for number, _ in told] == [1, 2] * (len(told) // 2)
-    assert [text for text in caplog.messages if text.startswith("hook_")] == ["hook_failed hook=1 at=KeyError"]
+    assert [text for text in caplog.messages if text.startswith("hook_failed")] == ["hook_failed hook=1 at=KeyError"]
 
 
 async def test_a_slow_hook_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from understudy import AllRoutesClosedError, Response, UnderstudyError
 from understudy.actors import CircuitState
-from understudy.simulation import Answer, Hang, Phase, Script, Status
+from understudy.simulation import Answer, Hang, Phase, Refused, Script, Status
 
 from .scenario import ask, opened, run
 
@@ -234,3 +234,43 @@ async def test_a_retry_waits_for_the_hold_of_the_last_route() -> None:
     got = await run({LEAD: Script.always(Status(503)), "anthropic": limited})
     assert got.asked == [(LEAD, 0), ("anthropic", 0), ("anthropic", 5)]
     assert got.text == "understudy"
+
+
+async def test_when_our_own_network_was_down_all_is_back_soon() -> None:
+    """Nobody can be reached for an hour: the first call after a second of network is answered, and the primary serves
+    again within one base interval.
+    """
+    refused = (Phase(Refused(), until=3600),)
+    lead, understudy = Script(refused, Answer("lead")), Script(refused, Answer("understudy"))
+    served = list[tuple[float, str]]()
+    async with opened({LEAD: lead, "anthropic": understudy}) as (agent, supervisor, world):
+        while len(served) < 40:
+            try:
+                served.append((anyio.current_time(), (await ask(agent)).text))
+            except UnderstudyError:
+                assert anyio.current_time() < 3601
+            await anyio.sleep(0.5)
+        assert all(health.endpoint.level <= 1 for health in supervisor.health().values())
+        assert len(world.log(LEAD)) + len(world.log("anthropic")) < 3600 + 1200 + 50
+    assert served[0][0] <= 3601
+    assert min(at for at, text in served if text == "lead") <= 3612
+    assert served[-1][1] == "lead"
+
+
+async def test_a_crowd_before_closed_routes_causes_one_early_call() -> None:
+    """A hundred callers at once, every second: one is let through to find out, the others are told at once."""
+    down = Script.always(Status(503))
+    async with opened({LEAD: down, "anthropic": down}, circuit_trip_after=1) as (agent, _, world):
+
+        async def one() -> None:
+            with pytest.raises(UnderstudyError):
+                await ask(agent)
+
+        await one()
+        for second in range(1, 6):
+            await anyio.sleep(1)
+            async with anyio.create_task_group() as callers:
+                for _ in range(100):
+                    callers.start_soon(one)
+            assert anyio.current_time() == second
+            assert len(world.log(LEAD)) + len(world.log("anthropic")) <= 2 + 2 * second
