@@ -407,6 +407,7 @@ async def test_a_full_file_table_is_our_own_trouble(transport: str) -> None:
         with full_file_table(), pytest.raises(AttemptError, match=r"local_overload.*Too many open files") as caught:
             await agent.complete("hi")
         assert caught.value.verdict is Verdict.LOCAL_OVERLOAD
+        assert str(caught.value).endswith("; allow more with ulimit -n")
         (health,) = supervisor.health().values()
         assert (health.failed, health.in_flight) == (0, 0)
         assert servers[0].log == []

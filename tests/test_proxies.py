@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from understudy import AgentSettings, ConnectionFailedError, RouteSettings, Settings, open_supervisor
-from understudy.simulation import simulated_server
+from understudy import (
+    AgentSettings,
+    AttemptError,
+    ConfigurationError,
+    ConnectionFailedError,
+    RouteSettings,
+    Settings,
+    open_supervisor,
+)
+from understudy.simulation import Script, Status, simulated_server
 
 NOBODY = "http://127.0.0.1:9/v1"
 PROXIES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"]
@@ -47,3 +55,33 @@ async def test_who_is_named_in_no_proxy_is_asked_directly(hosts: str, monkeypatc
         with pytest.raises(ConnectionFailedError):
             await ask()
         assert proxy.accepted == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("proxy", "told"),
+    [
+        ("socks5://user:pass-canary@127.0.0.1:9", ["pip install socksio, or name another proxy in ALL_PROXY"]),
+        ("ftp://user:pass-canary@127.0.0.1:9", ["check its base URL, ALL_PROXY", "ftp"]),
+    ],
+)
+async def test_a_proxy_that_cannot_be_used_is_named(
+    proxy: str, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No client opens behind it, so it is a mistake of the configuration: the proxy's, not the address's."""
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ConfigurationError) as caught:
+        await ask()
+    assert all(words in str(caught.value) for words in told), str(caught.value)
+    assert "None" not in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.anyio
+@pytest.mark.sockets
+async def test_a_proxy_that_wants_a_password_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 407 comes from the proxy, so its variables are what to look at."""
+    async with simulated_server(Script.always(Status(407))) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        with pytest.raises(AttemptError, match=r"HTTP 407\).*; check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY$"):
+            await ask()
