@@ -18,7 +18,7 @@ from ..providers import TRANSPORTS, Problem, suggestion
 NO_AGENTS = frozenset({"embedding"})
 
 _LEVEL = re.compile(r"dialectic_levels__(?P<level>[a-z0-9_]*?[a-z0-9])__model_config__(?P<path>.+)")
-_AGENT = re.compile(r"(?P<agent>[a-z0-9_]*?[a-z0-9])_model_config__(?P<path>.+)")
+_AGENT = re.compile(r"(?!dialectic_levels__)(?P<agent>[a-z0-9_]*?[a-z0-9])_model_config__(?P<path>.+)")
 _FALLBACK = "fallback__"
 _LIKE_FALLBACK = re.compile(r"([A-Z]+)_+(?=.)")
 
