@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import random
 import re
@@ -275,6 +276,32 @@ async def test_a_cancelled_call_leaves_its_provider_within_a_second() -> None:
         assert (servers[0].left, servers[0].in_flight, servers[0].connections) == (1, 0, 0)
         (health,) = supervisor.health().values()
         assert (health.in_flight, health.failed, health.neutral) == (0, 0, 1)
+
+
+async def test_a_call_cancelled_in_the_tls_handshake_leaves_within_a_second() -> None:
+    """The connection is closed, and not left to the garbage collector."""
+    left = 0
+
+    async def never_shakes(stream: AnyByteStream) -> None:
+        nonlocal left
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:
+                await stream.receive()
+        left += 1
+
+    async with listening(never_shakes) as place:
+        url = place.base_url("openai").replace("http:", "https:")
+        route = RouteSettings(transport="openai", model="m", base_url=url, api_key=KEY)
+        settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route)})
+        gc.disable()
+        try:
+            async with understudy.open_supervisor(settings) as supervisor:
+                with anyio.move_on_after(2):
+                    await supervisor.agent("deriver").complete("Who wrote Faust?")
+                await anyio.sleep(1)
+                assert (place.asked, left) == (1, 1)
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("transport", ["openai", "anthropic", "gemini", "lmstudio", "nous"])

@@ -414,7 +414,7 @@ MISTAKES: list[tuple[str, str]] = [
     (P + "PROVIDER_PARAMS__EXTRA_BODY", "5"),
     (P + "OVERRIDES__PROVIDER_PARAMS__EXTRA_HEADERS__A__B", "5"),
     *((name, "x") for name in (P + "MODLE", F + "TRANSPROT", P + "OVERRIDES__MODEL", P + "FALLBACK", P + "QQQ")),
-    (P + "MODEL", ""),
+    *((P + "MODEL", text) for text in ("", f"gpt\n{CANARY}", "\x1b[31mgpt", "gpt\udcff", "gpt\u2028x")),
 ]
 
 
