@@ -30,6 +30,7 @@ from ._errors import (
 from ._hints import retry_after
 from ._json import JSONValue, decode, encode
 from ._judge import Evidence, judge, read_evidence
+from ._machine import out_of_files
 from ._messages import (
     Block,
     Image,
@@ -119,6 +120,7 @@ __all__ = (
     "load",
     "normalised",
     "number",
+    "out_of_files",
     "outward",
     "read_evidence",
     "retry_after",

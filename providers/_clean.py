@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import final
 
@@ -46,12 +46,14 @@ def clean(text: str, secrets: Iterable[str] = ()) -> str:
 def cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
     """Return `clean` for these secrets, for who has many texts to clean: the pieces are cut once."""
     pieces = {piece.translate(_ALIKE) for secret in secrets if secret for piece in _pieces(secret)}
-    sizes = {len(piece) for piece in pieces}
+    sought = _Sought(pieces)
 
     def clean(text: str) -> str:  # a closure, because no `repr` shows what it holds
-        masked = _mask(text[:_LOOKED_AT], pieces, sizes) if pieces else text[:_LOOKED_AT]
+        masked = _mask(text[:_LOOKED_AT], sought) if pieces else text[:_LOOKED_AT]
         # ensure_ascii-like escapes only for what could forge or hide a line: controls, bidi marks, line separators
-        shown = "".join(_escape(char) for char in masked[:SHOWN])
+        shown = masked[:SHOWN]
+        if not shown.isprintable():  # which no such character is
+            shown = "".join(map(_escape, shown))
         return shown + "…" if len(masked) > SHOWN or len(text) > _LOOKED_AT else shown
 
     return clean
@@ -65,12 +67,35 @@ def _escape(char: str) -> str:
     return char
 
 
-def _mask(text: str, pieces: Set[str], sizes: Set[int]) -> str:
+@final
+class _Sought:
+    """The pieces to look for, and a quick way to see that a text holds none: most do not, and each answer is looked at.
+
+    Every run of letters as long as the shortest piece holds one whole block that begins at a multiple of the stride,
+    whatever the run begins at; so a text none of whose blocks is a piece's holds no piece.
+    """
+
+    __slots__ = ("_block", "_blocks", "_stride", "pieces", "sizes")
+
+    def __init__(self, pieces: Set[str]) -> None:
+        self.pieces, self.sizes = pieces, {len(piece) for piece in pieces}
+        shortest = min(self.sizes, default=1)
+        self._block = block = (shortest + 1) // 2
+        self._stride = shortest - block + 1
+        self._blocks = {piece[i : i + block] for piece in pieces for i in range(len(piece) - block + 1)}
+
+    def may_be_in(self, letters: str) -> bool:
+        """Say whether a piece may stand there; False is certain."""
+        block = self._block
+        return not self._blocks.isdisjoint([letters[i : i + block] for i in range(0, len(letters), self._stride)])
+
+
+def _mask(text: str, sought: _Sought) -> str:
     """Return `text` with one mask for each run of characters that belong to a piece."""
-    hidden = bytearray(len(text))
+    hidden, pieces = bytearray(len(text)), sought.pieces
     for reading in _readings(text):
         letters, begins = reading.text.translate(_ALIKE), reading.begins
-        for size in sizes:
+        for size in sought.sizes if sought.may_be_in(letters) else ():
             for i in range(len(letters) - size + 1):
                 if letters[i : i + size] in pieces:
                     hidden[begins[i] : begins[i + size]] = b"\1" * (begins[i + size] - begins[i])
@@ -104,12 +129,12 @@ class _Reading:
     """A text as somebody may read it. `begins` says where in the original each character begins, and the last ends."""
 
     text: str
-    begins: list[int]
+    begins: Sequence[int]
 
 
 def _readings(text: str) -> Iterator[_Reading]:
     """Yield the text as it is, and without its escapes, two deep: an address in JSON, an address in an address."""
-    layer = [_Reading(text, list(range(len(text) + 1)))]
+    layer = [_Reading(text, range(len(text) + 1))]
     yield from layer
     for _ in range(2):
         layer = [
@@ -130,7 +155,7 @@ def _unescaped(escape: re.Pattern[str], reading: _Reading) -> _Reading:
         parts += reading.text[done : found.start()], _char(found)
         begins += reading.begins[done : found.start() + 1]
         done = found.end()
-    return _Reading("".join([*parts, reading.text[done:]]), begins + reading.begins[done:])
+    return _Reading("".join([*parts, reading.text[done:]]), [*begins, *reading.begins[done:]])
 
 
 def _char(found: re.Match[str]) -> str:

@@ -18,9 +18,10 @@ import h11
 import httpx2
 
 from ._http import BodyError
+from ._machine import OUT_OF_FILES, out_of_files
 from ._verdicts import Verdict
 
-_OUT_OF_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_OUT_OF_ROOM = OUT_OF_FILES | {errno.ENOMEM, errno.ENOBUFS}
 _NETWORK = frozenset(
     {
         *(errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH),
@@ -83,6 +84,13 @@ def judge_exception(error: BaseException) -> tuple[Verdict, BaseException]:
             if test(link):
                 return verdict, link
     return Verdict.INTERNAL, next(link for link in chain if link.__cause__ is None or link is chain[-1])
+
+
+def remedy(error: BaseException) -> str:
+    """Return how to mend on this machine what `error` says, or "" where that is not known."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "if it is to be trusted, name its issuer's certificate in SSL_CERT_FILE"
+    return "allow more with ulimit -n" if out_of_files(error) else ""
 
 
 def place(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 from http.cookiejar import CookieJar
 from typing import Any, final
 
+import anyio
 import h11
 import httpx2
 
@@ -53,21 +54,38 @@ class BodyError(Exception):
 class _Watch:
     """Watches one request: was its connection a new one, and did any byte of an answer come?
 
-    It also keeps what the answer said out of the HTTP library's log at DEBUG: servers quote keys in headers, too.
+    It also keeps what the answer said out of the HTTP library's log at DEBUG: servers quote keys in headers, too. And
+    it gives up a connection whose TLS handshake failed or was cancelled. The library leaves that to the garbage
+    collector, and a tunnel through a proxy in the pool, as one that is busy for ever.
     """
 
-    __slots__ = ("is_answered", "is_new")
+    __slots__ = ("_client", "_stream", "_url", "is_answered", "is_new")
 
-    def __init__(self) -> None:
+    def __init__(self, client: httpx2.AsyncClient, url: httpx2.URL) -> None:
+        self._client, self._url = client, url
         self.is_new = self.is_answered = False
+        self._stream: Any = None
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
         if event.endswith("connect_tcp.started"):
             self.is_new = True
+        elif event.endswith("connect_tcp.complete"):
+            self._stream = info["return_value"]
+        elif event.endswith("start_tls.failed"):
+            with anyio.CancelScope(shield=True):  # short: nothing is said in closing
+                await self._give_up()
         elif event.endswith("receive_response_headers.complete"):
             self.is_answered = True
         if ".receive_" in event and not event.endswith(".started"):
             info.clear()  # what is left of it is logged
+
+    async def _give_up(self) -> None:
+        if self._stream is not None:
+            await self._stream.aclose()
+        pool: Any = getattr(self._client._transport_for_url(self._url), "_pool", None)
+        for asked in list(getattr(pool, "_requests", ())):  # nothing public leads there; a test sees when this does not
+            if asked.request.extensions.get(_TRACE) is self and asked.connection is not None:
+                await asked.connection.aclose()
 
 
 @final
@@ -140,18 +158,22 @@ def http_client(target: Target) -> httpx2.AsyncClient:
         OSError: The trusted certificates cannot be read (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
     """
     connections = target.max_concurrency + SPARE_CONNECTIONS
-    return httpx2.AsyncClient(
+    client = httpx2.AsyncClient(
         timeout=httpx2.Timeout(None, connect=target.connect_timeout, write=WRITE_TIMEOUT, pool=POOL_TIMEOUT),
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         headers={"Accept-Encoding": "gzip"},
         cookies=_NoCookies(),
         follow_redirects=False,
-        event_hooks={"request": [_watch], "response": [partial(_read, cleaner(target.secrets))]},
     )
+    client.event_hooks = {
+        "request": [partial(_watch, client)],
+        "response": [partial(_read, cleaner(target.secrets))],
+    }
+    return client
 
 
-async def _watch(request: httpx2.Request) -> None:
-    request.extensions[_TRACE] = _Watch()
+async def _watch(client: httpx2.AsyncClient, request: httpx2.Request) -> None:
+    request.extensions[_TRACE] = _Watch(client, request.url)
 
 
 async def _read(clean: Callable[[str], str], response: httpx2.Response) -> None:

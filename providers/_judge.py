@@ -53,7 +53,7 @@ _CODES: dict[Verdict, frozenset[str]] = {
                 "credits_exhausted",
             ),
             *("credit_balance_too_low", "enforced_spend_limit_reached", "spend_limit_reached"),
-            "subscription_required",
+            *("subscription_required", "budget_exceeded"),
         }
     ),
     Verdict.THROTTLED: frozenset(
@@ -63,6 +63,7 @@ _CODES: dict[Verdict, frozenset[str]] = {
         {
             *("overloaded_error", "overloaded", "engine_overloaded", "model_overloaded"),
             *("unavailable", "unavailable_error", "service_unavailable", "service_unavailable_error"),
+            "capacity_exceeded",
         }
     ),
     Verdict.TIMEOUT: frozenset({"timeout_error", "timeout", "deadline_exceeded", "request_timeout"}),
@@ -73,13 +74,17 @@ _CODES: dict[Verdict, frozenset[str]] = {
             "unauthenticated",
             "invalid_authentication",
             "invalid_token",
+            "api_key_invalid",
         }
     ),
     Verdict.AUTHZ: frozenset({"permission_error", "permission_denied", "insufficient_permissions"}),
     Verdict.NOT_FOUND: frozenset({"not_found_error", "model_not_found", "not_found", "model_not_available"}),
     Verdict.CAPABILITY: frozenset({"context_length_exceeded", "exceed_context_size_error", "context_window_exceeded"}),
     Verdict.POLICY: frozenset(
-        {"content_policy_violation", "content_filter", "moderation_blocked", "responsibleaipolicyviolation"}
+        {
+            *("content_policy_violation", "content_filter", "moderation_blocked", "responsibleaipolicyviolation"),
+            "invalid_prompt",
+        }
     ),
 }
 
@@ -102,10 +107,19 @@ _BY_CODE: dict[str, Verdict] = {code: verdict for verdict, codes in _CODES.items
 _PHRASES: tuple[tuple[str, Verdict], ...] = (
     ("credit balance", Verdict.QUOTA),
     ("spend limit", Verdict.QUOTA),
+    ("api usage limits", Verdict.QUOTA),
+    ("api key not valid", Verdict.AUTH),
+    ("incorrect api key", Verdict.AUTH),
     ("prompt is too long", Verdict.CAPABILITY),
     ("maximum context length", Verdict.CAPABILITY),
+    ("exceed context limit", Verdict.CAPABILITY),
+    ("input is too long", Verdict.CAPABILITY),
+    ("exceeds the maximum number of tokens", Verdict.CAPABILITY),
+    ("content filtering policy", Verdict.POLICY),
+    ("input was flagged", Verdict.POLICY),
 )
-"""What Anthropic and others say under a plain `invalid_request_error`, with no code of its own."""
+"""What Anthropic and others say under a plain `invalid_request_error`, with no code of its own: Gemini of a key and of
+a long input, xAI of a key, Bedrock of a long input, OpenRouter (with 403) of moderation."""
 
 _BY_STATUS: dict[int, Verdict] = {
     401: Verdict.AUTH,
@@ -158,7 +172,7 @@ def _by_code(evidence: Evidence) -> Verdict | None:
     for code in evidence.codes:
         if code in _BY_CODE:
             return _BY_CODE[code]
-    if evidence.status == 400 or evidence.status < 300:
+    if evidence.status in {400, 403} or evidence.status < 300:
         message = evidence.message.lower()
         for phrase, verdict in _PHRASES:
             if phrase in message:
@@ -208,6 +222,8 @@ def _codes(body: Mapping[str, JSONValue]) -> tuple[str, ...]:
     details = inner.get("details")
     if isinstance(details, Mapping):
         named.insert(0, details.get("error_code"))
+    elif isinstance(details, list):  # Gemini's ErrorInfo, among others
+        named[:0] = [detail.get("reason") for detail in details if isinstance(detail, Mapping)]
     return tuple(
         str(code).lower()
         for code in named

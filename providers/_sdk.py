@@ -18,7 +18,7 @@ import httpx2
 
 from ._clean import cleaner
 from ._errors import AttemptError, Failure, attempt_error
-from ._foreign import bare, judge_exception, place, root
+from ._foreign import bare, judge_exception, place, remedy, root
 from ._hints import retry_after
 from ._http import drop_connection, is_stale
 from ._json import encode
@@ -182,7 +182,7 @@ class SDKProvider:
         below = root(error)
         told = below if below is not None and below.errno is not None else link
         said = f"{type(link).__name__}: {told}".removesuffix(": ")
-        return _Failed(self._failed(request, verdict, said), below, stale)
+        return _Failed(self._failed(request, verdict, said, help=remedy(told)), below, stale)
 
     def _refused(self, request: Request, answer: httpx2.Response) -> AttemptError:
         evidence = read_evidence(answer.status_code, answer.content, answer.headers.get("x-should-retry"))
@@ -194,6 +194,7 @@ class SDKProvider:
             request_id=self._request_id(answer),
             retry_after=_hint(answer),
             retry_forbidden=evidence.should_retry is False,
+            help="check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY" if answer.status_code == 407 else "",
         )
 
     def _unreadable(self, request: Request, answer: httpx2.Response, error: WireError) -> AttemptError:

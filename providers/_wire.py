@@ -41,7 +41,9 @@ def json_object(body: bytes, content_type: str) -> dict[str, Any]:
     try:
         parsed = decode(body)
     except ValueError:
-        what = "an HTML page" if body.lstrip()[:1] == b"<" else "something that is not JSON" if body else "nothing"
+        if body.lstrip()[:1] == b"<":
+            raise WireError(Verdict.MALFORMED, f"the answer is an HTML page{kind}: check the base URL") from None
+        what = "something that is not JSON" if body else "nothing"
         raise WireError(Verdict.MALFORMED, f"the answer is {what}{kind}") from None
     if kind:
         raise WireError(Verdict.MALFORMED, f"the answer is not said to be JSON{kind}")

@@ -7,7 +7,7 @@ import re
 import ssl
 from collections.abc import Iterable, Mapping
 
-from ..providers import Problem
+from ..providers import Problem, out_of_files
 
 _HASHED = re.compile(r"[0-9a-fA-F]{8}\.\d+")
 
@@ -17,6 +17,9 @@ def untrusted(environment: Mapping[str, str], base_urls: Iterable[str]) -> list[
 
     A file that cannot be read keeps every client from opening. A folder without certificates is found out by the first
     HTTPS request alone, so it is wrong only where one of `base_urls` wants HTTPS.
+
+    Raises:
+        OSError: No more files can be opened, which is no fault of these.
     """
     file, folders = environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR")
     wants_https = any(url.startswith("https://") for url in base_urls)
@@ -40,6 +43,8 @@ def _unreadable(file: str) -> str | None:
     except ssl.SSLError:
         return "there is no certificate in it"
     except OSError as error:
+        if out_of_files(error):
+            raise
         return error.strerror or type(error).__name__
     return None
 

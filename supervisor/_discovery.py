@@ -18,9 +18,9 @@ from ..providers import TRANSPORTS, Problem, suggestion
 NO_AGENTS = frozenset({"embedding"})
 
 _LEVEL = re.compile(r"dialectic_levels__(?P<level>[a-z0-9_]*?[a-z0-9])__model_config__(?P<path>.+)")
-_AGENT = re.compile(r"(?P<agent>[a-z0-9_]*?[a-z0-9])_model_config__(?P<path>.+)")
+_AGENT = re.compile(r"(?!dialectic_levels__)(?P<agent>[a-z0-9_]*?[a-z0-9])_model_config__(?P<path>.+)")
 _FALLBACK = "fallback__"
-_LIKE_FALLBACK = re.compile(r"FALLBACKS?_+(?=.)")
+_LIKE_FALLBACK = re.compile(r"([A-Z]+)_+(?=.)")
 
 _PATH_CUTOFF = 0.8
 """How alike a field must be to be taken for another's slip (`difflib`; chosen: one slip in the shortest name)."""
@@ -139,7 +139,7 @@ def meant_path(path: str, known: Iterable[str]) -> str | None:
         if near:
             return prefix + near[0]
         step = _LIKE_FALLBACK.match(path)
-        if step is None:
+        if step is None or not difflib.get_close_matches(step[1], ["FALLBACK"], cutoff=_PATH_CUTOFF):
             return None
         prefix, path = prefix + "FALLBACK__", path[step.end() :]
 

@@ -18,7 +18,7 @@ from ._discovery import prefix_of
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
 from ._settings import Settings
-from ._values import VENDOR_KEYS, unset_key
+from ._values import EXPECTED, VENDOR_KEYS, unset_key
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -176,7 +176,7 @@ def _agent(name: str, agent: AgentSettings, settings: Settings, problems: list[P
 
 def _route(route: RouteSettings, prefix: str, settings: Settings, problems: list[Problem]) -> Route | None:
     if route.model is None or not route.model.strip():
-        problems.append(Problem(prefix + "MODEL", "the name of a model", "set it"))
+        problems.append(Problem(prefix + "MODEL", EXPECTED["model"], "set it"))
         return None
     if "model" in route.variables:  # its true place, should a fallback before it be ignored
         prefix = route.variables["model"].removesuffix("MODEL")

@@ -97,6 +97,14 @@ class RouteSettings(_ByField):
             raise ValueError(EXPECTED["transport"])
         return None if transport is None else transport.lower()
 
+    @field_validator("model")
+    @classmethod
+    def _one_line(cls, model: str | None) -> str | None:
+        """It is shown, and sent: after a quote that is not closed in a `.env` it would hold the lines that follow."""
+        if model is not None and not model.strip().isprintable():
+            raise ValueError(EXPECTED["model"])
+        return None if model is None else model.strip()
+
     @field_validator("base_url")
     @classmethod
     def _usableaddress(cls, url: str | None) -> str | None:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from ..providers import TRANSPORTS, ConfigurationError, Problem
+from ..providers import TRANSPORTS, ConfigurationError, Problem, out_of_files
 from ._route_settings import FIELDS_IN_CODE, AgentSettings, Seconds
 from ._source import AgentsSource
 from ._values import address, problem
@@ -87,7 +87,9 @@ class Settings(BaseSettings):
         readable = True
         try:
             super().__init__(**values)
-        except (OSError, UnicodeDecodeError):  # told outside, because a UnicodeDecodeError holds the whole file
+        except (OSError, UnicodeDecodeError) as error:  # told outside: a UnicodeDecodeError holds the whole file
+            if out_of_files(error):
+                raise
             readable = False
         if not readable:
             remedy = "save it as UTF-8, or mend its permissions"

@@ -277,13 +277,17 @@ class _Once(TaskStatus[None]):
 def _unopened(target: Target, error: Exception) -> Problem:
     """Say why a client could not be opened."""
     match error:
+        case ImportError(name=None, __context__=ImportError(name="socksio" as name)):  # the outer one names nothing
+            remedy = f"pip install {name}, or name another proxy in ALL_PROXY, HTTPS_PROXY and HTTP_PROXY"
+            return Problem(target.name, f"the package {name!r}, which a SOCKS proxy needs", remedy)
         case ImportError(name=name):
             return Problem(target.name, f"the package {name!r}", f"pip install {name}")
         case FileNotFoundError() | PermissionError() | IsADirectoryError() | ssl.SSLError():
             remedy = f"{error.strerror}: {error.filename or 'check SSL_CERT_FILE and SSL_CERT_DIR'}"
             return Problem(target.name, "certificates that can be read", remedy)
         case _:
-            remedy = f"check its base URL ({type(error).__name__}: {clean(str(error), target.secrets)})"
+            said = f"{type(error).__name__}: {clean(str(error), target.secrets)}"
+            remedy = f"check its base URL, ALL_PROXY, HTTPS_PROXY and HTTP_PROXY ({said})"
             return Problem(target.name, "an endpoint that a client can be opened for", remedy)
 
 

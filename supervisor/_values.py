@@ -37,7 +37,7 @@ _KEY = "a key: printable ASCII without spaces"
 EXPECTED: dict[str, str] = {
     **{setting: CHECKS[parameter][1] for setting, parameter in PARAMETER_OF.items()},
     "transport": f"one of {', '.join(TRANSPORTS)} (openai with a BASE_URL for another server that speaks like it)",
-    "model": "the name of a model",
+    "model": "the name of a model, on one line",
     "base_url": _URL,
     "api_key": _KEY,
     "api_key_env": "the name of a variable that holds a key",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 import trio.testing
@@ -10,6 +11,12 @@ import trio.testing
 from .virtual_time import VirtualTimeLoop, socket_loop
 
 Backend = tuple[str, dict[str, object]]
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, which some tests press, even where a shell that started us in the background had it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["asyncio", "trio"])

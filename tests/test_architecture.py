@@ -37,6 +37,7 @@ PURE: set[str] = {
     "providers/_hints",
     "providers/_json",
     "providers/_judge",
+    "providers/_machine",
     "providers/_messages",
     "providers/_parameters",
     "providers/_request",

@@ -177,3 +177,16 @@ def test_no_form_of_a_secret_gets_through(
 def test_a_form_is_masked_with_its_escapes(text: str, shown: str) -> None:
     """What is masked is what was quoted; the text around it stays as the server wrote it."""
     assert clean(text, [KEY]) == shown
+
+
+@given(secret=st.text("abcdefghijklmnop0123456789", min_size=1, max_size=20), before=st.integers(0, 20), data=st.data())
+def test_a_piece_is_found_wherever_it_stands(secret: str, before: int, data: st.DataObject) -> None:
+    """Where in a text a piece begins, and how long the shortest piece is, makes no difference: every eight characters
+    of a secret are masked, or the whole of a shorter one."""
+    size = min(len(secret), 8)
+    begin = data.draw(st.integers(0, len(secret) - size))
+
+    assert clean("!" * before + secret[begin : begin + size] + "?", [secret]) == "!" * before + "[secret]?"
+    assert clean("!" * before + secret[begin : begin + size - 1] + "?", [secret]) == (
+        "!" * before + secret[begin : begin + size - 1] + "?"
+    )

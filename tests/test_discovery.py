@@ -131,6 +131,8 @@ def test_two_spellings_must_agree(short: str, long: str) -> None:
         ("FALLBACK__FALLBACK__API_KEYS", "did you mean 'API_KEY'?"),
         ("FALLBACK_MODEL", "did you mean 'FALLBACK__MODEL'?"),
         ("FALLBACKS__MODEL", "did you mean 'FALLBACK__MODEL'?"),
+        ("FALBACK__MODEL", "did you mean 'FALLBACK__MODEL'?"),
+        ("FALLBCAK__FALBACK_SED", "did you mean 'FALLBACK__FALLBACK__SEED'?"),
         ("FALLBACK_FALLBACK_MODLE", "did you mean 'FALLBACK__FALLBACK__MODEL'?"),
         ("FALLBACK__FALLBACK_MODEL", "did you mean 'FALLBACK__MODEL'?"),
         ("FALLBACK_OVERRIDES_BASE_URL", "did you mean 'FALLBACK__OVERRIDES__BASE_URL'?"),

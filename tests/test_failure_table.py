@@ -226,7 +226,7 @@ BELOW_HTTP: list[Below] = [
     Below("connect timeout", full_backlog, V.CONNECT, ConnectionFailedError, "ConnectTimeout", alone=THREE, after=5),
     Below("DNS failure", nowhere, V.CONNECT, ConnectionFailedError, "Connect", alone=THREE, after=math.inf),
     Below("TLS handshake", plain_where_tls_is_due, V.CONNECT, ConnectionFailedError, "SSL", alone=THREE),
-    Below("certificate not trusted", lambda: listening(read_on, self_signed()), V.TLS_TRUST, ConnectionFailedError, "self-signed certificate"),
+    Below("certificate not trusted", lambda: listening(read_on, self_signed()), V.TLS_TRUST, ConnectionFailedError, "name its issuer's certificate in SSL_CERT_FILE"),
     Below("write error", lambda: listening(read_a_little_and_reset), V.PROVIDER, ConnectionFailedError, "", alone=THREE, is_large=True),
     Below("write timeout", deaf, V.TIMEOUT, AttemptTimeoutError, "WriteTimeout", after=30, is_large=True),
     Below("answered before all was sent", lambda: listening(answer_early), V.OVERLOADED, ServerFailedError, "HTTP 503", alone=THREE, is_large=True),

@@ -54,6 +54,11 @@ def anthropic(kind: str, message: str = "said") -> object:
     return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
 
 
+def gemini_key() -> object:
+    reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+    return [{"error": {"code": 400, "message": "said", "status": "INVALID_ARGUMENT", "details": [5, reason]}}]
+
+
 def gemini(code: int, status: str) -> object:
     return [{"error": {"code": code, "message": "said", "status": status}}]
 
@@ -215,3 +220,24 @@ def test_no_answer_whatever_is_too_odd_to_be_judged(status: int, body: bytes, sh
     verdict = judged(status, body, should_retry)
     assert isinstance(verdict, Verdict)
     assert verdict is not Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "verdict"),
+    [
+        (400, gemini_key(), V.AUTH),
+        (400, {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: xa***."}, V.AUTH),
+        (400, anthropic("invalid_request_error", "You have reached your specified API usage limits."), V.QUOTA),
+        (400, {"error": {"message": "Budget has been exceeded!", "type": "budget_exceeded", "code": "400"}}, V.QUOTA),
+        (400, anthropic("invalid_request_error", "input length and `max_tokens` exceed context limit"), V.CAPABILITY),
+        (400, {"message": "Input is too long for requested model."}, V.CAPABILITY),
+        (400, [{"error": {"message": "The input exceeds the maximum number of tokens allowed (1)"}}], V.CAPABILITY),
+        (400, anthropic("invalid_request_error", "Output blocked by content filtering policy"), V.POLICY),
+        (400, openai("invalid_request_error", "invalid_prompt"), V.POLICY),
+        (403, {"error": {"message": "m requires moderation. Your input was flagged for x", "code": 403}}, V.POLICY),
+        (498, openai("capacity_exceeded", None), V.OVERLOADED),
+    ],
+)  # fmt: skip
+def test_what_servers_say_under_a_broad_status_counts(status: int, body: object, verdict: Verdict) -> None:
+    """A key, a quota, a length or a policy that is refused with a plain 400 or 403 is judged as what it is."""
+    assert judged(status, body) is verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import random
 import re
@@ -278,6 +279,32 @@ async def test_a_cancelled_call_leaves_its_provider_within_a_second() -> None:
         assert (health.in_flight, health.failed, health.neutral) == (0, 0, 1)
 
 
+async def test_a_call_cancelled_in_the_tls_handshake_leaves_within_a_second() -> None:
+    """The connection is closed, and not left to the garbage collector."""
+    left = 0
+
+    async def never_shakes(stream: AnyByteStream) -> None:
+        nonlocal left
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:
+                await stream.receive()
+        left += 1
+
+    async with listening(never_shakes) as place:
+        url = place.base_url("openai").replace("http:", "https:")
+        route = RouteSettings(transport="openai", model="m", base_url=url, api_key=KEY)
+        settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route)})
+        gc.disable()
+        try:
+            async with understudy.open_supervisor(settings) as supervisor:
+                with anyio.move_on_after(2):
+                    await supervisor.agent("deriver").complete("Who wrote Faust?")
+                await anyio.sleep(1)
+                assert (place.asked, left) == (1, 1)
+        finally:
+            gc.enable()
+
+
 @pytest.mark.parametrize("transport", ["openai", "anthropic", "gemini", "lmstudio", "nous"])
 async def test_a_key_is_sent_and_nothing_of_the_environment(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The endpoint's own key is the one credential that goes out; what is meant for the SDKs stays here."""
@@ -408,6 +435,7 @@ async def test_a_full_file_table_is_our_own_trouble(transport: str) -> None:
         with full_file_table(), pytest.raises(AttemptError, match=r"local_overload.*Too many open files") as caught:
             await agent.complete("hi")
         assert caught.value.verdict is Verdict.LOCAL_OVERLOAD
+        assert str(caught.value).endswith("; allow more with ulimit -n")
         (health,) = supervisor.health().values()
         assert (health.failed, health.in_flight) == (0, 0)
         assert servers[0].log == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -354,6 +355,17 @@ def test_certificates_that_cannot_be_used_are_a_mistake(
     plan = env({**KEYS, P + "MODEL": "m", **variables})
     assert variables_of(plan) == expected
     assert reason in "".join(map(str, plan.problems))
+
+
+def test_a_full_file_table_is_no_fault_of_the_certificates(env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is raised as it is: another SSL_CERT_FILE could not be opened either."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("ssl.SSLContext.load_verify_locations", full)
+    with pytest.raises(OSError, match="Too many open files"):
+        env({**KEYS, P + "MODEL": "m", "SSL_CERT_FILE": CERTIFICATE})
 
 
 @pytest.mark.parametrize(

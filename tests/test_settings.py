@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -419,7 +420,7 @@ MISTAKES: list[tuple[str, str]] = [
     (P + "PROVIDER_PARAMS__EXTRA_BODY", "5"),
     (P + "OVERRIDES__PROVIDER_PARAMS__EXTRA_HEADERS__A__B", "5"),
     *((name, "x") for name in (P + "MODLE", F + "TRANSPROT", P + "OVERRIDES__MODEL", P + "FALLBACK", P + "QQQ")),
-    (P + "MODEL", ""),
+    *((P + "MODEL", text) for text in ("", f"gpt\n{CANARY}", "\x1b[31mgpt", "gpt\udcff", "gpt\u2028x")),
 ]
 
 
@@ -498,6 +499,18 @@ def test_a_dotenv_that_is_no_text_is_a_mistake(content: bytes) -> None:
         Settings()
     assert [problem.variable for problem in caught.value.problems] == [".env"]
     assert CANARY not in str(caught.value) + repr(caught.value) + repr(caught.value.__context__)
+
+
+def test_a_full_file_table_is_no_fault_of_the_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is raised as it is: to save `.env` anew, or to mend its permissions, would mend nothing."""
+    Path(".env").write_text("LLM_TOTAL_TIMEOUT=70\n", encoding="utf-8")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", ".env")
+
+    monkeypatch.setattr("builtins.open", full)
+    with pytest.raises(OSError, match="Too many open files"):
+        Settings()
 
 
 @pytest.mark.parametrize(

@@ -311,7 +311,7 @@ def test_an_answer_can_be_sent_back(body: dict[str, Any]) -> None:
     [
         (b"", "", "nothing"),
         (b"", "text/plain", "nothing (text/plain)"),
-        (b"<!DOCTYPE html><html>", "text/html", "an HTML page (text/html)"),
+        (b"<!DOCTYPE html><html>", "text/html", "an HTML page (text/html): check the base URL"),
         (b"upstream timed out", "text/plain", "something that is not JSON (text/plain)"),
         (encode(answer())[:-9], "application/json", "something that is not JSON"),
         (b'{"choices": NaN}', "application/json", "something that is not JSON"),

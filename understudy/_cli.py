@@ -6,7 +6,6 @@ What each command has to say is made in `_show.py`; this file reads arguments, r
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import math
@@ -23,7 +22,7 @@ from ._demo import Report, demo
 from ._open import open_supervisor
 from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_problems, show_report, show_trail
 from ._version import __version__
-from .providers import ConfigurationError, Parameters, Response, TrailedError, UnderstudyError, user
+from .providers import ConfigurationError, Parameters, Response, TrailedError, UnderstudyError, out_of_files, user
 from .supervisor import load
 
 INTERRUPTED = 130
@@ -208,6 +207,6 @@ def _said(error: BaseException) -> str:
     """Return what an error says, and where the machine is at fault what to do about it."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+    if out_of_files(error):
         return f"{error}: allow more with ulimit -n"
     return str(error)
