@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
-import trio.testing
 
-from .virtual_time import VirtualTimeLoop, socket_loop
+from understudy.simulation import virtual_backend
 
-Backend = tuple[str, dict[str, object]]
+from .virtual_time import Backend, socket_backend
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -21,9 +20,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
     if request.node.get_closest_marker("processes") is not None:
         return request.param, {}
     sockets = request.node.get_closest_marker("sockets") is not None
-    if request.param == "trio":
-        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0.005 if sockets else 0)}
-    return "asyncio", {"loop_factory": socket_loop if sockets else VirtualTimeLoop}
+    return socket_backend(request.param) if sockets else virtual_backend(request.param)
 
 
 @pytest.fixture(autouse=True)
