@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast, final
 
 from ..actors import CircuitPolicy
@@ -92,6 +92,21 @@ class Plan:
         """Every endpoint once, in the order of its first use."""
         return tuple(dict.fromkeys(route.target for agent in self.agents.values() for route in agent.routes))
 
+    @property
+    def endpoints(self) -> dict[str, Target]:
+        """Every endpoint by its name, and `#2` and so on behind it where several differ in their credential alone."""
+        named: dict[str, Target] = {}
+        for target in self.targets:
+            others = sum(target.name == other.name for other in named.values())
+            named[f"{target.name} #{others + 1}" if others else target.name] = target
+        return named
+
+
+NO_AGENT = Problem(
+    "<AGENT>_MODEL_CONFIG__MODEL", "at least one agent", "set it, for example DERIVER_MODEL_CONFIG__MODEL"
+)
+"""What is wrong where nothing is configured at all."""
+
 
 def load(settings: Settings | None = None) -> Plan:
     """Work out what `settings` come to; without any, what environment and `.env` say.
@@ -111,8 +126,7 @@ def load(settings: Settings | None = None) -> Plan:
     told = {problem.variable for problem in found}
     problems = [*found, *(problem for problem in whole if problem.variable not in told)]
     if not agents and not problems:
-        remedy = "set it, for example DERIVER_MODEL_CONFIG__MODEL"
-        problems.append(Problem("<AGENT>_MODEL_CONFIG__MODEL", "at least one agent", remedy))
+        problems.append(NO_AGENT)
     return Plan(agents, settings.total_timeout, _circuits(settings), settings.ignored, tuple(dict.fromkeys(problems)))
 
 
@@ -125,6 +139,11 @@ def sound(plan: Plan) -> Plan:
     if plan.problems:
         raise ConfigurationError(plan.problems)
     return plan
+
+
+def without_keys(plan: Plan) -> Plan:
+    """Return a plan that lacks no key: for simulated providers, which need none."""
+    return replace(plan, problems=tuple(problem for problem in plan.problems if not problem.lacks_key))
 
 
 def _order(settings: Settings) -> list[Problem]:
@@ -175,7 +194,8 @@ def _route(route: RouteSettings, prefix: str, settings: Settings, problems: list
         problems.append(unset_key(route.variables.get("api_key_env", prefix + "API_KEY_ENV")))
     elif key is None and row.needs_key and base_url == normalised(transport, row.base_url):
         expected = f"a key for {base_url}, which agent's route {names.model} leads to"
-        problems.append(Problem(shared_key, expected, f"set it, or {prefix}API_KEY for this route alone"))
+        remedy = f"set it, or {prefix}API_KEY for this route alone"
+        problems.append(Problem(shared_key, expected, remedy, lacks_key=True))
     target = Target(
         transport, base_url, key, max_concurrency=settings.max_concurrency, connect_timeout=settings.connect_timeout
     )

@@ -146,11 +146,7 @@ class Supervisor:
         return fitting[0]
 
     def _named(self) -> dict[str, Endpoint]:
-        named: dict[str, Endpoint] = {}
-        for endpoint in self._endpoints.values():
-            others = sum(endpoint.name == other.partition(" #")[0] for other in named)
-            named[f"{endpoint.name} #{others + 1}" if others else endpoint.name] = endpoint
-        return named
+        return {name: self._endpoints[target] for name, target in self._plan.endpoints.items()}
 
     def _agent(self, name: str) -> Agent:
         routes = tuple(Served(route, self._endpoints[route.target]) for route in self._plan.agents[name].routes)
