@@ -7,8 +7,9 @@ import os
 import pytest
 
 from understudy.simulation import virtual_backend
+from understudy.simulation._clock import Backend
 
-from .virtual_time import Backend, socket_backend
+from .virtual_time import socket_backend
 
 
 @pytest.fixture(params=["asyncio", "trio"])
