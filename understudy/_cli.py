@@ -1,4 +1,4 @@
-"""The command line: `ask`, `check` and `demo`. Exit codes: 0 ok, 1 the request failed, 2 the configuration is wrong.
+"""The command line: `ask`, `check`, `demo`, `simulate`. Exit codes: 0 ok, 1 a request failed, 2 wrong configuration.
 
 What each command has to say is made in `_show.py`; this file reads arguments, runs, and chooses the exit code.
 """
@@ -10,6 +10,7 @@ import logging
 import sys
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NoReturn
 
 import anyio
@@ -18,7 +19,10 @@ import click
 from ._demo import Report, demo
 from ._open import open_supervisor
 from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_problems, show_report, show_trail
+from ._show_simulation import show_simulation
+from ._simulate import plan_to_simulate
 from .providers import ConfigurationError, Parameters, Response, TrailedError, UnderstudyError, user
+from .simulation import Simulation, draw, play, run_virtual, understood
 from .supervisor import load
 
 
@@ -104,6 +108,59 @@ def demo_command(seconds: float, agents: int, backend: str, json_: bool) -> None
         click.echo(json.dumps(report.as_json()))
     else:
         show_report(report)
+    sys.exit(1 if report.failed else 0)
+
+
+@cli.command()
+@click.option("--agents", metavar="A,B", default="", help="Who asks. Default: all agents.")
+@click.option(
+    "--outage",
+    "outages",
+    metavar="TEXT",
+    multiple=True,
+    help="Such as 'openai 503 from 10s for 1m'; may be given several times. Default: the first agent's primary is down "
+    "in the second fifth of the time.",
+)
+@click.option("--duration", metavar="TIME", help="How long they ask. Default: 5m, or 2m more than the outages last.")
+@click.option("--every", metavar="TIME", default="4s", show_default=True, help="How often each agent asks.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed, the same report.")
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture to this file, too.")
+@_backend
+@_json
+def simulate(
+    agents: str,
+    outages: tuple[str, ...],
+    duration: str | None,
+    every: str,
+    seed: int,
+    svg: Path | None,
+    backend: str,
+    json_: bool,
+) -> None:
+    """Run your configuration against outages, in virtual time: no network, no keys, hours in a second.
+
+    An outage is a TARGET and a FAULT, then in any order `from TIME`, `for TIME`, `on MODEL`. TARGET is a transport, a
+    base URL, or `TRANSPORT at BASE-URL`; FAULT a status (also `429 retry-after 30`), `hang`, `reset`, `refused` or
+    `slow TIME`, with a share such as `50%` before it where it hits only some requests.
+
+    Exits with 1 if any request failed, with 2 if the configuration or an outage is wrong.
+    """
+    try:
+        plan, is_example = plan_to_simulate()
+        names = [name.strip() for name in agents.split(",") if name.strip()]
+        scenario = understood(Simulation(outages, names, duration, every, seed), plan)
+    except ConfigurationError as error:
+        _fail(error, json_=json_)
+    report = run_virtual(play, scenario, backend=backend)
+    if svg is not None:
+        try:
+            svg.write_text(draw(report), encoding="utf-8")
+        except OSError as error:
+            raise click.UsageError(f"{svg} cannot be written: {error.strerror}") from None
+    if json_:
+        click.echo(json.dumps({"example": is_example, **report.as_json()}))
+    else:
+        show_simulation(report, is_example=is_example)
     sys.exit(1 if report.failed else 0)
 
 
