@@ -34,7 +34,7 @@ from ._agent import Agent
 from ._discovery import prefix_of
 from ._dispatch import Chain, Served
 from ._events import ActorRestarted, Event
-from ._hooks import Hook, Hooks
+from ._hooks import SLOW_AFTER, Hook, Hooks
 from ._plan import Plan
 from ._restarts import Intensity, Restarts, after_crash
 from ._serving import Serving
@@ -267,8 +267,10 @@ async def supervise(
     intensity: Intensity = Intensity(),  # noqa: B008 - frozen
     drain_for: float = DRAIN_FOR,
     hooks: Iterable[Hook] = (),
+    slow_after: float = SLOW_AFTER,
 ) -> AsyncIterator[Supervisor]:
-    """Run a supervisor for the body of an `async with`; `hooks` are told what happens.
+    """Run a supervisor for the body of an `async with`; `hooks` are told what happens, and warned of if one takes more
+    than `slow_after` real seconds.
 
     An exception of the body leaves as it came, never in a group. Calls in flight then end at once; otherwise they
     have `drain_for` seconds. When the block is left, every client is closed and no task is left.
@@ -277,7 +279,7 @@ async def supervise(
         ConfigurationError: Clients that could not be opened, all of them.
     """
     async with background_tasks() as tasks:
-        supervisor = Supervisor(plan, Wiring(connect, rand, intensity, Hooks(hooks)))
+        supervisor = Supervisor(plan, Wiring(connect, rand, intensity, Hooks(hooks, slow_after=slow_after)))
         await supervisor.open(tasks)
         yield supervisor
         await supervisor.stop(drain_for)
