@@ -214,9 +214,11 @@ def _label(y: float, words: str, style: str = "", letters: int = 28, *, title: s
 
 
 def _inside(x: float, end: float, y: float, words: str, style: str) -> Iterator[str]:
-    """Words in a lane, if they have room there."""
-    if LETTER * len(words) + 10 <= end - x:
-        yield _text((x + end) / 2, y + 13, words, style, anchor="middle")
+    """Words in a lane, or what follows their transport, if they have room there."""
+    for shorter in (words, words.partition("/")[2]):
+        if shorter and LETTER * len(shorter) + 10 <= end - x:
+            yield _text((x + end) / 2, y + 13, shorter, style, anchor="middle")
+            return
 
 
 def _mark(x: float, y: float, title: str, *, up: bool = False) -> str:
