@@ -20,9 +20,10 @@ class Serving:
     def answered(self, route: int, begun: float, now: float, reason: str) -> HandedOver | Returned | None:
         """Take note of an answer by `route` to a request begun at the instant `begun`; return the change, if it is one.
 
-        An answer of the primary to a request older than the hand-over is a straggler, and no return.
+        An answer to a request older than the last change is a straggler, and no change: neither is one of the primary a
+        return, nor one of the fallback, which was asked before the primary was back, a hand-over.
         """
-        if route == self._route or (route == 0 and begun < self._since):
+        if route == self._route or begun < self._since:
             return None
         since, self._route, self._since = self._since, route, now
         if route == 0:
