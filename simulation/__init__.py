@@ -4,7 +4,7 @@ from ._clock import backends, run_virtual, virtual_backend
 from ._memory import ScriptedProvider, World
 from ._outages import Outage, as_time
 from ._picture import draw
-from ._report import FAILED, AgentReport, Failed, Happened, ModelReport, OutageReport, Report, Span, State
+from ._report import FAILED, AgentReport, Failed, Happened, ModelReport, OutageReport, Report, Span, State, worst
 from ._run import play, simulate
 from ._scenario import Scenario, Simulation, understood
 from ._script import Answer, Behaviour, Call, Hang, Phase, Raw, Refused, Reset, Script, Status
@@ -46,4 +46,5 @@ __all__ = (
     "simulated_server",
     "understood",
     "virtual_backend",
+    "worst",
 )

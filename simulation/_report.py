@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, final
 
+from ..actors import CircuitState, GateHealth
 from ..supervisor import Route
 from ._outages import Outage
 from ._scenario import Scenario
@@ -24,6 +25,17 @@ class State(StrEnum):
     HALF_OPEN = "half-open"
     OPEN = "open"
     HELD = "held"
+
+
+def worst(*gates: GateHealth) -> State:
+    """Return the worst of what stands at several gates."""
+    if any(gate.hold is CircuitState.OPEN for gate in gates):
+        return State.HELD
+    if any(gate.circuit is CircuitState.OPEN for gate in gates):
+        return State.OPEN
+    if any(CircuitState.HALF_OPEN in {gate.circuit, gate.hold} for gate in gates):
+        return State.HALF_OPEN
+    return State.CLOSED
 
 
 @final

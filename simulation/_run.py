@@ -10,10 +10,8 @@ import anyio
 
 from ..actors import (
     CircuitClosed,
-    CircuitState,
     CircuitTripped,
     GateHealth,
-    Health,
     HoldEnded,
     HoldPlaced,
     ProbeStarted,
@@ -35,7 +33,7 @@ from ..supervisor import (
 from ._clock import run_virtual
 from ._memory import ScriptedProvider
 from ._outages import as_time
-from ._report import Asked, Changed, Happened, Observed, Report, State, summed_up
+from ._report import Asked, Changed, Happened, Observed, Report, State, summed_up, worst
 from ._scenario import Scenario, Simulation, places, understood
 from ._script import Playback
 
@@ -134,25 +132,13 @@ class _Stage:
             return
         for name, health in self.supervisor.health().items():
             for model in self._places[name].models:
-                state = _state(health, model)
+                state = worst(health.endpoint, health.credential, health.models.get(model, GateHealth()))
                 if self._states.get((name, model), State.CLOSED) is not state:
                     self._states[name, model] = state
                     self.observed.changed.append(Changed(self._now(), name, model, state))
 
     def _now(self) -> float:
         return anyio.current_time() - self._begun
-
-
-def _state(health: Health, model: str) -> State:
-    """Return the worst that stands against a model."""
-    gates = (health.endpoint, health.credential, health.models.get(model, GateHealth()))
-    if any(gate.hold is CircuitState.OPEN for gate in gates):
-        return State.HELD
-    if any(gate.circuit is CircuitState.OPEN for gate in gates):
-        return State.OPEN
-    if any(CircuitState.HALF_OPEN in {gate.circuit, gate.hold} for gate in gates):
-        return State.HALF_OPEN
-    return State.CLOSED
 
 
 def _reasons(error: UnderstudyError) -> tuple[str, ...]:
