@@ -41,6 +41,7 @@ _backend = click.option(
     help="The event loop.",
 )
 NEWLINE = "\n"
+_SILENT = logging.NullHandler()
 _json = click.option("--json", "json_", is_flag=True, help="Print one JSON object on one line.")
 
 
@@ -48,7 +49,9 @@ _json = click.option("--json", "json_", is_flag=True, help="Print one JSON objec
 @click.version_option(version("understudy"), prog_name="understudy")
 def cli() -> None:
     """Keep AI agents answered: the primary model, and at once its fallback."""
-    logging.getLogger("understudy.supervisor").addHandler(logging.NullHandler())  # the trail says it all
+    logging.getLogger("understudy").addHandler(_SILENT)  # trails and reports say it all
+    if logging.lastResort is not None:
+        logging.getLogger("understudy.settings").addHandler(logging.lastResort)  # but not what is ignored
 
 
 @cli.command()
