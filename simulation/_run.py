@@ -77,11 +77,13 @@ async def play(scenario: Scenario) -> Report:
 class _Stage:
     """The providers of a scenario, those who ask them, and the notes taken of it."""
 
+    supervisor: Supervisor
+    """Set before anybody asks, and so before anything happens."""
+
     def __init__(self, scenario: Scenario) -> None:
         self._scenario, self._begun = scenario, anyio.current_time()
         self._names = {target: name for name, target in scenario.plan.endpoints.items()}
         self._places, self._states = places(scenario.plan), dict[tuple[str, str], State]()
-        self.supervisor: Supervisor | None = None
         self.observed = Observed()
 
     def connect(self, target: Target) -> Provider:
@@ -128,8 +130,6 @@ class _Stage:
 
     def _look(self) -> None:
         """Take note of every model that is in another state than before."""
-        if self.supervisor is None:
-            return
         for name, health in self.supervisor.health().items():
             for model in self._places[name].models:
                 state = worst(health.endpoint, health.credential, health.models.get(model, GateHealth()))

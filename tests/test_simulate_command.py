@@ -146,6 +146,19 @@ def test_a_person_sees_who_served_when() -> None:
     assert re.fullmatch(r"150 requests in 5m, \d failed\.", lines[-1])
 
 
+def test_a_slow_model_and_a_refused_key_are_told_as_they_are() -> None:
+    """Slowness is waited for, and fails nothing; a refused key moves the agent, and says what to mend."""
+    slow = simulate(Simulation(["openai slow 20s for 8s"], duration="20s"), settings=SETTINGS)
+    assert not slow.failed
+    assert slow.longest_wait == pytest.approx(20)
+    assert 0 < (slow.outages[0].back_after["deriver"] or 0) < 6
+    refused = simulate(Simulation(["openai 401 for 8s"], duration="1m"), settings=SETTINGS)
+    happened = [(event.what, event.about) for event in refused.events]
+    assert happened[0] == ("access refused", "deriver")
+    assert ("hold placed", "the credential of openai at https://api.openai.com/v1") in happened
+    assert {span.what for span in refused.models[0].states} == {"closed", "half-open", "held"}
+
+
 def test_much_is_cut_for_a_person_and_said_to_be() -> None:
     """Forty events are shown; the rest is counted."""
     done = run("--outage", "openai 503", "--duration", "30m", variables=KEYLESS)
