@@ -96,7 +96,7 @@ class _Picture:
     def _outages(self) -> Iterator[str]:
         """The bands behind everything, numbered where there is room for it, and darker where they hit."""
         free = 0.0
-        for number, (since, until) in sorted(enumerate(self._edges(), start=1), key=lambda one: one[1]):
+        for number, (since, until) in sorted(enumerate(self._edges(), start=1), key=lambda one: (one[1][0], one[0])):
             outage = self._report.outages[number - 1].outage
             yield _rect(since, TOP - 4, until - since, self._axis - TOP + 4, "outage", title=f"{number}: {outage.text}")
             for x in (since, until):

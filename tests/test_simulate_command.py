@@ -241,6 +241,16 @@ def test_the_picture_stays_within_its_edges() -> None:
                 assert float(element.get("x", "0")) + 6.6 * len(element.text or "") <= 960
 
 
+def test_outages_that_begin_together_are_numbered_in_order() -> None:
+    """Side by side above the lanes, whichever ends first; below them what each number means."""
+    outages = ("openai hang from 10s for 40s", "anthropic 503 from 10s for 20s", "openai 503 from 5s")
+    root = ElementTree.fromstring(draw(simulate(Simulation(outages), settings=SETTINGS)))  # noqa: S314 - our own
+    numbers = [element for element in root.iter() if element.get("class") == "number"]
+    above, below = numbers[:3], numbers[3:]
+    assert [element.text for element in sorted(above, key=lambda one: float(one.get("x", "0")))] == ["3", "1", "2"]
+    assert [element.text for element in below] == ["1", "2", "3"]
+
+
 def test_the_command_writes_the_picture(tmp_path: Path) -> None:
     """Where it is told to; a file that cannot be written is an error of usage."""
     assert run("--svg", str(tmp_path / "a.svg"), variables=KEYLESS).exit_code == 0
