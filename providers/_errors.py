@@ -38,11 +38,15 @@ class UnderstudyError(Exception):
 @final
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a configuration: where it is, what was expected there, and how to mend it. Never the value."""
+    """One mistake in a configuration: where it is, what was expected there, and how to mend it. Never the value.
+
+    `lacks_key` says that all that is missing is a key, which only a real call needs.
+    """
 
     variable: str
     expected: str
     remedy: str
+    lacks_key: bool = False
 
     def __str__(self) -> str:
         return f"{self.variable}: expected {self.expected}; {self.remedy}"

@@ -1,23 +1,50 @@
-"""The simulation's room: scripted providers, on loopback and in memory, for demo and tests, ours and users'."""
+"""The simulation's room: scripted providers, outages and virtual time, for demo and tests, ours and users'."""
 
+from ._clock import backends, run_virtual, virtual_backend
 from ._memory import ScriptedProvider, World
+from ._outages import Outage, as_time
+from ._picture import draw
+from ._report import FAILED, AgentReport, Failed, Happened, ModelReport, OutageReport, Report, Span, State, worst
+from ._run import play, simulate
+from ._scenario import Scenario, Simulation, understood
 from ._script import Answer, Behaviour, Call, Hang, Phase, Raw, Refused, Reset, Script, Status
 from ._server import Received, SimulatedServer, simulated_server
 
 __all__ = (
+    "FAILED",
+    "AgentReport",
     "Answer",
     "Behaviour",
     "Call",
+    "Failed",
     "Hang",
+    "Happened",
+    "ModelReport",
+    "Outage",
+    "OutageReport",
     "Phase",
     "Raw",
     "Received",
     "Refused",
+    "Report",
     "Reset",
+    "Scenario",
     "Script",
     "ScriptedProvider",
     "SimulatedServer",
+    "Simulation",
+    "Span",
+    "State",
     "Status",
     "World",
+    "as_time",
+    "backends",
+    "draw",
+    "play",
+    "run_virtual",
+    "simulate",
     "simulated_server",
+    "understood",
+    "virtual_backend",
+    "worst",
 )

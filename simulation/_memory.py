@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import final
 
 import anyio
@@ -132,13 +133,15 @@ class World:
 
     Args:
         scripts: A script for each transport, or for one base URL of it. What has none answers "Hello.".
+        seed: Decides which requests a phase with a share is for: the same seed, the same requests.
 
     Made inside a running event loop; its scripts begin at that instant.
     """
 
-    def __init__(self, scripts: dict[str, Script]) -> None:
+    def __init__(self, scripts: dict[str, Script], *, seed: int = 0) -> None:
         self._begun = anyio.current_time()
-        self._playbacks = {name: Playback(script) for name, script in scripts.items()}
+        self._rand = random.Random(seed).random  # noqa: S311 - no secret
+        self._playbacks = {name: Playback(script, self._rand) for name, script in scripts.items()}
         self.providers: list[ScriptedProvider] = []
 
     @property
@@ -148,7 +151,7 @@ class World:
 
     def _connect(self, target: Target) -> Provider:
         name = target.base_url if target.base_url in self._playbacks else target.transport
-        playback = self._playbacks.setdefault(name, Playback(Script()))
+        playback = self._playbacks.setdefault(name, Playback(Script(), self._rand))
         provider = ScriptedProvider(target, playback, self._begun)
         self.providers.append(provider)
         return provider

@@ -7,7 +7,7 @@ loopback and the provider in memory follow the same scripts, and one suite of te
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, final
 
@@ -68,7 +68,7 @@ Behaviour: TypeAlias = Answer | Status | Hang | Reset | Raw | Refused
 @dataclass(frozen=True, slots=True)
 class Phase:
     """`behaviour` for requests of `model` (None: any) from `since` until `until` seconds after the script began,
-    and for the first `calls` of them only (None: all).
+    for the first `calls` of them only (None: all), and for a random `share` of them (1: all).
     """
 
     behaviour: Behaviour
@@ -76,10 +76,14 @@ class Phase:
     since: float = 0.0
     until: float = math.inf
     calls: int | None = None
+    share: float = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.behaviour, Refused) and (self.model is not None or self.calls is not None):
+        partly = self.model is not None or self.calls is not None or self.share < 1
+        if isinstance(self.behaviour, Refused) and partly:
             raise ValueError("Refused is for the whole server: it knows neither models nor calls")
+        if not 0 < self.share <= 1:
+            raise ValueError("a share is above 0 and at most 1")
         if self.since >= self.until:
             raise ValueError("a Phase ends after it begins: since < until")
 
@@ -102,15 +106,19 @@ class Script:
         """Make a script that always does the same."""
         return cls((Phase(behaviour),))
 
-    def choose(self, model: str, at: float, used: Sequence[int]) -> tuple[Behaviour, int | None]:
+    def choose(
+        self, model: str, at: float, used: Sequence[int], rand: Callable[[], float] = lambda: 0.0
+    ) -> tuple[Behaviour, int | None]:
         """Return the behaviour for a request at `at` seconds, and the number of the phase it comes from.
 
         Args:
             used: How many requests each phase has decided before.
+            rand: Draws uniformly from [0, 1), once for each phase that is for a share only.
         """
         for number, phase in enumerate(self.phases):
             fits = phase.since <= at < phase.until and phase.model in {None, model}
-            if fits and (phase.calls is None or used[number] < phase.calls):
+            left = phase.calls is None or used[number] < phase.calls
+            if fits and left and (phase.share == 1 or rand() < phase.share):
                 return phase.behaviour, number
         return self.otherwise, None
 
@@ -136,16 +144,20 @@ class Call:
 
 @final
 class Playback:
-    """A script being played: counts what was used, and keeps the log of requests."""
+    """A script being played: counts what was used, and keeps the log of requests.
 
-    def __init__(self, script: Script) -> None:
-        self.script = script
+    Args:
+        rand: Draws uniformly from [0, 1), for phases that are for a share only.
+    """
+
+    def __init__(self, script: Script, rand: Callable[[], float]) -> None:
+        self.script, self._rand = script, rand
         self.log: list[Call] = []
         self._used = [0] * len(script.phases)
 
     def play(self, model: str, at: float) -> Behaviour:
         """Return what to do with a request for `model` at `at` seconds, and log it."""
-        behaviour, number = self.script.choose(model, at, self._used)
+        behaviour, number = self.script.choose(model, at, self._used, self._rand)
         if number is not None:
             self._used[number] += 1
         self.log.append(Call(at, model, behaviour))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
@@ -54,7 +55,7 @@ class SimulatedServer:
     """
 
     def __init__(self, script: Script, port: int) -> None:
-        self._playback, self.port = Playback(script), port
+        self._playback, self.port = Playback(script, random.Random(0).random), port  # noqa: S311 - no secret
         self.connections = self.accepted = self.in_flight = self.left = 0
         self.received: list[Received] = []
         self._begun = anyio.current_time()

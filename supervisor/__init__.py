@@ -4,7 +4,7 @@ from ._agent import Agent
 from ._events import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
 from ._hooks import Hook
 from ._notes import notes
-from ._plan import AgentPlan, Limits, Plan, Route, RouteVariables, load, sound
+from ._plan import NO_AGENT, AgentPlan, Limits, Plan, Route, RouteVariables, load, sound, without_keys
 from ._restarts import Intensity
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
@@ -16,6 +16,7 @@ from ._values import EXPECTED
 __all__ = (
     "DRAIN_FOR",
     "EXPECTED",
+    "NO_AGENT",
     "AccessRefused",
     "ActorRestarted",
     "Agent",
@@ -40,4 +41,5 @@ __all__ = (
     "notes",
     "sound",
     "supervise",
+    "without_keys",
 )

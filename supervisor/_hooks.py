@@ -20,10 +20,14 @@ _log = logging.getLogger("understudy.supervisor")
 
 @final
 class Hooks:
-    """All hooks, called in order. `failures` counts what they raised, which nobody else gets to see."""
+    """All hooks, called in order. `failures` counts what they raised, which nobody else gets to see.
 
-    def __init__(self, hooks: Iterable[Hook] = ()) -> None:
-        self._hooks = tuple(hooks)
+    Args:
+        slow_after: Real seconds after which a hook is warned of.
+    """
+
+    def __init__(self, hooks: Iterable[Hook] = (), *, slow_after: float = SLOW_AFTER) -> None:
+        self._hooks, self._slow_after = tuple(hooks), slow_after
         self._warned: set[tuple[int, str]] = set()
         self.failures = 0
 
@@ -36,7 +40,7 @@ class Hooks:
             except Exception as error:  # noqa: BLE001 - a hook of the user's must not cost an answer
                 self.failures += 1
                 self._warn(number, "hook_failed", type(error).__name__)
-            if time.perf_counter() - begun > SLOW_AFTER:
+            if time.perf_counter() - begun > self._slow_after:
                 self._warn(number, "hook_slow", type(event).__name__)
 
     def _warn(self, number: int, what: str, why: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast, final
 
 from ..actors import CircuitPolicy
@@ -100,6 +100,23 @@ class Plan:
         """Every endpoint once, in the order of its first use."""
         return tuple(dict.fromkeys(route.target for agent in self.agents.values() for route in agent.routes))
 
+    @property
+    def endpoints(self) -> dict[str, Target]:
+        """Every endpoint by its name, and `#2` and so on behind it where several differ in their credential alone."""
+        named: dict[str, Target] = {}
+        for target in self.targets:
+            others = sum(target.name == other.name for other in named.values())
+            named[f"{target.name} #{others + 1}" if others else target.name] = target
+        return named
+
+
+NO_AGENT = Problem(
+    "<AGENT>_MODEL_CONFIG__MODEL",
+    "at least one agent",
+    "set it, for example DERIVER_MODEL_CONFIG__MODEL, in the environment or in .env in the working directory",
+)
+"""What is wrong where nothing is configured at all."""
+
 
 def load(settings: Settings | None = None) -> Plan:
     """Work out what `settings` come to; without any, what environment and `.env` say.
@@ -127,10 +144,7 @@ def load(settings: Settings | None = None) -> Plan:
     told |= {name.replace("_BASE_URL", "_API_KEY") for name in told}  # unless it is known where a key would be sent
     problems = [*found, *(problem for problem in whole if problem.variable not in told)]
     if not agents and not problems:
-        remedy = (
-            "set it, for example DERIVER_MODEL_CONFIG__MODEL, in the environment or in .env in the working directory"
-        )
-        problems.append(Problem("<AGENT>_MODEL_CONFIG__MODEL", "at least one agent", remedy))
+        problems.append(NO_AGENT)
     return Plan(agents, settings.total_timeout, _circuits(settings), settings.ignored, tuple(dict.fromkeys(problems)))
 
 
@@ -147,6 +161,11 @@ def sound(plan: Plan) -> Plan:
     if plan.problems:
         raise ConfigurationError(plan.problems)
     return plan
+
+
+def without_keys(plan: Plan) -> Plan:
+    """Return a plan that lacks no key: for simulated providers, which need none."""
+    return replace(plan, problems=tuple(problem for problem in plan.problems if not problem.lacks_key))
 
 
 def _order(settings: Settings) -> list[Problem]:
@@ -225,7 +244,7 @@ def _missing_key(route: Route, others: int, unread: frozenset[str]) -> Problem:
     remedy = f"set it, or {own} for this route alone"
     if found := [name for name in VENDOR_KEYS[route.transport] if name in unread]:
         remedy = f"{found[0]} is set but not read: set {variable} to its value, or {own}_ENV={found[0]}"
-    return Problem(variable, f"a key for {route.target.base_url}, to which {who}", remedy)
+    return Problem(variable, f"a key for {route.target.base_url}, to which {who}", remedy, lacks_key=True)
 
 
 def _policy(route: RouteSettings, settings: Settings) -> Policy:

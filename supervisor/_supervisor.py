@@ -35,7 +35,7 @@ from ._agent import Agent
 from ._discovery import prefix_of
 from ._dispatch import Chain, Served
 from ._events import ActorRestarted, Event
-from ._hooks import Hook, Hooks
+from ._hooks import SLOW_AFTER, Hook, Hooks
 from ._plan import Plan
 from ._restarts import Intensity, Restarts, after_crash
 from ._serving import Serving
@@ -171,11 +171,7 @@ class Supervisor:
         return fitting[0]
 
     def _named(self) -> dict[str, Endpoint]:
-        named: dict[str, Endpoint] = {}
-        for endpoint in self._endpoints.values():
-            others = sum(endpoint.name == other.partition(" #")[0] for other in named)
-            named[f"{endpoint.name} #{others + 1}" if others else endpoint.name] = endpoint
-        return named
+        return {name: self._endpoints[target] for name, target in self._plan.endpoints.items()}
 
     def _agent(self, name: str) -> Agent:
         routes = tuple(Served(route, self._endpoints[route.target]) for route in self._plan.agents[name].routes)
@@ -300,8 +296,10 @@ async def supervise(
     intensity: Intensity = Intensity(),  # noqa: B008 - frozen
     drain_for: float = DRAIN_FOR,
     hooks: Iterable[Hook] = (),
+    slow_after: float = SLOW_AFTER,
 ) -> AsyncIterator[Supervisor]:
-    """Run a supervisor for the body of an `async with`; `hooks` are told what happens.
+    """Run a supervisor for the body of an `async with`; `hooks` are told what happens, and warned of if one takes more
+    than `slow_after` real seconds.
 
     An exception of the body leaves as it came, never in a group. Calls in flight then end at once; otherwise they
     have `drain_for` seconds. When the block is left, every client is closed and no task is left.
@@ -310,7 +308,7 @@ async def supervise(
         ConfigurationError: Clients that could not be opened, all of them.
     """
     async with background_tasks() as tasks:
-        supervisor = Supervisor(plan, Wiring(connect, rand, intensity, Hooks(hooks)))
+        supervisor = Supervisor(plan, Wiring(connect, rand, intensity, Hooks(hooks, slow_after=slow_after)))
         await supervisor.open(tasks)
         yield supervisor
         await supervisor.stop(drain_for)

@@ -136,7 +136,8 @@ def from_json(text: str) -> object:
 
 def unset_key(variable: str) -> Problem:
     """Say that API_KEY_ENV names nothing. Not what it names: that may be a key, put into the wrong variable."""
-    return Problem(variable, EXPECTED["api_key_env"], "set the variable that it names, or name another one")
+    remedy = "set the variable that it names, or name another one"
+    return Problem(variable, EXPECTED["api_key_env"], remedy, lacks_key=True)
 
 
 def problem(path: str, kind: str, variable: Callable[[str], str], known: Iterable[str]) -> Problem:

@@ -6,11 +6,11 @@ import os
 import signal
 
 import pytest
-import trio.testing
 
-from .virtual_time import VirtualTimeLoop, socket_loop
+from understudy.simulation import virtual_backend
+from understudy.simulation._clock import Backend
 
-Backend = tuple[str, dict[str, object]]
+from .virtual_time import socket_backend
 
 
 def pytest_configure() -> None:
@@ -28,9 +28,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
     if request.node.get_closest_marker("processes") is not None:
         return request.param, {}
     sockets = request.node.get_closest_marker("sockets") is not None
-    if request.param == "trio":
-        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0.005 if sockets else 0)}
-    return "asyncio", {"loop_factory": socket_loop if sockets else VirtualTimeLoop}
+    return socket_backend(request.param) if sockets else virtual_backend(request.param)
 
 
 @pytest.fixture(autouse=True)

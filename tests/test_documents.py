@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -20,18 +21,18 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of the README in a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    """Return the code blocks of a document in a language; without one, of the README."""
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 DOCUMENT = (ROOT / "docs/using.md").read_text()
 USING = re.findall(r"## (.*?)\n.*?```python\n(.*?)```\n\n```text\n(.*?)```", DOCUMENT, re.DOTALL)
 
 
-def variables() -> dict[str, str]:
-    """Return the configuration that the README shows."""
-    (block,) = blocks("sh")
+def variables(text: str = README) -> dict[str, str]:
+    """Return the configuration that a document shows."""
+    (block,) = blocks("sh", text)
     return dict(line.split("=", 1) for line in block.splitlines())
 
 
@@ -92,6 +93,33 @@ def test_the_readme_shows_what_check_prints(monkeypatch: pytest.MonkeyPatch) -> 
     (shown,) = (block for block in blocks("console") if block.startswith("$ understudy check"))
     expected = [line.rstrip() for line in printed.output.splitlines()]
     assert [line.rstrip() for line in shown.splitlines()[1:]] == expected
+
+
+def test_the_simulation_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What docs/simulation.md prints, and the picture in it, are what its command makes of its configuration."""
+    text = (ROOT / "docs" / "simulation.md").read_text()
+    for name, value in variables(text).items():
+        monkeypatch.setenv(name, value)
+    (shown,) = blocks("console", text)
+    command, output = shown.replace("\\\n", "").split("\n", 1)
+    arguments = shlex.split(command.removeprefix("$ understudy "))
+    printed = CliRunner().invoke(cli, arguments, env={"FORCE_COLOR": None, "TTY_COMPATIBLE": None})
+    assert [line.rstrip() for line in printed.output.splitlines()] == output.splitlines()
+    assert printed.exit_code == 1
+    picture = (tmp_path / arguments[-1]).read_bytes()
+    assert (ROOT / "docs" / arguments[-1]).read_bytes() == picture
+
+
+@pytest.mark.anyio
+@pytest.mark.processes
+async def test_the_code_in_the_docs_runs() -> None:
+    """The programs in docs/testing.md end well; its pytest project is run by tests/test_pytest_plugin.py."""
+    every = blocks("python", (ROOT / "docs" / "testing.md").read_text())
+    programs = [block for block in every if not re.match(r"# \w+\.py\n", block)]
+    assert len(programs) == 2
+    for program in programs:
+        exit_code, _, err = await run("-c", program, environment={"PYTHONPATH": str(ROOT)})
+        assert (exit_code, err) == (0, "")
 
 
 @pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=str)

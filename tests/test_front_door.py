@@ -392,6 +392,7 @@ def test_the_demo_answers_everybody(backend: str) -> None:
     assert report["answered"] == report["requests"] == sum(report["served_by"].values())
     assert report["failed"] == 0
     assert report["handed_over"] == report["served_by"]["anthropic"] > 0
+    assert report["primary_calls_during_outage"] < report["handed_over"]
     assert 1 <= report["seconds"] < 5
 
 
@@ -401,6 +402,23 @@ def test_a_demo_asks_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(cli, ["demo", "--json", "--seconds", "1", "--agents", "2"])
     assert (done.exit_code, json.loads(done.stdout)["failed"]) == (0, 0)
     assert os.environ["HTTP_PROXY"] == "http://127.0.0.1:9"
+
+
+@pytest.mark.anyio
+@pytest.mark.processes
+async def test_nothing_but_the_report_is_said() -> None:
+    """What happens to circuits and agents is not logged to the terminal; that a setting is ignored is."""
+    environment = {"PYTHONPATH": str(ROOT), "DERIVER_MODEL_CONFIG__FALLBACK__MODEL": "claude-second"}
+    arguments = ("-m", "understudy", "demo", "--json", "--seconds", "1", "--agents", "4")
+    code, out, err = await run(*arguments, environment=environment)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["handed_over"] > 0
+    environment["DERIVER_MODEL_CONFIG__MODEL"] = "lmstudio/nobody"
+    environment["LLM_LMSTUDIO_BASE_URL"] = "http://127.0.0.1:9"
+    code, _, err = await run("-m", "understudy", "ask", "deriver", "Hi", environment=environment)
+    assert code == 1
+    assert err.startswith("ignored  DERIVER_MODEL_CONFIG__FALLBACK__TRANSPORT: ")
+    assert "circuit_tripped" not in err
 
 
 def test_a_demo_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,3 +453,7 @@ async def test_the_live_table_shows_who_serves_whom(
     assert "openai at http://127.0.0.1:" in shown
     assert "the primary answers 503" in shown
     assert "the primary is well" in shown
+    assert "circuit" in shown
+    assert "open 0." in shown
+    assert "closed" in shown
+    assert report.primary_calls_during_outage < report.handed_over

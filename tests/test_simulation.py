@@ -56,7 +56,24 @@ def test_a_script_knows_when_it_changes() -> None:
     assert [OUTAGE.next_change(at) for at in (0, 10, 20)] == [10, 20, math.inf]
 
 
-@pytest.mark.parametrize("more", [{"model": "a"}, {"calls": 1}])
+@pytest.mark.parametrize(
+    ("draw", "behaviour"), [(0.0, Status(503)), (0.29, Status(503)), (0.3, Answer()), (0.9, Answer())]
+)
+def test_a_phase_may_be_for_a_share_only(draw: float, behaviour: Behaviour) -> None:
+    """What is drawn decides, anew for each phase; who is not of the share is as if there were no phase."""
+    script = Script((Phase(Status(503), share=0.3), Phase(Hang(), since=5, share=0.1)))
+    draws = iter([draw, 0.5])
+    assert script.choose("a", 9, (0, 0), lambda: next(draws))[0] == behaviour
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.1])
+def test_a_share_is_a_part(share: float) -> None:
+    """Nothing, and more than all, is no share."""
+    with pytest.raises(ValueError, match="a share is above 0 and at most 1"):
+        Phase(Hang(), share=share)
+
+
+@pytest.mark.parametrize("more", [{"model": "a"}, {"calls": 1}, {"share": 0.5}])
 def test_nobody_refuses_one_model_only(more: dict[str, object]) -> None:
     """A refused connection has seen neither model nor call: such a phase is refused when it is made."""
     with pytest.raises(ValueError, match="whole server"):

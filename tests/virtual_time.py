@@ -1,45 +1,13 @@
-"""Virtual time for asyncio: a loop whose clock jumps to the next timer when nothing else is left to do.
-
-Sockets are still served: before the clock jumps, the selector is asked for `grace` real seconds whether something has
-arrived. Threads are not waited for, as with trio's mock clock.
-"""
+"""Virtual time for our own tests: the product's, and a moment for the kernel where a test speaks over sockets."""
 
 from __future__ import annotations
 
-import asyncio
-import selectors
-from typing import Any
+from understudy.simulation._clock import Backend, virtual_backend
+
+GRACE = 0.005
+"""Real seconds in which something that was sent on loopback arrives."""
 
 
-class _Jump(selectors.DefaultSelector):
-    loop: VirtualTimeLoop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if ready or timeout == 0:
-            return ready
-        if timeout is None:  # no timer: only the outside can wake us
-            return super().select(None)
-        ready = super().select(self.loop.grace)
-        if not ready:
-            self.loop.now += timeout
-        return ready
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop that begins at 0 and never really sleeps."""
-
-    def __init__(self, grace: float = 0.0) -> None:
-        self.now, self.grace = 0.0, grace
-        selector = _Jump()
-        selector.loop = self
-        super().__init__(selector)
-        self._clock_resolution: Any = 1e-9
-
-    def time(self) -> float:
-        return self.now
-
-
-def socket_loop() -> VirtualTimeLoop:
-    """Make a loop for tests with sockets: it gives the kernel a moment before the clock jumps."""
-    return VirtualTimeLoop(grace=0.005)
+def socket_backend(name: str) -> Backend:
+    """Return a backend in virtual time whose clock waits for the kernel."""
+    return virtual_backend(name, grace=GRACE)

@@ -1,4 +1,4 @@
-"""The command line: `ask`, `check` and `demo`.
+"""The command line: `ask`, `check`, `demo` and `simulate`.
 
 Exit codes: 0 ok, 1 the request failed, 2 the configuration or the command itself is wrong, 130 interrupted by Ctrl-C.
 What each command has to say is made in `_show.py`; this file reads arguments, runs, and chooses the exit code.
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NoReturn
 
 import anyio
@@ -21,8 +22,11 @@ import click
 from ._demo import Report, demo
 from ._open import open_supervisor
 from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_problems, show_report, show_trail
+from ._show_simulation import show_simulation
+from ._simulate import plan_to_simulate
 from ._version import __version__
 from .providers import ConfigurationError, Parameters, Response, TrailedError, UnderstudyError, out_of_files, user
+from .simulation import Simulation, draw, play, run_virtual, understood
 from .supervisor import load
 
 INTERRUPTED = 130
@@ -56,6 +60,7 @@ _backend = click.option(
     help="The event loop.",
 )
 NEWLINE = "\n"
+_SILENT = logging.NullHandler()
 _timeout = click.option(
     "--timeout",
     type=_Seconds(min=0, min_open=True),
@@ -75,8 +80,10 @@ _json = click.option("--json", "json_", is_flag=True, help="Print one JSON objec
 @click.version_option(__version__, prog_name="understudy")
 def cli() -> None:
     """Keep AI agents answered: the primary model, and at once its fallback."""
-    for name in ("understudy.supervisor", "dotenv"):  # the trail says it all, and the list of mistakes
-        logging.getLogger(name).addHandler(logging.NullHandler())
+    for name in ("understudy", "dotenv"):  # trails, reports and the list of mistakes say it all
+        logging.getLogger(name).addHandler(_SILENT)
+    if logging.lastResort is not None:
+        logging.getLogger("understudy.settings").addHandler(logging.lastResort)  # but not what is ignored
 
 
 @cli.command(short_help="Ask AGENT the PROMPT.")
@@ -150,6 +157,58 @@ def demo_command(seconds: float, agents: int, backend: str, json_: bool) -> None
             click.echo(json.dumps(report.as_json()))
         else:
             show_report(report)
+    sys.exit(1 if report.failed else 0)
+
+
+@cli.command()
+@click.option("--agents", metavar="A,B", default="", help="Who asks. Default: all agents.")
+@click.option(
+    "--outage",
+    "outages",
+    metavar="TEXT",
+    multiple=True,
+    help="Such as 'openai 503 from 10s for 1m'; may be given several times. Default: the first agent's primary is down "
+    "in the second fifth of the time.",
+)
+@click.option("--duration", metavar="TIME", help="How long they ask. Default: 5m, or 2m more than the outages last.")
+@click.option("--every", metavar="TIME", default="4s", show_default=True, help="How often each agent asks.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed, the same report.")
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture to this file, too.")
+@_backend
+@_json
+def simulate(
+    agents: str,
+    outages: tuple[str, ...],
+    duration: str | None,
+    every: str,
+    seed: int,
+    svg: Path | None,
+    backend: str,
+    json_: bool,
+) -> None:
+    """Run your configuration against outages, in virtual time: no network, no keys, hours in a second.
+
+    An outage is a TARGET and a FAULT, then in any order `from TIME`, `for TIME`, `on MODEL`. TARGET is a transport, a
+    base URL, or `TRANSPORT at BASE-URL`; FAULT a status (also `429 retry-after 30`), `hang`, `reset`, `refused` or
+    `slow TIME`, with a share such as `50%` before it where it hits only some requests.
+
+    Exits with 1 if any request failed, with 2 if the configuration or an outage is wrong.
+    """
+    with _faults_told(json_=json_):
+        plan, is_example = plan_to_simulate()
+        names = [name.strip() for name in agents.split(",") if name.strip()]
+        scenario = understood(Simulation(outages, names, duration, every, seed), plan)
+        report = run_virtual(play, scenario, backend=backend)
+    if svg is not None:
+        try:
+            svg.write_text(draw(report), encoding="utf-8")
+        except OSError as error:
+            raise click.UsageError(f"{svg} cannot be written: {error.strerror}") from None
+    with _faults_told(json_=False):  # standard output is at fault then
+        if json_:
+            click.echo(json.dumps({"example": is_example, **report.as_json()}))
+        else:
+            show_simulation(report, is_example=is_example)
     sys.exit(1 if report.failed else 0)
 
 

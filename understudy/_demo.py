@@ -22,8 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ._open import open_supervisor
+from .actors import Health
 from .providers import ConfigurationError, Problem, UnderstudyError, load, user
-from .simulation import Answer, Phase, Script, SimulatedServer, Status, simulated_server
+from .simulation import Answer, Phase, Script, SimulatedServer, Status, simulated_server, worst
 from .supervisor import Agent, AgentSettings, RouteSettings, Settings, Supervisor, background_tasks
 
 ROLES = ("deriver", "summary", "dialectic.low", "dialectic.max", "dream")
@@ -119,7 +120,7 @@ async def _demo(seconds: float, agents: int, live: bool) -> Report:
     async with (
         simulated_server(Script((outage,), Answer(None, LATENCY))) as primary,
         simulated_server(Script.always(Answer(None, LATENCY))) as fallback,
-        open_supervisor(_settings(primary, fallback)) as supervisor,
+        open_supervisor(_settings(primary, fallback, (end - begin) / 4)) as supervisor,
     ):
         report, begun = Report(agents, end - begin), anyio.current_time()
         async with _table(report, supervisor, primary, outage) if live else background_tasks():
@@ -133,11 +134,13 @@ async def _demo(seconds: float, agents: int, live: bool) -> Report:
     return report
 
 
-def _settings(primary: SimulatedServer, fallback: SimulatedServer) -> Settings:
+def _settings(primary: SimulatedServer, fallback: SimulatedServer, open_for: float) -> Settings:
+    """Circuits are open for `open_for` seconds, for an outage of seconds instead of minutes."""
     first = RouteSettings(transport="openai", model="lead-1", base_url=primary.openai_url)
     second = RouteSettings(transport="anthropic", model="understudy-1", base_url=fallback.anthropic_url)
     agent = AgentSettings(primary=first, fallbacks=(second,))
-    return Settings.in_code(agents=dict.fromkeys(ROLES, agent))
+    agents = dict.fromkeys(ROLES, agent)
+    return Settings.in_code(agents=agents, circuit_open_for=open_for, circuit_open_max=open_for)
 
 
 async def _loop(number: int, agent: Agent, report: Report, until: float) -> None:
@@ -160,6 +163,14 @@ async def _loop(number: int, agent: Agent, report: Report, until: float) -> None
         await anyio.sleep(THINKING * (0.5 + rand.random()))
 
 
+def _circuit(health: Health) -> Text:
+    """Say what stands against an endpoint, and for how many seconds more."""
+    gates = (health.endpoint, health.credential, *health.models.values())
+    state, left = worst(*gates), max((gate.reopens_in or 0.0 for gate in gates), default=0.0)
+    colour = {"closed": "green", "half-open": "cyan"}.get(state, "bold red")
+    return Text(f"{state} {left:.1f} s" if left else state, colour)
+
+
 @asynccontextmanager
 async def _table(
     report: Report, supervisor: Supervisor, primary: SimulatedServer, outage: Phase
@@ -170,14 +181,14 @@ async def _table(
     def picture() -> Group:
         at = anyio.current_time() - begun
         down = outage.since <= at < outage.until
-        table = Table("endpoint", "answers", "answers/s", "in flight", "median", box=None)
+        table = Table("endpoint", "circuit", "answers", "answers/s", "in flight", "median", box=None)
         for name, health in supervisor.health().items():
             transport = name.partition(" ")[0]
             answers = report.answers.get(transport, [])
             rate = (len(answers) - last.get(transport, 0)) * 4
             last[transport] = len(answers)
             middle = f"{median(answers) * 1000:.0f} ms" if answers else "-"
-            table.add_row(name, str(len(answers)), str(rate), str(health.in_flight), middle)
+            table.add_row(name, _circuit(health), str(len(answers)), str(rate), str(health.in_flight), middle)
         state = Text("the primary answers 503", "bold red") if down else Text("the primary is well", "green")
         head = Text.assemble(f"{at:4.1f} s  {report.agents} agents  ", state, f"  {report.handed_over} handed over")
         return Group(head, table)
