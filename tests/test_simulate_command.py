@@ -32,7 +32,7 @@ SETTINGS = Settings.in_code(
             primary=RouteSettings(transport="openai", model="gpt"),
             fallbacks=(RouteSettings(transport="anthropic", model="claude"),),
         ),
-        "<b>&summary": AgentSettings(primary=RouteSettings(transport="anthropic", model='cl"aud<e>\x07')),
+        "<b>&summary": AgentSettings(primary=RouteSettings(transport="anthropic", model='cl"aud<e>')),
     }
 )
 SIMULATION = Simulation(("openai 503 from 10s for 40s", "anthropic 50% 529 from 60s for 20s"), duration="2m", seed=7)
@@ -213,7 +213,7 @@ def test_the_picture_holds_everything() -> None:
     texts = [element.text for element in root.iter() if element.tag.endswith("}text")]
     titles = [element.text or "" for element in root.iter() if element.tag.endswith("}title")]
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    for words in ("<b>&summary", "deriver", "gpt", 'cl"aud<e>?', "openai at api.openai.com/v1", *SIMULATION.outages):
+    for words in ("<b>&summary", "deriver", "gpt", 'cl"aud<e>', "openai at api.openai.com/v1", *SIMULATION.outages):
         assert words in texts
     assert shapes.count("track") == 2
     assert shapes.count("outage") == 2

@@ -160,7 +160,7 @@ def demo_command(seconds: float, agents: int, backend: str, json_: bool) -> None
     sys.exit(1 if report.failed else 0)
 
 
-@cli.command()
+@cli.command(short_help="Run your configuration against outages.")
 @click.option("--agents", metavar="A,B", default="", help="Who asks. Default: all agents.")
 @click.option(
     "--outage",
