@@ -234,3 +234,13 @@ async def test_a_retry_waits_for_the_hold_of_the_last_route() -> None:
     got = await run({LEAD: Script.always(Status(503)), "anthropic": limited})
     assert got.asked == [(LEAD, 0), ("anthropic", 0), ("anthropic", 5)]
     assert got.text == "understudy"
+
+
+async def test_nobody_waits_for_a_hold_beside_a_fallback() -> None:
+    """A 409 may be tried again, but one that names a time has barred the route: the fallback is asked at once."""
+    for told in ("20", "3000"):
+        conflict = Script.always(Status(409, headers={"retry-after": told}))
+        got = await run({LEAD: conflict, "anthropic": WELL}, timeout=100)
+        assert got.text == "understudy"
+        assert [name for name, _ in got.asked] == [LEAD, "anthropic"]
+        assert got.asked[0][1] == got.asked[1][1]
