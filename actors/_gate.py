@@ -81,7 +81,7 @@ class Gate:
 
     __slots__ = (
         *("_by_hand", "_policy", "_tell", "_window"),
-        *("circuit", "circuit_reason", "hold", "hold_is_told", "hold_reason", "is_clear", "key", "last_success_at"),
+        *("circuit", "circuit_reason", "hold", "hold_reason", "is_clear", "key", "last_success_at", "told_until"),
         "usual_for",
     )
 
@@ -90,7 +90,7 @@ class Gate:
         self.circuit: Circuit = Closed()
         self.hold: Circuit = Closed()
         self.circuit_reason = self.hold_reason = ""
-        self.hold_is_told = False
+        self.told_until = 0.0
         self.last_success_at: float | None = None
         self.usual_for = 0.0
         self.is_clear = True
@@ -107,7 +107,7 @@ class Gate:
     def bar(self, now: float, *, lone: bool, early: bool = False) -> Bar | None:
         """Say what stands against an attempt at the instant `now`; None when it may go ahead.
 
-        For a `lone` route only a hold of which the provider told the time is enforced, until it is over. `early` does
+        For a `lone` route only the time that the provider told is enforced, not what we have made of it. `early` does
         not wait for an open circuit's time, but for its probe.
         """
         if (set_by := self.by_hand(now)) is not None:
@@ -118,9 +118,8 @@ class Gate:
         hold, circuit = self.hold, self.circuit
         passes = lone or (early and isinstance(circuit, Open)) or standing(circuit, now) is not Standing.BARRED
         until = 0.0 if passes else reopens_at(circuit)
-        told = self.hold_is_told and isinstance(hold, Open)
-        if standing(hold, now) is Standing.BARRED and (told or not lone):
-            return Bar(max(reopens_at(hold), until), Refused.HOLD, self.hold_reason)
+        if standing(hold, now) is Standing.BARRED and (not lone or now < self.told_until):
+            return Bar(max(self.told_until if lone else reopens_at(hold), until), Refused.HOLD, self.hold_reason)
         return None if passes else Bar(until, Refused.CIRCUIT, self.circuit_reason)
 
     def take(self, ticket: int, now: float, lease_until: float, *, early: bool = False) -> bool:
@@ -194,6 +193,7 @@ class Gate:
         self._by_hand = None
         self.circuit, self.hold = Closed(since=ticket, at=now), Closed(since=ticket, at=now)
         self.circuit_reason = self.hold_reason = ""
+        self.told_until = 0.0
         self._forget_calls()
         self._look()
         self._tell(Forced(self.key, "reset", "", 0.0))
@@ -234,7 +234,7 @@ class Gate:
             self.hold_reason = reason
             self._tell(HoldPlaced(self.key, reason, after.until - now))
         elif isinstance(after, Closed) and isinstance(before, HalfOpen):
-            self.hold_reason = ""
+            self.hold_reason, self.told_until = "", 0.0
             self._tell(HoldEnded(self.key, now - before.at))
 
     def _hold(self, ticket: int, now: float, reason: str, terms: Holding) -> None:
@@ -245,7 +245,9 @@ class Gate:
         else:
             self._settle_hold(ticket, Outcome.FAILURE, now, terms, reason)
         if self.hold is not before:
-            self.hold_reason, self.hold_is_told = reason, bool(terms.hint)
+            self.hold_reason = reason
+        if terms.hint and isinstance(self.hold, Open) and ticket >= self.hold.since:
+            self.told_until = max(self.told_until, now + terms.hint)
 
     def _forget_calls(self) -> None:
         self._window = Window(self._policy.window_for, self._policy.window_calls)

@@ -1,6 +1,7 @@
 """The simulation's room: scripted providers, outages and virtual time, for demo and tests, ours and users'."""
 
 from ._clock import backends, run_virtual, virtual_backend
+from ._faults import Fault, Vendor, draw_faults, scripts
 from ._memory import ScriptedProvider, World
 from ._outages import Outage, as_time
 from ._picture import draw
@@ -17,6 +18,7 @@ __all__ = (
     "Behaviour",
     "Call",
     "Failed",
+    "Fault",
     "Hang",
     "Happened",
     "ModelReport",
@@ -36,12 +38,15 @@ __all__ = (
     "Span",
     "State",
     "Status",
+    "Vendor",
     "World",
     "as_time",
     "backends",
     "draw",
+    "draw_faults",
     "play",
     "run_virtual",
+    "scripts",
     "simulate",
     "simulated_server",
     "understood",

@@ -243,6 +243,8 @@ class Dispatch:
     def _wait_for(self, served: Served, wait: float) -> float:
         """Return the seconds before the same route is asked again: not before a hold is over that it just placed.
 
+        Nobody waits for a hold while there is another route: that one is asked at once.
+
         Raises:
             AttemptError: That is too long to wait, or a circuit has opened. So for the next one.
             AllAttemptsFailedError: The same.
@@ -251,9 +253,13 @@ class Dispatch:
         if refusal is None:
             return wait
         longer = max(wait, refusal.retry_after or 0.0)
-        if refusal.why is Refused.HOLD and worth_waiting(longer, self._progress, self._account.remaining):
+        is_last = not self._progress.has_next
+        if is_last and refusal.why is Refused.HOLD and worth_waiting(longer, self._progress, self._account.remaining):
             return longer
         self._account.pass_over(served.route, refusal)
+        if self._progress.has_next and self._account.last_failure.verdict.rule.hand_over is HandOver.YES:
+            self._advance()
+            return 0.0
         raise self._account.end() from self._account.cause()
 
     def _advance(self) -> None:

@@ -117,11 +117,11 @@ class Reference:
         row = self.row()
         return [(at + (a.hint or min(a.longest, a.first * 2.0 ** (row - 1))), bool(a.hint)) for at, a in asks]
 
-    def told(self) -> bool:
-        """Whether the provider told the time until which the last hold bars."""
+    def told(self) -> float:
+        """Until when the last hold bars by what the provider told; what we chose ourselves does not count."""
         facts = self.facts(HOLD)
         opened = max(i for i, f in enumerate(facts) if f.what == "opened")
-        return max(self.asks(facts[opened:]), key=lambda ask: ask[0])[1]  # the first of those that last as long
+        return max((until for until, is_told in self.asks(facts[opened:]) if is_told), default=0.0)
 
     def phase(self, layer: str) -> Phase:
         """Where a layer stands, read from its facts since it last opened."""
@@ -147,8 +147,10 @@ class Reference:
             return False, None
         if phase.first is None:
             due = now >= phase.until or (mode == "early" and layer == CIRCUIT)
-            passes = mode == "lone" and (layer == CIRCUIT or not self.told())
-            return due, None if due or passes else phase.until
+            if mode != "lone":
+                return due, None if due else phase.until
+            until = 0.0 if layer == CIRCUIT else self.told()
+            return due, None if due or now >= until else until
         due = phase.probe is None or now >= phase.probe.until
         return due, None if due or mode == "lone" or phase.probe is None else phase.probe.until
 

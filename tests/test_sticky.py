@@ -274,3 +274,28 @@ async def test_a_crowd_before_closed_routes_causes_one_early_call() -> None:
                     callers.start_soon(one)
             assert anyio.current_time() == second
             assert len(world.log(LEAD)) + len(world.log("anthropic")) <= 2 + 2 * second
+
+
+async def test_nobody_waits_for_a_hold_beside_a_fallback() -> None:
+    """A 409 may be tried again, but one that names a time has barred the route: the fallback is asked at once."""
+    for told in ("20", "3000"):
+        conflict = Script.always(Status(409, headers={"retry-after": told}))
+        got = await run({LEAD: conflict, "anthropic": WELL}, timeout=100)
+        assert got.text == "understudy"
+        assert [name for name, _ in got.asked] == [LEAD, "anthropic"]
+        assert got.asked[0][1] == got.asked[1][1]
+
+
+async def test_a_time_that_was_told_is_kept_whatever_else_holds_the_route() -> None:
+    """A plain 429 has placed a longer hold of our own before; the time that the provider names then still counts for
+    an agent that has nobody else to ask.
+    """
+    answers = (Status(429), Status(429, headers={"retry-after": "2"}), Answer("lead"))
+    async with opened({LEAD: Script.sequence(*answers)}, retry_attempts=1) as (agent, _, world):
+        for _ in range(2):
+            with pytest.raises(UnderstudyError):
+                await ask(agent)
+        with pytest.raises(AllRoutesClosedError):
+            await ask(agent, timeout=1)
+        assert (await ask(agent)).text == "lead"
+    assert [call.at for call in world.log(LEAD)] == [0, 0, pytest.approx(2.125)]

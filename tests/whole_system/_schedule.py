@@ -1,0 +1,286 @@
+"""What one seed makes of the world: topology, settings, load, faults, and what is done by hand. All of it is data."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from understudy import AgentSettings, RouteSettings, Settings
+from understudy.simulation import Answer, Fault, Hang, Phase, Reset, Vendor, draw_faults
+
+NAMES = ("openai", "anthropic", "gemini", "lmstudio", "nous")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Asks `agent` as often as `times`, from `at` on, with pauses; leaves each request after `leaves_after` seconds."""
+
+    at: float
+    agent: int
+    timeout: float
+    times: int = 1
+    pause: float = 0.0
+    leaves_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something done at an instant: `crash`, `force_open`, `force_closed`, `reset` of an endpoint, or `leave`: all
+    callers at once.
+    """
+
+    at: float
+    kind: str
+    endpoint: str = ""
+    model: str | None = None
+    lasts_for: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of an agent."""
+
+    endpoint: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Everything that happens in one run. `stubborn` are the seconds that a provider takes to end a cancelled call,
+    `bugs` the numbers of the calls in which it fails in a way nobody foresaw, `hook_fails` the share of events at which
+    a hook raises; `well` names providers that nothing ever happens to.
+    """
+
+    seed: int
+    vendors: tuple[Vendor, ...]
+    chains: tuple[tuple[Route, ...], ...]
+    knobs: dict[str, Any]
+    route_knobs: dict[str, Any]
+    callers: tuple[Caller, ...]
+    faults: tuple[Fault, ...]
+    acts: tuple[Act, ...]
+    well: tuple[str, ...] = ()
+    lasts_for: float = 120.0
+    closes_at: float | None = None
+    fails_at_close: bool = False
+    drain_for: float = 30.0
+    stubborn: dict[str, float] = field(default_factory=dict)
+    bugs: frozenset[int] = frozenset()
+    hook_fails: float = 0.0
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of all agents."""
+        routes = [
+            [
+                RouteSettings(
+                    transport=route.endpoint,
+                    model=route.model,
+                    base_url=f"http://{route.endpoint}.test/v1",
+                    **self.route_knobs,
+                )
+                for route in chain
+            ]
+            for chain in self.chains
+        ]
+        agents = {
+            f"a{n}": AgentSettings(primary=chain[0], fallbacks=tuple(chain[1:])) for n, chain in enumerate(routes)
+        }
+        return Settings.in_code(agents=agents, **self.knobs)
+
+    def smaller(self) -> Iterator[Schedule]:
+        """Return schedules with less in them: without halves of what happens, then without single things."""
+        for part in ("callers", "faults", "acts"):
+            things = getattr(self, part)
+            size = len(things)
+            while size:
+                size = (size + 1) // 2 if size > 1 else 0
+                for start in range(0, len(things), max(size, 1)):
+                    yield replace(self, **{part: things[:start] + things[start + max(size, 1) :]})
+        nothing: dict[str, Any] = {"bugs": frozenset(), "stubborn": {}, "hook_fails": 0.0, "closes_at": None}
+        for name, value in nothing.items():
+            if getattr(self, name) != value:
+                yield replace(self, **{name: value})
+        for number, caller in enumerate(self.callers):
+            if caller.times > 1:
+                fewer = replace(caller, times=caller.times // 2)
+                yield replace(self, callers=(*self.callers[:number], fewer, *self.callers[number + 1 :]))
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.seed}: {self.knobs} {self.route_knobs}"]
+        lines += [f"  agent {n}: " + ", ".join(f"{r.endpoint}/{r.model}" for r in c) for n, c in enumerate(self.chains)]
+        lines += [f"  {v.name}: usually after {v.usual.after:g} s" for v in self.vendors]
+        lines += [f"  {caller}" for caller in self.callers] + [f"  {act}" for act in self.acts]
+        lines += [
+            f"  {f.pattern} {f.kind} {name}: {p}" for f in self.faults for name, ps in f.phases.items() for p in ps
+        ]
+        rest = ("well", "closes_at", "fails_at_close", "drain_for", "stubborn", "bugs", "hook_fails")
+        return "\n".join([*lines, "  " + " ".join(f"{name}={getattr(self, name)}" for name in rest)])
+
+
+Rand: TypeAlias = random.Random
+
+
+def draw(seed: int) -> Schedule:
+    """Draw the schedule of a seed."""
+    rand = random.Random(seed)
+    lasts_for = rand.choice((20.0, 60.0, 120.0, 300.0))
+    vendors = _vendors(rand)
+    knobs = _knobs(rand)
+    well = (rand.choice(vendors).name,) if rand.random() < 0.6 else ()
+    chains = tuple(_chain(rand, vendors) for _ in range(rand.randint(1, 4)))
+    struck = [vendor for vendor in vendors if vendor.name not in well]
+    faults = draw_faults(rand, struck, lasts_for, open_for=knobs["circuit_open_for"]) if struck else ()
+    callers = _callers(rand, len(chains), lasts_for)
+    closes_at = _busy_at(rand, callers, lasts_for) if rand.random() < 0.15 else None
+    schedule = Schedule(
+        seed,
+        vendors,
+        chains,
+        knobs,
+        _route_knobs(rand),
+        callers,
+        faults,
+        _acts(rand, struck, callers, lasts_for),
+        well,
+        lasts_for,
+        closes_at,
+        rand.random() < 0.2,
+        rand.choice((0.0, 1.0, 30.0)),
+        {v.name: rand.uniform(0.1, 1.9) for v in struck if rand.random() < 0.15},
+        frozenset(rand.sample(range(60), 3)) if rand.random() < 0.1 else frozenset(),
+        rand.random() if rand.random() < 0.1 else 0.0,
+    )
+    theme = rand.random()
+    if theme < 0.12 and struck:
+        return _half_of_calls_fail(rand, schedule)
+    return _probes_hang(rand, schedule) if theme < 0.24 and struck else schedule
+
+
+def _half_of_calls_fail(rand: Rand, schedule: Schedule) -> Schedule:
+    """Many calls, of which more and more fail, but never many in a row: what a circuit learns from a rate."""
+    primary = schedule.chains[0][0].endpoint
+    turns = (Phase(Reset(), calls=3, until=60.0), Phase(Answer(None), calls=1, until=60.0))
+    fault = Fault("brown-out", "reset", {primary: (Phase(Answer(None), calls=10, until=60.0), *turns * 12)})
+    callers = [Caller(rand.uniform(0, 1), 0, 60.0, 6, rand.uniform(0.3, 1)) for _ in range(12)]
+    return replace(
+        schedule,
+        faults=(fault, *schedule.faults),
+        callers=(*schedule.callers, *callers),
+        lasts_for=max(schedule.lasts_for, 60.0),
+        well=tuple(name for name in schedule.well if name != primary),
+    )
+
+
+def _probes_hang(rand: Rand, schedule: Schedule) -> Schedule:
+    """A primary that hangs, and takes its time to end a cancelled call: a probe may outlast its lease."""
+    primary = schedule.chains[0][0].endpoint
+    fault = Fault("outage", "hang", {primary: (Phase(Hang(), until=60.0),)})
+    callers = [Caller(rand.uniform(0, 1), 0, 60.0, 20, rand.uniform(0.5, 2)) for _ in range(2)]
+    return replace(
+        schedule,
+        faults=(fault, *schedule.faults),
+        callers=(*schedule.callers, *callers),
+        lasts_for=max(schedule.lasts_for, 60.0),
+        stubborn={**schedule.stubborn, primary: 1.9},
+        route_knobs={"timeout": rand.uniform(2, 10), "first_token_timeout": 2.0},
+        well=tuple(name for name in schedule.well if name != primary),
+    )
+
+
+def _busy_at(rand: Rand, callers: tuple[Caller, ...], lasts_for: float) -> float:
+    """Draw an instant, more often one at which somebody has just asked."""
+    return rand.choice((rand.uniform(0, lasts_for), *(rand.choice(callers).at + rand.uniform(0, 1) for _ in "ab")))
+
+
+def _vendors(rand: Rand) -> tuple[Vendor, ...]:
+    def usual() -> Answer:
+        return Answer(None, rand.choice((0.0, rand.uniform(0.01, 0.3))))
+
+    return tuple(
+        Vendor(name, tuple(f"m{n}" for n in range(rand.randint(1, 3))), usual()) for name in NAMES[: rand.randint(1, 5)]
+    )
+
+
+def _chain(rand: Rand, vendors: tuple[Vendor, ...]) -> tuple[Route, ...]:
+    every = [Route(vendor.name, model) for vendor in vendors for model in vendor.models]
+    return tuple(rand.sample(every, min(len(every), rand.choice((1, 2, 2, 2, 3, 3, 4)))))
+
+
+def _knobs(rand: Rand) -> dict[str, Any]:
+    open_for = rand.choice((10.0, 10.0, rand.uniform(0.5, 30)))
+    total = rand.choice((600.0, rand.uniform(60, 600)))
+    return {
+        "circuit_trip_after": rand.choice((1, 2, 2, 3, rand.randint(4, 12))),
+        "circuit_open_for": open_for,
+        "circuit_open_max": open_for * rand.choice((1.0, 2.5, 2.5, 10.0)),
+        "circuit_passes": rand.choice((1, 1, 1, rand.randint(2, 5))),
+        "circuit_window": rand.choice((60.0, 60.0, rand.uniform(5, 120))),
+        "circuit_window_calls": rand.choice((None, None, rand.randint(10, 100))),
+        "circuit_lone_routes": rand.choice(("allow", "allow", "allow", "enforce")),
+        "circuit_observe_only": rand.random() < 0.03,
+        "retry_attempts": rand.choice((3, 3, rand.randint(1, 6))),
+        "in_place_retries": rand.choice((0, 0, 1)),
+        "fallback_on_refused": rand.choice(("always", "always", "never")),
+        "max_concurrency": rand.choice((1000, 1000, 1000, rand.randint(1, 4), rand.randint(5, 50))),
+        "total_timeout": total,
+    }
+
+
+def _route_knobs(rand: Rand) -> dict[str, Any]:
+    timeout = rand.choice((180.0, 180.0, rand.uniform(2, 60), 10 ** rand.uniform(0.4, 2.7)))
+    return {"timeout": timeout, "first_token_timeout": min(timeout, rand.choice((60.0, rand.uniform(2, 60))))}
+
+
+def _callers(rand: Rand, agents: int, lasts_for: float) -> tuple[Caller, ...]:
+    callers: list[Caller] = []
+    for _ in range(rand.randint(1, 5)):
+        agent, at, timeout = rand.randrange(agents), rand.choice((0.0, rand.uniform(0, lasts_for))), _timeout(rand)
+        match rand.randrange(4):
+            case 0:  # all at once
+                size = rand.choice((2, 5, 10, 20, rand.randint(20, 60) if rand.random() < 0.3 else 12))
+                leaves = rand.choice((None, None, rand.uniform(0, 5)))
+                callers += [Caller(at, agent, timeout, leaves_after=leaves)] * size
+            case 1:  # now and then, somebody
+                callers += [
+                    Caller(
+                        rand.uniform(0, lasts_for), rand.randrange(agents), _timeout(rand), leaves_after=_leaves(rand)
+                    )
+                    for _ in range(rand.randint(3, 12))
+                ]
+            case _:  # one after the other
+                times = rand.randint(5, 40)
+                pause = rand.choice((0.0, rand.uniform(0.01, 1), rand.uniform(0.5, 5), lasts_for / times))
+                leaves = _leaves(rand)
+                beside = rand.choice((1, 1, 2, 3))
+                callers += [Caller(at, agent, timeout, times // beside, pause, leaves)] * beside
+    if rand.random() < 0.01:
+        callers += [Caller(rand.uniform(0, 2), rand.randrange(agents), 60.0) for _ in range(200 - len(callers))]
+    return tuple(callers[:200])
+
+
+def _timeout(rand: Rand) -> float:
+    return rand.choice((30.0, 60.0, rand.uniform(30, 600), 10 ** rand.uniform(-1.3, 2.78)))
+
+
+def _leaves(rand: Rand) -> float | None:
+    return rand.choice((None, None, None, rand.uniform(0, 1), rand.uniform(0, 20)))
+
+
+def _acts(rand: Rand, vendors: list[Vendor], callers: tuple[Caller, ...], lasts_for: float) -> tuple[Act, ...]:
+    acts: list[Act] = []
+    if rand.random() < 0.2:
+        acts.append(Act(_busy_at(rand, callers, lasts_for), "leave"))
+    if vendors and rand.random() < 0.4:
+        since, name = _busy_at(rand, callers, lasts_for), rand.choice(vendors).name
+        often = rand.choice((1, 2, 3, 7))
+        acts += [Act(since + n * rand.uniform(0, 4), "crash", name) for n in range(often)]
+    if vendors and rand.random() < 0.3:
+        for _ in range(rand.randint(1, 3)):
+            vendor = rand.choice(vendors)
+            kind = rand.choice(("force_open", "force_closed", "reset", "reset"))
+            model = rand.choice((None, *vendor.models))
+            acts.append(Act(rand.uniform(0, lasts_for), kind, vendor.name, model, rand.uniform(0.1, 30)))
+    return tuple(acts)
