@@ -26,7 +26,7 @@ CAUGHT_BY: dict[str, int] = {
     "shorten-open-time": 1,
     "shorten-hold": 591,
     "two-probes": 1,
-    "hold-ignored": 1,
+    "hold-ignored": 42,
     "lone-route-enforced": 1,
     "neutral-counted": 1,
     "retry-not-budgeted": 1,

@@ -16,7 +16,7 @@ from unittest import mock
 import anyio
 import trio.testing
 
-from ..virtual_time import VirtualTimeLoop
+from understudy.simulation._clock import virtual_backend
 
 ResultT = TypeVar("ResultT")
 Backend: TypeAlias = Literal["trio", "asyncio"]
@@ -35,9 +35,9 @@ class _Task(asyncio.Task[Any]):
         return self._ordinal
 
 
-def _loop() -> VirtualTimeLoop:
+def _loop() -> asyncio.AbstractEventLoop:
     _Task._ordinals = itertools.count()
-    loop = VirtualTimeLoop()
+    loop: asyncio.AbstractEventLoop = virtual_backend("asyncio")[1]["loop_factory"]()
 
     def make(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **kwargs: Any) -> _Task:
         return _Task(coroutine, loop=loop, **kwargs)

@@ -200,14 +200,14 @@ class _Play:
     async def _acts(self, supervisor: Supervisor, act: Act) -> None:
         try:
             await anyio.sleep(act.at)
-            name = f"{act.endpoint} at http://{act.endpoint}.test/v1"
+            name = act.endpoint  # each transport has one endpoint
             if act.kind == "leave":
                 for scope in list(self._scopes.values()):
                     scope.cancel()
-            elif name not in supervisor.health():
-                pass  # no chain leads to it
+            elif not self._leads_to(act):
+                pass  # no chain does
             elif act.kind == "crash":
-                (target,) = (e.target for e in self._endpoints if e.name == name)
+                (target,) = (e.target for e in self._endpoints if e.target.transport == name)
                 with suppress(ActorStoppedError, MailboxFullError):
                     await supervisor._actors[target].ask(cast(Message, "no such message"))
             elif act.kind == "reset":
@@ -217,6 +217,10 @@ class _Play:
                 force(reason="by hand", lasts_for=act.lasts_for)
         finally:
             self._done()
+
+    def _leads_to(self, act: Act) -> bool:
+        routes = [route for chain in self.schedule.chains for route in chain]
+        return any(route.endpoint == act.endpoint and act.model in {None, route.model} for route in routes)
 
     async def _recovers(self, supervisor: Supervisor) -> None:
         """Faults are over: check that nothing is left of them, and that everybody is soon answered as before."""
