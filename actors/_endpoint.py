@@ -128,7 +128,7 @@ class Endpoint:
         self._provider: Provider | None = None
         self._phase, self._capacity = Phase.SERVING, target.max_concurrency
         self._ticket = self._succeeded = self._failed = self._neutral = 0
-        self._permits: set[Permit] = set()
+        self._permits: dict[Permit, None] = {}  # a set would end them in another order each time
         self._waiters: deque[_Waiter] = deque()
         self._idle, self._stopping = anyio.Event(), anyio.Event()
         self._refused: set[str] = set()
@@ -253,7 +253,7 @@ class Endpoint:
 
     def settled(self, permit: Permit, verdict: Verdict, failure: Failure | None) -> None:
         """Take a permit back; called by the permit."""
-        self._permits.discard(permit)
+        self._permits.pop(permit, None)
         now = anyio.current_time()
         if verdict is Verdict.OK:
             self._succeeded += 1
@@ -407,7 +407,7 @@ class Endpoint:
             if early:
                 self._early_at = now
         permit = Permit(self, gate, ticket, now, is_probe=is_probe)
-        self._permits.add(permit)
+        self._permits[permit] = None
         return permit
 
     def _barred(self, gates: tuple[Gate, ...], now: float, *, lone: bool, early: bool) -> Refusal | None:

@@ -231,7 +231,7 @@ def test_asking_with_a_wrong_configuration_tells_every_mistake(
     assert result.exit_code == 2
     assert all(name in result.output for name in mistakes)
     assert not any(f"mistake  {name}" in result.stderr or name in result.stdout for name in ignored)
-    assert all(f"setting_ignored {name}" in result.stderr for name in ignored if len(mistakes) == 1)
+    assert all(f"ignored  {name}" in result.stderr for name in ignored if len(mistakes) == 1)
 
 
 def test_asking_with_json_prints_the_mistakes_as_data() -> None:

@@ -36,6 +36,11 @@ def variables(text: str = README) -> dict[str, str]:
     return dict(line.split("=", 1) for line in block.splitlines())
 
 
+def unexpected(err: str) -> list[str]:
+    """Return the lines that a program wrote to standard error, but for what is logged of an outage."""
+    return [line for line in err.splitlines() if not line.startswith(("handed_over ", "circuit_tripped "))]
+
+
 @pytest.mark.anyio
 @pytest.mark.processes
 async def test_the_code_in_the_readme_runs() -> None:
@@ -51,7 +56,7 @@ async def test_the_code_in_the_readme_runs() -> None:
             "LLM_ANTHROPIC_BASE_URL": second.anthropic_url,
         }
         exit_code, out, err = await run("-c", code, environment=environment)
-    assert (exit_code, err) == (0, "")
+    assert (exit_code, unexpected(err)) == (0, [])
     answer, first, last = out.splitlines()
     assert answer == "Goethe. claude-haiku-4-5 True"
     assert first.startswith("openai gpt-5.4-mini overloaded 0.")
@@ -74,7 +79,8 @@ async def test_the_programs_in_the_docs_print_what_stands_under_them(code: str, 
         script = Script.sequence(ASKS_FOR_A_TOOL, otherwise=Answer("17 * 23 is 391."))
     async with simulated_server(script) as lead, simulated_server() as second:
         urls = {"LLM_OPENAI_BASE_URL": lead.openai_url, "LLM_ANTHROPIC_BASE_URL": second.anthropic_url}
-        assert await run("-c", code, environment={**variables(), **urls}) == (0, printed, "")
+        exit_code, out, err = await run("-c", code, environment={**variables(), **urls})
+    assert (exit_code, out, unexpected(err)) == (0, printed, [])
     if "MULTIPLY" in code:
         assert lead.received[1].body["messages"][2] == {"role": "tool", "tool_call_id": "c1", "content": "391"}
 
@@ -137,4 +143,4 @@ async def test_examples_run(example: Path) -> None:
     """Every example ends well, offline, and says something."""
     done = await anyio.run_process([sys.executable, "-W", "error", str(example)])
     assert done.stdout
-    assert not done.stderr
+    assert not unexpected(done.stderr.decode())

@@ -190,7 +190,7 @@ async def read_on(stream: AnyByteStream) -> None:
 async def answer_early(stream: AnyByteStream) -> None:
     """Refuse as soon as the head of the request is there, as servers do that are asked for too much."""
     await stream.receive()
-    await stream.send(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 7\r\nconnection: close\r\n\r\n")
+    await stream.send(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
     await read_on(stream)
 
 

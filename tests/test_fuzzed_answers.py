@@ -115,7 +115,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 async def agent(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[Agent]:
     """An agent on either wire, with one route."""
     route = RouteSettings(transport=request.param, model="m", base_url="http://server.test")
-    configured = Settings.in_code(agents={"deriver": AgentSettings(primary=route)})
+    agents = {"deriver": AgentSettings(primary=route)}
+    configured = Settings.in_code(agents=agents, circuit_observe_only=True)  # no answer is to keep the next one away
     async with understudy.open_supervisor(configured, rand=lambda: 0.5) as supervisor:
         yield supervisor.agent("deriver")
         assert all(health.in_flight == 0 for health in supervisor.health().values())

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 from unittest import mock
 
 import anyio
 import trio.testing
+from anyio._backends._asyncio import CancelScope
 
 from understudy.simulation._clock import virtual_backend
 
@@ -35,6 +37,22 @@ class _Task(asyncio.Task[Any]):
         return self._ordinal
 
 
+@contextmanager
+def _ordered_scopes() -> Iterator[None]:
+    """Let cancel scopes, of which anyio keeps sets, stand there in the order in which they were made."""
+    made, ordinals, init = itertools.count(), dict[int, int](), CancelScope.__init__
+
+    def noted(scope: CancelScope, *args: Any, **kwargs: Any) -> None:
+        ordinals[id(scope)] = next(made)
+        init(scope, *args, **kwargs)
+
+    with (
+        mock.patch.object(CancelScope, "__init__", noted),
+        mock.patch.object(CancelScope, "__hash__", lambda scope: ordinals[id(scope)]),
+    ):
+        yield
+
+
 def _loop() -> asyncio.AbstractEventLoop:
     _Task._ordinals = itertools.count()
     loop: asyncio.AbstractEventLoop = virtual_backend("asyncio")[1]["loop_factory"]()
@@ -49,7 +67,8 @@ def _loop() -> asyncio.AbstractEventLoop:
 def run_seeded(function: Callable[[], Awaitable[ResultT]], backend: Backend, seed: int) -> ResultT:
     """Run `function` in virtual time; on trio, `seed` decides the order in which tasks run."""
     if backend == "asyncio":
-        return anyio.run(function, backend="asyncio", backend_options={"loop_factory": _loop})
+        with _ordered_scopes():
+            return anyio.run(function, backend="asyncio", backend_options={"loop_factory": _loop})
     clock = trio.testing.MockClock(autojump_threshold=0)
     with (
         mock.patch("trio._core._run._r", random.Random(seed)),
