@@ -85,6 +85,21 @@ async def test_the_programs_in_the_docs_print_what_stands_under_them(code: str, 
         assert lead.received[1].body["messages"][2] == {"role": "tool", "tool_call_id": "c1", "content": "391"}
 
 
+@pytest.mark.anyio
+@pytest.mark.processes
+async def test_the_program_about_circuits_runs() -> None:
+    """It shows what is known of each endpoint, and closes one by hand."""
+    (code,) = blocks("python", (ROOT / "docs" / "circuits.md").read_text())
+    async with simulated_server() as lead, simulated_server() as second:
+        urls = {"LLM_OPENAI_BASE_URL": lead.openai_url, "LLM_ANTHROPIC_BASE_URL": second.anthropic_url}
+        exit_code, out, err = await run("-c", code, environment={**variables(), **urls})
+    known, forced, again = out.splitlines()
+    assert known == f"openai at {lead.openai_url} gpt-5.4-mini closed closed None"
+    assert (forced, again) == ("True ['closed by hand: maintenance']", "False")
+    told = [line.partition(" ")[0] for line in err.splitlines()]
+    assert (exit_code, told) == (0, ["forced", "handed_over", "forced", "forced", "forced"])
+
+
 def test_the_document_has_a_program_for_each_matter() -> None:
     """None of them is lost because its form is not the one that the test above looks for."""
     assert len(USING) == DOCUMENT.count("```python") == 5
