@@ -33,7 +33,7 @@ from understudy.actors._gate import CircuitPolicy, Gate
 
 from .reference_circuit import CIRCUIT, HOLD, Ask, Fact, Mode, Phase, Reference
 
-EXAMPLES = 100_000 if os.environ.get("UNDERSTUDY_SOAK") else 2_000
+EXAMPLES = 100_000 if os.environ.get("UNDERSTUDY_SOAK") else int(os.environ.get("UNDERSTUDY_EXAMPLES", "200"))
 STEPS = 50
 KEY = Key("https://vendor.example", Layer.MODEL, "model")
 WHY = "because"

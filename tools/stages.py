@@ -5,6 +5,7 @@ Every stage is run, so that one run tells all that is wrong; the exit code is 1 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -59,16 +60,19 @@ def wheel() -> bool:
         return python("-W", "error", "-c", code, cwd=built)
 
 
+SIMULATIONS: tuple[tuple[str, ...], ...] = (
+    ("tests.whole_system", "--backend", "trio", "--seeds", "5000"),
+    ("tests.whole_system", "--backend", "trio", "--seeds", "2000", "--from", "5000"),
+    ("tests.whole_system", "--backend", "asyncio", "--seeds", "3000"),
+    ("pytest", "-q", "tests/test_gate_against_reference.py"),
+)
+"""What takes long under coverage, and needs none: 10,000 seeds of the whole system, 2,000 lives of a gate."""
+
+
 def simulate() -> bool:
-    """Run the simulation of the whole system: 10,000 seeds without coverage, the two backends side by side."""
-    runs = [
-        subprocess.Popen([sys.executable, "-m", "tests.whole_system", "--backend", backend, *seeds])
-        for backend, seeds in (
-            ("trio", ["--seeds", "5000"]),
-            ("trio", ["--seeds", "2000", "--from", "5000"]),
-            ("asyncio", ["--seeds", "3000"]),
-        )
-    ]
+    """Run the simulations, side by side."""
+    environment = {**os.environ, "UNDERSTUDY_EXAMPLES": "2000"}
+    runs = [subprocess.Popen([sys.executable, "-m", *arguments], env=environment) for arguments in SIMULATIONS]
     codes = [run.wait() for run in runs]
     return not any(codes)
 
