@@ -26,9 +26,6 @@ SPARE_CONNECTIONS = 8
 """Connections beyond the bulkhead, so that the pool never becomes the queue (a pool that queues loses slots to
 cancelled callers; chosen: enough for those that are just being closed)."""
 
-WRITE_TIMEOUT = 30.0
-"""Seconds for one write to a socket (R-DL-3)."""
-
 POOL_TIMEOUT = 2.0
 """Seconds for a place in the pool, should it ever be full (as for a place at a full endpoint): that is our own trouble,
 and must not end as a slow answer of the provider's."""
@@ -159,7 +156,7 @@ def http_client(target: Target) -> httpx2.AsyncClient:
     """
     connections = target.max_concurrency + SPARE_CONNECTIONS
     client = httpx2.AsyncClient(
-        timeout=httpx2.Timeout(None, connect=target.connect_timeout, write=WRITE_TIMEOUT, pool=POOL_TIMEOUT),
+        timeout=httpx2.Timeout(None, connect=target.connect_timeout, write=target.write_timeout, pool=POOL_TIMEOUT),
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         headers={"Accept-Encoding": "gzip"},
         cookies=_NoCookies(),

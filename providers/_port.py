@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # importing messages and errors must not take pydantic along
 class Target:
     """Where a provider speaks to, and how many at once. Transport, address and credential make its identity.
 
-    `base_url` is normalised; `api_key` is None where none is needed; `connect_timeout` is in seconds;
+    `base_url` is normalised; `api_key` is None where none is needed; timeouts are in seconds;
     `max_concurrency` is the most attempts that are ever in flight (the bulkhead).
     """
 
@@ -26,6 +26,7 @@ class Target:
     api_key: SecretStr | None
     max_concurrency: int = field(default=1000, compare=False)
     connect_timeout: float = field(default=5.0, compare=False)
+    write_timeout: float = field(default=30.0, compare=False)
 
     @property
     def name(self) -> str:

@@ -218,6 +218,7 @@ def _route(route: RouteSettings, prefix: str, settings: Settings, problems: list
         key,
         max_concurrency=settings.max_concurrency,
         connect_timeout=settings.connect_timeout,
+        write_timeout=settings.write_timeout,
     )
     parameters, limits, policy = _parameters(route, settings), _limits(route, settings), _policy(route, settings)
     return Route(transport, route.model, target, parameters, limits, policy, names, route.variables)

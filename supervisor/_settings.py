@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     default_timeout: Seconds = 180.0
     total_timeout: Seconds = 600.0
     connect_timeout: Seconds = 5.0
+    write_timeout: Seconds = 30.0
     first_token_timeout: Seconds = 60.0
     stall_timeout: Seconds = 30.0
     retry_attempts: int = Field(default=3, ge=1)

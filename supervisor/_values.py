@@ -53,6 +53,7 @@ EXPECTED: dict[str, str] = {
     "default_timeout": _SECONDS,
     "total_timeout": _SECONDS,
     "connect_timeout": _SECONDS,
+    "write_timeout": _SECONDS,
     "retry_attempts": "a whole number, at least 1",
     "in_place_retries": "0 or 1",
     "fallback_on_refused": "always or never",

@@ -114,10 +114,11 @@ def test_targets_stand_in_the_order_of_their_first_use(env: Env) -> None:
     assert [target.transport for target in plan.targets] == ["openai", "nous"]
 
 
-def test_an_endpoint_knows_its_bulkhead_and_its_limit_to_connect(env: Env) -> None:
+def test_an_endpoint_knows_its_bulkhead_and_its_limits(env: Env) -> None:
     """The shared limits of an endpoint arrive in its target."""
-    plan = env({**KEYS, P + "MODEL": "m", "LLM_MAX_CONCURRENCY": "7", "LLM_CONNECT_TIMEOUT": "3"})
-    assert [(target.max_concurrency, target.connect_timeout) for target in plan.targets] == [(7, 3.0)]
+    limits = {"LLM_MAX_CONCURRENCY": "7", "LLM_CONNECT_TIMEOUT": "3", "LLM_WRITE_TIMEOUT": "4"}
+    (target,) = env({**KEYS, P + "MODEL": "m", **limits}).targets
+    assert (target.max_concurrency, target.connect_timeout, target.write_timeout) == (7, 3.0, 4.0)
 
 
 @pytest.mark.parametrize(

@@ -383,7 +383,10 @@ KEYS = ["two words", "ключ", "a\tb", "\x7f"]
 MISTAKES: list[tuple[str, str]] = [
     *((name, text) for name in ("LLM_TOTAL_TIMEOUT", P + "TIMEOUT", F + "STALL_TIMEOUT") for text in SECONDS),
     *((name, "soon") for name in ("LLM_DEFAULT_TIMEOUT", "LLM_CONNECT_TIMEOUT", "LLM_FIRST_TOKEN_TIMEOUT")),
-    *((name, "0") for name in ("LLM_STALL_TIMEOUT", P + "FIRST_TOKEN_TIMEOUT", P + "STALL_TIMEOUT")),
+    *(
+        (name, "0")
+        for name in ("LLM_STALL_TIMEOUT", "LLM_WRITE_TIMEOUT", P + "FIRST_TOKEN_TIMEOUT", P + "STALL_TIMEOUT")
+    ),
     *((name, text) for name in ("LLM_RETRY_ATTEMPTS", "LLM_MAX_CONCURRENCY") for text in ("0", "1.5", "many")),
     *(("LLM_IN_PLACE_RETRIES", text) for text in ("-1", "2", "yes")),
     *(("LLM_CIRCUIT_TRIP_AFTER", text) for text in ("0", "1.5", "never")),
