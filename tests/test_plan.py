@@ -364,7 +364,7 @@ def test_a_full_file_table_is_no_fault_of_the_certificates(env: Env, monkeypatch
     def full(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("ssl.SSLContext.load_verify_locations", full)
+    monkeypatch.setattr("pathlib.Path.read_bytes", full)
     with pytest.raises(OSError, match="Too many open files"):
         env({**KEYS, P + "MODEL": "m", "SSL_CERT_FILE": CERTIFICATE})
 
