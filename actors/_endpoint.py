@@ -193,7 +193,7 @@ class Endpoint:
 
         Args:
             lone: There is no other route to go to: circuits are not enforced.
-            lease_for: Seconds that the place of a probe is kept at most, if the attempt becomes one.
+            lease_for: Seconds that the place of a probe is kept at most, if the attempt is one; 16 s at most if lone.
             early: Every other route is barred: let one through before a circuit's time, one a second.
         """
         if self._waiters and self._phase is Phase.SERVING:
@@ -402,8 +402,10 @@ class Endpoint:
         self._ticket += 1
         ticket, is_probe = self._ticket, False
         if not is_clear:
+            if lone and not self._policy.enforce_lone:  # whoever has a fallback waits for it, its like does not
+                lease_for = min(lease_for, LEASE_FOR)
             taken = [each.take(ticket, now, now + lease_for, early=early) for each in gates]
-            is_probe = any(taken)
+            is_probe = any(taken) and not self._policy.observe_only  # then nobody waits for what it finds out
             if early:
                 self._early_at = now
         permit = Permit(self, gate, ticket, now, is_probe=is_probe)

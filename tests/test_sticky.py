@@ -7,11 +7,19 @@ from typing import Any
 import anyio
 import pytest
 
-from understudy import AllRoutesClosedError, Response, ServerFailedError, UnderstudyError
+import understudy
+from understudy import (
+    AllRoutesClosedError,
+    AttemptTimeoutError,
+    Response,
+    ServerFailedError,
+    Settings,
+    UnderstudyError,
+)
 from understudy.actors import CircuitState
-from understudy.simulation import Answer, Hang, Phase, Refused, Script, Status
+from understudy.simulation import Answer, Hang, Phase, Refused, Script, Status, World
 
-from .scenario import ask, opened, run
+from .scenario import ask, chain, opened, run
 
 pytestmark = pytest.mark.anyio
 
@@ -280,6 +288,47 @@ async def test_what_an_early_probe_stands_before_opens_no_sooner_for_it() -> Non
             callers.start_soon(ask, agent)
             await anyio.sleep(1)
             assert supervisor.health()[NAME].models["openai-model"].reopens_in == 23
+
+
+async def test_who_only_observes_cuts_no_probe_short() -> None:
+    """Nobody waits for what the probe finds out: it has the time of any attempt, and its answer is the caller's."""
+    async with opened({LEAD: outage(Status(503), 0, 5, after=40), "anthropic": WELL}, circuit_observe_only=True) as (
+        agent,
+        supervisor,
+        _,
+    ):
+        for _ in range(2):
+            await ask(agent)
+        assert supervisor.health()[NAME].models["openai-model"].circuit is CircuitState.OPEN
+        await anyio.sleep(12)
+        response = await ask(agent)
+        assert (response.text, anyio.current_time()) == ("lead", 52)
+        assert supervisor.health()[NAME].models["openai-model"].circuit is CircuitState.CLOSED
+
+
+async def test_an_agent_without_a_fallback_keeps_nobody_else_from_probing() -> None:
+    """Its call may take its whole limit, and is the probe; the place is kept for the time of a probe that others make,
+    so that an agent with a fallback is back within 30 s of the recovery.
+    """
+    lone, both = chain(LEAD), chain(LEAD, "anthropic")
+    world = World({LEAD: outage(Hang(), 0, 200), "anthropic": WELL})
+    settings = Settings.in_code(agents={"lone": lone, "both": both}, default_timeout=100, circuit_trip_after=1)
+    async with understudy.open_supervisor(settings, connect=world.connect, rand=lambda: 0.5) as supervisor:
+        await ask(supervisor.agent("both"))
+        await anyio.sleep(90)
+        async with anyio.create_task_group() as callers:
+
+            async def hangs() -> None:
+                with pytest.raises(AttemptTimeoutError):
+                    await ask(supervisor.agent("lone"), timeout=300)
+
+            callers.start_soon(hangs)
+            await anyio.sleep(15)
+            assert (await ask(supervisor.agent("both"))).text == "understudy"
+            assert anyio.current_time() == 205
+            await anyio.sleep(1)
+            assert (await ask(supervisor.agent("both"))).text == "lead"
+            callers.cancel_scope.cancel()
 
 
 async def test_a_stampede_queues_within_the_bulkhead_of_the_fallback() -> None:
