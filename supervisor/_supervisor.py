@@ -249,10 +249,10 @@ class Supervisor:
                     raise
                 now = anyio.current_time()
                 restarts, pause = after_crash(restarts, now, self._wiring.intensity, self._wiring.rand)
-                self._tell(ActorRestarted(endpoint.name, error, pause.wait, pause.dead))
                 if pause.dead:
                     endpoint.give_up()
                     self._try_again[endpoint.target] = anyio.Event()
+                self._tell(ActorRestarted(endpoint.name, error, pause.wait, pause.dead))
                 with anyio.move_on_after(pause.wait):
                     await (self._try_again[endpoint.target].wait() if pause.dead else anyio.sleep_forever())
 
