@@ -107,6 +107,7 @@ class Endpoint:
 
     Args:
         connect: Makes the provider; called in the actor's task when it opens.
+        name: Its name in errors, logs, events and `health()`, where another one differs in its credential alone.
         policy: How its circuits behave.
         network: What is known of the way out, shared by all endpoints of a supervisor.
         rand: Draws uniformly from [0, 1): the spread of open times.
@@ -118,12 +119,13 @@ class Endpoint:
         target: Target,
         connect: Connect,
         *,
+        name: str | None = None,
         policy: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
         network: Network | None = None,
         rand: Callable[[], float] = random.random,
         tell: Callable[[EndpointEvent], None] = _nobody_listens,
     ) -> None:
-        self.target, self._connect = target, connect
+        self.target, self.name, self._connect = target, name or target.name, connect
         self._policy, self._network, self._rand, self._tell = policy, network or Network(), rand, tell
         self._provider: Provider | None = None
         self._phase, self._capacity = Phase.SERVING, target.max_concurrency
@@ -139,11 +141,6 @@ class Endpoint:
         self._gateway_errors: set[str] = set()
         self._early_at = float("-inf")
         self._budget = RetryBudget()
-
-    @property
-    def name(self) -> str:
-        """The name for errors and logs."""
-        return self.target.name
 
     @property
     def health(self) -> Health:
@@ -277,7 +274,7 @@ class Endpoint:
         if status is not None:
             self._network.answered()
         elif verdict is Verdict.CONNECT:
-            self._network.failed(self.name, now)
+            self._network.failed(self.target.name, now)  # one host, whatever its keys
         if blamed:
             self._failed += 1
         else:
