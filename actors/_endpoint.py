@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import final
@@ -131,7 +131,7 @@ class Endpoint:
         self._phase, self._capacity = Phase.SERVING, target.max_concurrency
         self._ticket = self._succeeded = self._failed = self._neutral = 0
         self._permits: dict[Permit, None] = {}  # a set would end them in another order each time
-        self._waiters: deque[_Waiter] = deque()
+        self._waiters: OrderedDict[_Waiter, None] = OrderedDict()  # thousands may leave at once
         self._idle, self._stopping = anyio.Event(), anyio.Event()
         self._refused: set[str] = set()
         self._happened: list[EndpointEvent] = []
@@ -208,15 +208,14 @@ class Endpoint:
         After cancellation nothing is taken: a place granted at that very moment is given back.
         """
         waiter = _Waiter(model, lease_for, lone=lone)
-        self._waiters.append(waiter)
+        self._waiters[waiter] = None
         granted = False
         try:
             with anyio.move_on_after(wait_for):
                 await waiter.event.wait()
             granted = True
         finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            self._waiters.pop(waiter, None)
             if not granted and isinstance(waiter.answer, Permit):
                 waiter.answer.settle(Verdict.NO_VERDICT)
         return waiter.answer or Refusal(Refused.FULL)
@@ -422,18 +421,18 @@ class Endpoint:
     def _serve_waiters(self) -> None:
         """Answer those who wait, in order, until one has to wait on."""
         while self._waiters:
-            waiter = self._waiters[0]
+            waiter = next(iter(self._waiters))
             answer = self._grant(self.gate(waiter.model), lone=waiter.lone, lease_for=waiter.lease_for)
             if isinstance(answer, Refusal) and answer.why is Refused.FULL:
                 return
-            self._waiters.popleft()
+            del self._waiters[waiter]
             waiter.put(answer)
 
     def _refuse_barred(self) -> None:
         """Answer those who wait for a place at what is barred by now, wherever they stand."""
         for waiter in list(self._waiters):
             if (refusal := self.refusal(waiter.model, lone=waiter.lone)) is not None:
-                self._waiters.remove(waiter)
+                del self._waiters[waiter]
                 waiter.put(refusal)
 
     def _enter(self, phase: Phase) -> None:
