@@ -206,8 +206,8 @@ def standing(circuit: Circuit, now: float) -> Standing:
             return Standing.FREE
         case Open(until):
             return Standing.PROBE if now >= until else Standing.BARRED
-        case HalfOpen(probe=probe, lease_until=lease_until):
-            return Standing.PROBE if probe is None or now >= lease_until else Standing.BARRED
+        case HalfOpen(probe=probe):
+            return Standing.PROBE if probe is None or now >= _kept_until(circuit) else Standing.BARRED
         case _:
             assert_never(circuit)
 
@@ -219,8 +219,8 @@ def reopens_at(circuit: Circuit) -> float:
             return 0.0
         case Open(until):
             return until
-        case HalfOpen(probe=probe, lease_until=lease_until):
-            return 0.0 if probe is None else lease_until
+        case HalfOpen(probe=probe):
+            return 0.0 if probe is None else _kept_until(circuit)
         case _:
             assert_never(circuit)
 
@@ -274,6 +274,11 @@ def extend(circuit: Circuit, ticket: int, until: float) -> Circuit:
     if isinstance(circuit, Open) and ticket >= circuit.since and until > circuit.until:
         return replace(circuit, until=until)
     return circuit
+
+
+def _kept_until(circuit: HalfOpen) -> float:
+    """Return until when a probe keeps others away; after an early one that says nothing it is open as before."""
+    return max(circuit.lease_until, circuit.until)
 
 
 def _opened(circuit: Closed | HalfOpen, level: int, now: float, terms: Terms, *, at: float) -> Open:

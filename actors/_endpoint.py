@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import final
@@ -107,6 +107,7 @@ class Endpoint:
 
     Args:
         connect: Makes the provider; called in the actor's task when it opens.
+        name: Its name in errors, logs, events and `health()`, where another one differs in its credential alone.
         policy: How its circuits behave.
         network: What is known of the way out, shared by all endpoints of a supervisor.
         rand: Draws uniformly from [0, 1): the spread of open times.
@@ -118,18 +119,19 @@ class Endpoint:
         target: Target,
         connect: Connect,
         *,
+        name: str | None = None,
         policy: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
         network: Network | None = None,
         rand: Callable[[], float] = random.random,
         tell: Callable[[EndpointEvent], None] = _nobody_listens,
     ) -> None:
-        self.target, self._connect = target, connect
+        self.target, self.name, self._connect = target, name or target.name, connect
         self._policy, self._network, self._rand, self._tell = policy, network or Network(), rand, tell
         self._provider: Provider | None = None
         self._phase, self._capacity = Phase.SERVING, target.max_concurrency
         self._ticket = self._succeeded = self._failed = self._neutral = 0
         self._permits: dict[Permit, None] = {}  # a set would end them in another order each time
-        self._waiters: deque[_Waiter] = deque()
+        self._waiters: OrderedDict[_Waiter, None] = OrderedDict()  # thousands may leave at once
         self._idle, self._stopping = anyio.Event(), anyio.Event()
         self._refused: set[str] = set()
         self._happened: list[EndpointEvent] = []
@@ -139,11 +141,6 @@ class Endpoint:
         self._gateway_errors: set[str] = set()
         self._early_at = float("-inf")
         self._budget = RetryBudget()
-
-    @property
-    def name(self) -> str:
-        """The name for errors and logs."""
-        return self.target.name
 
     @property
     def health(self) -> Health:
@@ -193,7 +190,7 @@ class Endpoint:
 
         Args:
             lone: There is no other route to go to: circuits are not enforced.
-            lease_for: Seconds that the place of a probe is kept at most, if the attempt becomes one.
+            lease_for: Seconds that the place of a probe is kept at most, if the attempt is one; 16 s at most if lone.
             early: Every other route is barred: let one through before a circuit's time, one a second.
         """
         if self._waiters and self._phase is Phase.SERVING:
@@ -211,15 +208,14 @@ class Endpoint:
         After cancellation nothing is taken: a place granted at that very moment is given back.
         """
         waiter = _Waiter(model, lease_for, lone=lone)
-        self._waiters.append(waiter)
+        self._waiters[waiter] = None
         granted = False
         try:
             with anyio.move_on_after(wait_for):
                 await waiter.event.wait()
             granted = True
         finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            self._waiters.pop(waiter, None)
             if not granted and isinstance(waiter.answer, Permit):
                 waiter.answer.settle(Verdict.NO_VERDICT)
         return waiter.answer or Refusal(Refused.FULL)
@@ -277,7 +273,7 @@ class Endpoint:
         if status is not None:
             self._network.answered()
         elif verdict is Verdict.CONNECT:
-            self._network.failed(self.name, now)
+            self._network.failed(self.target.name, now)  # one host, whatever its keys
         if blamed:
             self._failed += 1
         else:
@@ -402,8 +398,10 @@ class Endpoint:
         self._ticket += 1
         ticket, is_probe = self._ticket, False
         if not is_clear:
+            if lone and not self._policy.enforce_lone:  # whoever has a fallback waits for it, its like does not
+                lease_for = min(lease_for, LEASE_FOR)
             taken = [each.take(ticket, now, now + lease_for, early=early) for each in gates]
-            is_probe = any(taken)
+            is_probe = any(taken) and not self._policy.observe_only  # then nobody waits for what it finds out
             if early:
                 self._early_at = now
         permit = Permit(self, gate, ticket, now, is_probe=is_probe)
@@ -423,18 +421,18 @@ class Endpoint:
     def _serve_waiters(self) -> None:
         """Answer those who wait, in order, until one has to wait on."""
         while self._waiters:
-            waiter = self._waiters[0]
+            waiter = next(iter(self._waiters))
             answer = self._grant(self.gate(waiter.model), lone=waiter.lone, lease_for=waiter.lease_for)
             if isinstance(answer, Refusal) and answer.why is Refused.FULL:
                 return
-            self._waiters.popleft()
+            del self._waiters[waiter]
             waiter.put(answer)
 
     def _refuse_barred(self) -> None:
         """Answer those who wait for a place at what is barred by now, wherever they stand."""
         for waiter in list(self._waiters):
             if (refusal := self.refusal(waiter.model, lone=waiter.lone)) is not None:
-                self._waiters.remove(waiter)
+                del self._waiters[waiter]
                 waiter.put(refusal)
 
     def _enter(self, phase: Phase) -> None:

@@ -68,7 +68,9 @@ class Dispatch:
         self._chain, self._messages, self._parameters = chain, messages, parameters
         self._account = Account(chain.agent, timeout)
         self._progress = Progress(routes=len(chain.routes))
+        self._order: tuple[Served, ...] = chain.routes
         self._lone = len(chain.routes) == 1
+        self._early = False
         self._refusals: list[tuple[int, Refusal]] = []
 
     async def answer(self) -> Response:
@@ -97,7 +99,7 @@ class Dispatch:
 
     async def _first_answer(self) -> Response:
         while True:
-            served = self._chain.routes[self._progress.route]
+            served = self._order[self._progress.route]
             permit = await self._admit(served)
             if isinstance(permit, Refusal):
                 if await self._waited(served, permit):
@@ -106,7 +108,7 @@ class Dispatch:
                 if early is None:
                     continue
                 permit = early
-                served = self._chain.routes[self._progress.route]
+                served = self._order[self._progress.route]
             response, step = await self._ask(served, permit)
             if response is not None:
                 return response
@@ -202,9 +204,11 @@ class Dispatch:
         return share(limit, self._account.deadline - now, routes_left)
 
     def _probe_limit(self, served: Served) -> float:
-        """Return the seconds that a probe may take: fewer than other attempts while there is somebody else to ask."""
+        """Return the seconds that a probe may take: fewer than other attempts while there is somebody else to ask, and
+        when it is early: until it ends, nobody else finds out.
+        """
         limits = served.route.limits
-        if not self._progress.has_next:
+        if not self._progress.has_next and (self._lone or not self._early):
             return limits.attempt
         return probe_limit(limits.attempt, limits.first_token, served.endpoint.usual_for(served.route.model))
 
@@ -228,7 +232,7 @@ class Dispatch:
 
     def _step(self, failure: Failure, served: Served, permit: Permit) -> Next:
         """Say what follows a failure. A retry has to be within the endpoint's budget, too."""
-        is_clear = not permit.is_probe and served.endpoint.is_clear(served.route.model)
+        is_clear = not (permit.is_probe or self._early) and served.endpoint.is_clear(served.route.model)
         failed = Failed(failure.verdict, failure.retry_after, failure.retry_forbidden, is_clear)
         policy, remaining = served.route.policy, self._account.remaining
         step = after(failed, self._progress, policy, remaining, self._chain.rand)
@@ -270,8 +274,9 @@ class Dispatch:
         """Go on to the next route without asking this one. After the last one end, unless one may be asked early."""
         if refusal.why is Refused.STOPPED:
             raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
-        self._account.pass_over(served.route, refusal)
-        self._refusals.append((self._progress.route, refusal))
+        if not self._early:  # else it is in the trail already
+            self._account.pass_over(served.route, refusal)
+            self._refusals.append((self._progress.route, refusal))
         if self._progress.has_next:
             self._advance()
             return None
@@ -281,21 +286,35 @@ class Dispatch:
         return early
 
     def _admit_early(self) -> Permit | None:
-        """Ask the route that opens first before its time, once a second, so that its return is not missed (R-RT-5)."""
+        """Ask the route that opens first before its time, once a second, so that its return is not missed (R-RT-5).
+
+        If it fails, those that may have opened by then are asked, in their order.
+        """
+        routes, remaining = self._chain.routes, self._account.remaining
         barred = [(r.retry_after or 0.0, route) for route, r in self._refusals if r.why is Refused.CIRCUIT]
         if not barred:
             return None
-        _, route = min(barred)
-        served = self._chain.routes[route]
-        lease_for = served.route.limits.attempt + LEASE_MARGIN
-        permit = served.endpoint.admit(served.route.model, lease_for=lease_for, early=True)
+        _, first = min(barred)
+        in_time = {route for route, r in self._refusals if _may_open(r, remaining)}
+        served, self._early = routes[first], True
+        permit = served.endpoint.admit(
+            served.route.model, lease_for=self._probe_limit(served) + LEASE_MARGIN, early=True
+        )
         if isinstance(permit, Refusal):
             return None
-        self._progress = replace(self._progress, route=route, routes=route + 1)  # the others have been looked at
+        self._order = (served, *(routes[route] for route in sorted(in_time - {first})))
+        self._progress = Progress(routes=len(self._order))
         return permit
 
     def _signed(self, response: Response) -> Response:
-        return self._account.signed(response, is_fallback=self._progress.route > 0)
+        return self._account.signed(response, is_fallback=self._answered_by() > 0)
+
+    def _answered_by(self) -> int:
+        """Return which route of the chain is at hand, counted from 0."""
+        if not self._early:
+            return self._progress.route
+        asked = self._order[self._progress.route]
+        return next(number for number, served in enumerate(self._chain.routes) if served is asked)
 
     def _why_left(self) -> str:
         """Return why the primary did not answer: it was passed over, or the first attempt was its own."""
@@ -308,7 +327,7 @@ class Dispatch:
         account = self._account
         now = anyio.current_time() if response is None else account.ended_at
         if response is not None:
-            change = self._chain.serving.answered(self._progress.route, account.begun, now, self._why_left)
+            change = self._chain.serving.answered(self._answered_by(), account.begun, now, self._why_left)
             if change is not None:
                 self._chain.tell(change)
         self._chain.tell(
@@ -323,6 +342,10 @@ class Dispatch:
                 error,
             )
         )
+
+
+def _may_open(refusal: Refusal, within: float) -> bool:
+    return refusal.why is Refused.FULL or (refusal.retry_after is not None and refusal.retry_after < within)
 
 
 _MERGED = ("extra_body", "extra_headers", "extra_query")

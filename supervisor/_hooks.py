@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeAlias, final
 
@@ -15,12 +16,17 @@ Hook: TypeAlias = Callable[[Event], None]
 SLOW_AFTER = 0.01
 """Seconds after which a hook is too slow (design, "Telemetry")."""
 
+MOST_AT_ONCE = 1000
+"""Events that hooks may cause by what they do when told of one (chosen; a reset tells one for each of 256 keys)."""
+
 _log = logging.getLogger("understudy.supervisor")
 
 
 @final
 class Hooks:
     """All hooks, called in order. `failures` counts what they raised, which nobody else gets to see.
+
+    What a hook causes, as when it forces a circuit, is told after what it was told of, to all in the same order.
 
     Args:
         slow_after: Real seconds after which a hook is warned of.
@@ -29,10 +35,33 @@ class Hooks:
     def __init__(self, hooks: Iterable[Hook] = (), *, slow_after: float = SLOW_AFTER) -> None:
         self._hooks, self._slow_after = tuple(hooks), slow_after
         self._warned: set[tuple[int, str]] = set()
+        self._untold: deque[Event] = deque()
+        self._telling = False
         self.failures = 0
 
     def __call__(self, event: Event) -> None:
         """Tell every hook. An exception is counted, and told in the log the first time."""
+        if self._telling:
+            self._untold.append(event)
+            return
+        self._telling = True
+        try:
+            self._tell(event)
+            if self._untold:
+                self._tell_caused(type(event).__name__)
+        finally:
+            self._telling = False
+
+    def _tell_caused(self, by: str) -> None:
+        for _ in range(MOST_AT_ONCE):
+            if not self._untold:
+                return
+            self._tell(self._untold.popleft())
+        self.failures += len(self._untold)
+        self._untold.clear()
+        self._warn(-1, "hooks_without_end", by)
+
+    def _tell(self, event: Event) -> None:
         for number, hook in enumerate(self._hooks):
             begun = time.perf_counter()
             try:

@@ -70,9 +70,15 @@ class Supervisor:
         network = Network()
         self._endpoints = {
             target: Endpoint(
-                target, wiring.connect, policy=plan.circuits, network=network, rand=wiring.rand, tell=wiring.tell
+                target,
+                wiring.connect,
+                name=name,
+                policy=plan.circuits,
+                network=network,
+                rand=wiring.rand,
+                tell=wiring.tell,
             )
-            for target in plan.targets
+            for name, target in plan.endpoints.items()
         }
         self._actors: dict[Target, ProviderActor] = {}
         self._try_again = {target: anyio.Event() for target in plan.targets}
@@ -171,7 +177,7 @@ class Supervisor:
         return fitting[0]
 
     def _named(self) -> dict[str, Endpoint]:
-        return {name: self._endpoints[target] for name, target in self._plan.endpoints.items()}
+        return {endpoint.name: endpoint for endpoint in self._endpoints.values()}
 
     def _agent(self, name: str) -> Agent:
         routes = tuple(Served(route, self._endpoints[route.target]) for route in self._plan.agents[name].routes)
@@ -249,10 +255,10 @@ class Supervisor:
                     raise
                 now = anyio.current_time()
                 restarts, pause = after_crash(restarts, now, self._wiring.intensity, self._wiring.rand)
-                self._tell(ActorRestarted(endpoint.name, error, pause.wait, pause.dead))
                 if pause.dead:
                     endpoint.give_up()
                     self._try_again[endpoint.target] = anyio.Event()
+                self._tell(ActorRestarted(endpoint.name, error, pause.wait, pause.dead))
                 with anyio.move_on_after(pause.wait):
                     await (self._try_again[endpoint.target].wait() if pause.dead else anyio.sleep_forever())
 

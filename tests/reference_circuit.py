@@ -151,8 +151,9 @@ class Reference:
                 return due, None if due else phase.until
             until = 0.0 if layer == CIRCUIT else self.told()
             return due, None if due or now >= until else until
-        due = phase.probe is None or now >= phase.probe.until
-        return due, None if due or mode == "lone" or phase.probe is None else phase.probe.until
+        until = max(phase.probe.until, phase.until) if phase.probe else 0.0  # an early one gives nobody else time
+        due = now >= until or phase.probe is None
+        return due, None if due or mode == "lone" else until
 
     def barred(self, now: float, mode: Mode = "plain") -> float | None:
         """Until when an admission is barred, or None."""

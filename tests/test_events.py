@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import fields
 from typing import Any, get_args
@@ -177,6 +178,39 @@ async def test_a_slow_hook_is_told_once(caplog: pytest.LogCaptureFixture, monkey
         for _ in range(3):
             await ask(agent)
     assert [text for text in caplog.messages if text.startswith("hook_")] == ["hook_slow hook=1 at=RequestEnded"]
+
+
+async def test_what_a_hook_causes_is_told_after_what_it_was_told_of() -> None:
+    """All hooks are told in the same order, the one that acts and those behind it."""
+    acts, behind = list[str](), list[str]()
+
+    def act(event: Event) -> None:
+        acts.append(type(event).__name__)
+        if isinstance(event, CircuitTripped):
+            supervisor.force_open(event.key.endpoint, reason="drill", lasts_for=5)
+
+    scripts = {"openai": Script.always(Status(503)), "anthropic": WELL}
+    hooks = [act, lambda event: behind.append(type(event).__name__)]
+    async with opened(scripts, hooks=hooks, circuit_trip_after=1) as (agent, supervisor, _):
+        await ask(agent)
+    assert acts == behind == ["CircuitTripped", "Forced", "HandedOver", "RequestEnded"]
+
+
+async def test_a_hook_that_causes_its_own_event_comes_to_an_end(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told of once in the log; no request hangs for it, and the others are still told of what comes."""
+    told = Counter[str]()
+
+    def act(event: Event) -> None:
+        told[type(event).__name__] += 1
+        if isinstance(event, Forced):
+            supervisor.force_closed(event.key.endpoint, reason="again", lasts_for=5)
+
+    async with opened({"openai": WELL}, hooks=[act]) as (agent, supervisor, _):
+        for _ in range(2):
+            supervisor.force_closed("openai", reason="drill", lasts_for=5)
+        assert (await ask(agent)).text == "understudy"
+    assert told == {"Forced": 2002, "RequestEnded": 1}
+    assert [text for text in caplog.messages if "hooks_" in text] == ["hooks_without_end hook=-1 at=Forced"]
 
 
 async def test_hooks_see_what_has_already_happened_and_may_act_on_it() -> None:

@@ -7,11 +7,19 @@ from typing import Any
 import anyio
 import pytest
 
-from understudy import AllRoutesClosedError, Response, UnderstudyError
+import understudy
+from understudy import (
+    AllRoutesClosedError,
+    AttemptTimeoutError,
+    Response,
+    ServerFailedError,
+    Settings,
+    UnderstudyError,
+)
 from understudy.actors import CircuitState
-from understudy.simulation import Answer, Hang, Phase, Refused, Script, Status
+from understudy.simulation import Answer, Hang, Phase, Refused, Script, Status, World
 
-from .scenario import ask, opened, run
+from .scenario import ask, chain, opened, run
 
 pytestmark = pytest.mark.anyio
 
@@ -208,6 +216,121 @@ async def test_when_all_routes_are_closed_the_caller_is_told_at_once() -> None:
         assert len(world.log(LEAD)) + len(world.log("anthropic")) == asked + 2
 
 
+async def test_an_early_probe_keeps_its_caller_no_longer_than_any_other() -> None:
+    """Every route is barred and the primary hangs: whoever finds that out waits 15 s, then whoever has opened meanwhile
+    answers; the others are told at once when that will be. So the primary is back within 30 s of its recovery.
+    """
+    lead = Script((Phase(Status(503), until=1), Phase(Hang(), until=20)), Answer("lead"))
+    understudy = Script((Phase(Status(503), until=5),), Answer("understudy"))
+    async with opened({LEAD: lead, "anthropic": understudy}, circuit_trip_after=1) as (agent, _, world):
+        with pytest.raises(UnderstudyError):
+            await ask(agent)
+        await anyio.sleep(2)
+        early = list[tuple[float, Response]]()
+
+        async def one() -> None:
+            response = await ask(agent)
+            early.append((anyio.current_time(), response))
+
+        async with anyio.create_task_group() as callers:
+            callers.start_soon(one)
+            await anyio.sleep(1)
+            with pytest.raises(ServerFailedError):
+                await ask(agent)  # lets the fallback be asked early
+            with pytest.raises(AllRoutesClosedError) as caught:
+                await ask(agent)
+            assert caught.value.retry_after == 7
+            assert [passed.retry_after for passed in caught.value.passed_over] == [15, 7]
+        ((at, response),) = early
+        assert (at, response.text, response.is_fallback) == (17, "understudy", True)
+        assert [(tried.transport, str(tried.verdict)) for tried in response.attempts] == [
+            ("openai", "timeout"),
+            ("anthropic", "ok"),
+        ]
+        assert [passed.transport for passed in response.passed_over] == ["openai", "anthropic"]
+        await anyio.sleep(20)
+        assert (await ask(agent)).text == "lead"
+        assert [call.at for call in world.log(LEAD)] == [0, 2, 37]
+
+
+async def test_an_impatient_early_caller_leaves_time_for_whoever_opens() -> None:
+    """Its time is shared only with the routes that open before it ends."""
+    lead = Script((Phase(Status(503), until=1),), Hang())
+    understudy = Script((Phase(Status(503), until=1),), Answer("understudy"))
+    async with opened({LEAD: lead, "anthropic": understudy}, circuit_trip_after=1) as (agent, _, _):
+        with pytest.raises(UnderstudyError):
+            await ask(agent)
+        await anyio.sleep(2)
+        with pytest.raises(TimeoutError):
+            await ask(agent, timeout=5)
+        assert anyio.current_time() == 7
+        await anyio.sleep(1)
+        response = await ask(agent, timeout=5)
+        assert (anyio.current_time(), response.text) == (10.5, "understudy")
+
+
+async def test_what_an_early_probe_stands_before_opens_no_sooner_for_it() -> None:
+    """A circuit is open for 25 s: when its early probe ends in silence the rest is still to come, and callers and
+    `health` say so meanwhile.
+    """
+    lead = Script((Phase(Status(503), until=30.5),), Hang())
+    async with opened({LEAD: lead, "anthropic": lead}, circuit_trip_after=1) as (agent, supervisor, _):
+        for pause in (10, 20):
+            with pytest.raises(UnderstudyError):
+                await ask(agent)
+            await anyio.sleep(pause)
+        with pytest.raises(UnderstudyError):
+            await ask(agent)
+        assert supervisor.health()[NAME].models["openai-model"].reopens_in == 25
+        await anyio.sleep(1)
+        async with anyio.create_task_group() as callers:
+            callers.cancel_scope.deadline = anyio.current_time() + 12
+            callers.start_soon(ask, agent)
+            await anyio.sleep(1)
+            assert supervisor.health()[NAME].models["openai-model"].reopens_in == 23
+
+
+async def test_who_only_observes_cuts_no_probe_short() -> None:
+    """Nobody waits for what the probe finds out: it has the time of any attempt, and its answer is the caller's."""
+    async with opened({LEAD: outage(Status(503), 0, 5, after=40), "anthropic": WELL}, circuit_observe_only=True) as (
+        agent,
+        supervisor,
+        _,
+    ):
+        for _ in range(2):
+            await ask(agent)
+        assert supervisor.health()[NAME].models["openai-model"].circuit is CircuitState.OPEN
+        await anyio.sleep(12)
+        response = await ask(agent)
+        assert (response.text, anyio.current_time()) == ("lead", 52)
+        assert supervisor.health()[NAME].models["openai-model"].circuit is CircuitState.CLOSED
+
+
+async def test_an_agent_without_a_fallback_keeps_nobody_else_from_probing() -> None:
+    """Its call may take its whole limit, and is the probe; the place is kept for the time of a probe that others make,
+    so that an agent with a fallback is back within 30 s of the recovery.
+    """
+    lone, both = chain(LEAD), chain(LEAD, "anthropic")
+    world = World({LEAD: outage(Hang(), 0, 200), "anthropic": WELL})
+    settings = Settings.in_code(agents={"lone": lone, "both": both}, default_timeout=100, circuit_trip_after=1)
+    async with understudy.open_supervisor(settings, connect=world.connect, rand=lambda: 0.5) as supervisor:
+        await ask(supervisor.agent("both"))
+        await anyio.sleep(90)
+        async with anyio.create_task_group() as callers:
+
+            async def hangs() -> None:
+                with pytest.raises(AttemptTimeoutError):
+                    await ask(supervisor.agent("lone"), timeout=300)
+
+            callers.start_soon(hangs)
+            await anyio.sleep(15)
+            assert (await ask(supervisor.agent("both"))).text == "understudy"
+            assert anyio.current_time() == 205
+            await anyio.sleep(1)
+            assert (await ask(supervisor.agent("both"))).text == "lead"
+            callers.cancel_scope.cancel()
+
+
 async def test_a_stampede_queues_within_the_bulkhead_of_the_fallback() -> None:
     """Hand-overs wait for a place for a moment, then are told; the fallback never has more than it takes at once."""
     slow = Script.always(Answer("understudy", 0.6))
@@ -224,8 +347,8 @@ async def test_a_stampede_queues_within_the_bulkhead_of_the_fallback() -> None:
             for _ in range(100):
                 callers.start_soon(one)
         assert max(provider.most_in_flight for provider in world.providers) <= 10
-    assert (len(answered), len(told)) == (40, 60)
-    assert anyio.current_time() == pytest.approx(2.4)
+    assert (len(answered), len(told)) == (41, 59)  # one asked early, and then had time for another wait
+    assert anyio.current_time() == pytest.approx(3)
 
 
 async def test_a_retry_waits_for_the_hold_of_the_last_route() -> None:

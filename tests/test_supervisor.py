@@ -22,11 +22,13 @@ from understudy import (
     ConfigurationError,
     RouteSettings,
     Settings,
+    UnderstudyError,
     Verdict,
 )
-from understudy.actors import CircuitState, Message, Phase
+from understudy.actors import CircuitState, CircuitTripped, Message, Phase
 from understudy.providers import Provider, Request, Response, Target
 from understudy.simulation import Answer, Behaviour, Hang, Script, Status, World
+from understudy.supervisor import ActorRestarted, Event
 
 from .scenario import ask, chain, opened
 
@@ -549,6 +551,45 @@ async def test_a_crash_leaves_circuits_holds_and_what_was_forced(caplog: pytest.
         after = supervisor.health()[NAME]
     assert after.models["openai-model"].circuit is before.models["openai-model"].circuit is CircuitState.OPEN
     assert after.endpoint.set_by_hand == "open: drill"
+
+
+async def test_events_name_the_endpoint_that_is_meant() -> None:
+    """Two endpoints differ in their key alone: an event names them as `health()` does, so that a hook can act on it."""
+    routes = [
+        RouteSettings(transport="openai", model="m", base_url="http://openai.test/v1", api_key=key)
+        for key in ("sk-first", "sk-second")
+    ]
+    agents = {f"agent-{number}": AgentSettings(primary=route) for number, route in enumerate(routes)}
+    world, tripped = World({"openai": Script.always(Status(503))}), list[str]()
+
+    def note(event: Event) -> None:
+        if isinstance(event, CircuitTripped):
+            tripped.append(event.key.endpoint)
+
+    settings = Settings.in_code(agents=agents, circuit_trip_after=1)
+    async with understudy.open_supervisor(settings, connect=world.connect, hooks=[note]) as supervisor:
+        for name in supervisor.agents:
+            with pytest.raises(UnderstudyError):
+                await ask(supervisor.agent(name))
+        assert tripped == list(supervisor.health()) == [NAME, f"{NAME} #2"]
+
+
+async def test_a_hook_may_reset_a_dead_endpoint(caplog: pytest.LogCaptureFixture) -> None:
+    """When it is told that an endpoint is given up, it is: a reset in the hook itself brings it back at once."""
+    phases = list[Phase]()
+
+    def reset(event: Event) -> None:
+        if isinstance(event, ActorRestarted) and event.dead:
+            phases.append(supervisor.health()[NAME].phase)
+            supervisor.reset(NAME)
+
+    async with opened({"openai": Script.always(Answer("lead"))}, hooks=[reset]) as (agent, supervisor, _):
+        for _ in range(6):
+            with caplog.at_level(logging.CRITICAL):
+                await crash(supervisor)
+            await anyio.sleep(4)
+        assert phases == [Phase.DEAD]
+        assert (await ask(agent)).text == "lead"
 
 
 async def test_a_reset_brings_a_dead_endpoint_back_at_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -212,6 +212,8 @@ class Witness:
             return ""
         if isinstance(circuit, Open):
             return "open" if now < circuit.until and not early else ""
+        if circuit.probe is not None and now < circuit.until:
+            return "probing early"
         return "probing" if self._live_probe(ledger, "circuit", now) else ""
 
     def _on_grant(self, original: Callable[..., Permit | Refusal]) -> Callable[..., Permit | Refusal]:
