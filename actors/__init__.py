@@ -1,7 +1,7 @@
 """The actors' room: one owner per endpoint, with its mailbox, its health and its client. It knows no supervisor."""
 
 from ._circuit import Outcome
-from ._endpoint import Endpoint, Permit
+from ._endpoint import Endpoint
 from ._events import (
     CircuitClosed,
     CircuitTripped,
@@ -17,6 +17,7 @@ from ._gate import CircuitPolicy
 from ._health import CircuitState, GateHealth, Health, Phase, Refusal, Refused
 from ._mailbox import Mailbox, Reply
 from ._network import Network
+from ._permit import Permit
 from ._provider_actor import Drain, Message, ProviderActor, Stop
 
 __all__ = (

@@ -18,12 +18,12 @@ import anyio
 
 from ..providers import ActorStoppedError, Blame, Connect, Failure, Provider, Target, Verdict
 from ._budget import RetryBudget
-from ._circuit import Circuit, Closed, HalfOpen
 from ._events import EndpointEvent, Key, Layer
 from ._gate import Bar, CircuitPolicy, Gate
-from ._health import CircuitState, GateHealth, Health, Phase, Refusal, Refused
-from ._holds import counts, hold
+from ._health import Health, Phase, Refusal, Refused
+from ._holds import GATEWAY_ERRORS, counts, hold
 from ._network import Network
+from ._permit import Permit
 
 _log = logging.getLogger("understudy.actors")
 
@@ -35,51 +35,6 @@ LEASE_FOR = 16.0
 
 EARLY_EVERY = 1.0
 """Seconds between attempts let through early because every route is barred (R-RT-5)."""
-
-GATEWAY_ERRORS = frozenset({502, 504, *range(520, 528), 530})
-"""Statuses of a gateway that did not reach the provider: from two models they accuse the endpoint (table A)."""
-
-
-@final
-class Permit:
-    """The right to one attempt. It is settled exactly once, whatever happens.
-
-    Whatever its holder waits for stands in a cancel scope that the permit `covers`: stopping the endpoint cancels it,
-    and `stopped` then says that it was us, not the caller. `is_probe` says that others wait for what it finds out.
-    """
-
-    __slots__ = ("_endpoint", "_scope", "_settled", "admitted_at", "gate", "is_probe", "stopped", "ticket")
-
-    def __init__(self, endpoint: Endpoint, gate: Gate, ticket: int, admitted_at: float, *, is_probe: bool) -> None:
-        self._endpoint, self.gate, self.ticket, self.is_probe = endpoint, gate, ticket, is_probe
-        self.admitted_at = admitted_at
-        self._scope: anyio.CancelScope | None = None
-        self.stopped = False
-        self._settled = False
-
-    def settle(self, verdict: Verdict, failure: Failure | None = None) -> None:
-        """Give the place back and say how the attempt ended; `failure` tells what else is known of it.
-
-        Raises:
-            RuntimeError: It was settled before: a bug of ours.
-        """
-        if self._settled:
-            raise RuntimeError("a permit was settled twice")
-        self._settled = True
-        self._endpoint.settled(self, verdict, failure)
-
-    def covers(self, scope: anyio.CancelScope) -> anyio.CancelScope:
-        """Return `scope`, which `stop` will cancel, or which is cancelled at once if that has happened."""
-        self._scope = scope
-        if self.stopped:
-            scope.cancel()
-        return scope
-
-    def stop(self) -> None:
-        """End the attempt, because its endpoint stops."""
-        self.stopped = True
-        if self._scope is not None:
-            self._scope.cancel()
 
 
 @final
@@ -156,9 +111,9 @@ class Endpoint:
             failed=self._failed,
             neutral=self._neutral,
             last_success_at=self._gate.last_success_at,
-            endpoint=_gate_health(self._gate, now),
-            credential=_gate_health(self._credential, now),
-            models=MappingProxyType({name: _gate_health(gate, now) for name, gate in self._models.items()}),
+            endpoint=self._gate.health(now),
+            credential=self._credential.health(now),
+            models=MappingProxyType({name: gate.health(now) for name, gate in self._models.items()}),
         )
 
     @property
@@ -462,29 +417,3 @@ class Endpoint:
             if self._idle.is_set():  # one event for all who wait: several may drain at once
                 self._idle = anyio.Event()
             await self._idle.wait()
-
-
-def _gate_health(gate: Gate, now: float) -> GateHealth:
-    """Return a snapshot of a gate."""
-    set_by = gate.by_hand(now)
-    bar, recent = gate.bar(now, lone=False), gate.recent(now)
-    opened = gate.circuit if not isinstance(gate.circuit, Closed) else gate.hold
-    return GateHealth(
-        circuit=_state(gate.circuit),
-        hold=_state(gate.hold),
-        reason=gate.circuit_reason or gate.hold_reason,
-        since=None if isinstance(opened, Closed) else opened.at,
-        reopens_in=None if bar is None else max(bar.until - now, 0.0),
-        level=gate.circuit.level,
-        run=gate.circuit.run if isinstance(gate.circuit, Closed) else 0,
-        calls=recent.calls,
-        failures=recent.failures,
-        last_success_at=gate.last_success_at,
-        set_by_hand="" if set_by is None else f"{'open' if set_by.is_open else 'closed'}: {set_by.reason}",
-    )
-
-
-def _state(circuit: Circuit) -> CircuitState:
-    if isinstance(circuit, Closed):
-        return CircuitState.CLOSED
-    return CircuitState.HALF_OPEN if isinstance(circuit, HalfOpen) else CircuitState.OPEN

@@ -27,7 +27,7 @@ from ._circuit import (
     take,
 )
 from ._events import CircuitClosed, CircuitTripped, EndpointEvent, Forced, HoldEnded, HoldPlaced, Key, ProbeStarted
-from ._health import Refused
+from ._health import CircuitState, GateHealth, Refused
 from ._window import Window
 
 USUAL_FADES = 0.95
@@ -202,6 +202,25 @@ class Gate:
         """Return the calls that count at the instant `now`."""
         return self._window.recent(now)
 
+    def health(self, now: float) -> GateHealth:
+        """Return a frozen snapshot of what is known at the instant `now`."""
+        by_hand, bar, recent = self.by_hand(now), self.bar(now, lone=False), self.recent(now)
+        circuit, hold = self.circuit, self.hold
+        opened = hold if isinstance(circuit, Closed) else circuit
+        return GateHealth(
+            circuit=_state(circuit),
+            hold=_state(hold),
+            reason=self.circuit_reason or self.hold_reason,
+            since=None if isinstance(opened, Closed) else opened.at,
+            reopens_in=None if bar is None else max(bar.until - now, 0.0),
+            level=circuit.level,
+            run=circuit.run if isinstance(circuit, Closed) else 0,
+            calls=recent.calls,
+            failures=recent.failures,
+            last_success_at=self.last_success_at,
+            set_by_hand="" if by_hand is None else f"{'open' if by_hand.is_open else 'closed'}: {by_hand.reason}",
+        )
+
     def _settle_circuit(
         self,
         ticket: int,
@@ -258,6 +277,16 @@ class Gate:
 
 
 _NO_HOLD = Holding(0.0, 0.0)
+
+
+def _state(circuit: Circuit) -> CircuitState:
+    match circuit:
+        case Closed():
+            return CircuitState.CLOSED
+        case Open():
+            return CircuitState.OPEN
+        case HalfOpen():
+            return CircuitState.HALF_OPEN
 
 
 def _resumed(before: Circuit, after: Open) -> bool:

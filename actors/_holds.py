@@ -17,6 +17,9 @@ _UNHINTED: dict[Verdict, tuple[Blame, float, float]] = {
 """Whom, and the first and the longest hold in seconds, where the provider gives no time. Source: requirements, table A;
 for a refused key chosen: it is seldom mended within seconds, and a probe in ten minutes costs nothing."""
 
+GATEWAY_ERRORS = frozenset({502, 504, *range(520, 528), 530})
+"""Statuses of a gateway that did not reach the provider: from two models they accuse the endpoint (table A)."""
+
 
 def hold(verdict: Verdict, hint: float | None) -> tuple[Blame, Holding] | None:
     """Return on whom the end of an attempt puts a hold, and its terms; None for no hold.

@@ -1,0 +1,59 @@
+"""The permit: the right to one attempt, settled exactly once."""
+
+from __future__ import annotations
+
+from typing import Protocol, final
+
+import anyio
+
+from ..providers import Failure, Verdict
+from ._gate import Gate
+
+
+class _Endpoint(Protocol):
+    """Who granted it, and takes it back."""
+
+    def settled(self, permit: Permit, verdict: Verdict, failure: Failure | None) -> None:
+        """Take a permit back."""
+
+
+@final
+class Permit:
+    """The right to one attempt. It is settled exactly once, whatever happens.
+
+    Whatever its holder waits for stands in a cancel scope that the permit `covers`: stopping the endpoint cancels it,
+    and `stopped` then says that it was us, not the caller. `is_probe` says that others wait for what it finds out.
+    """
+
+    __slots__ = ("_endpoint", "_scope", "_settled", "admitted_at", "gate", "is_probe", "stopped", "ticket")
+
+    def __init__(self, endpoint: _Endpoint, gate: Gate, ticket: int, admitted_at: float, *, is_probe: bool) -> None:
+        self._endpoint, self.gate, self.ticket, self.is_probe = endpoint, gate, ticket, is_probe
+        self.admitted_at = admitted_at
+        self._scope: anyio.CancelScope | None = None
+        self.stopped = False
+        self._settled = False
+
+    def settle(self, verdict: Verdict, failure: Failure | None = None) -> None:
+        """Give the place back and say how the attempt ended; `failure` tells what else is known of it.
+
+        Raises:
+            RuntimeError: It was settled before: a bug of ours.
+        """
+        if self._settled:
+            raise RuntimeError("a permit was settled twice")
+        self._settled = True
+        self._endpoint.settled(self, verdict, failure)
+
+    def covers(self, scope: anyio.CancelScope) -> anyio.CancelScope:
+        """Return `scope`, which `stop` will cancel, or which is cancelled at once if that has happened."""
+        self._scope = scope
+        if self.stopped:
+            scope.cancel()
+        return scope
+
+    def stop(self) -> None:
+        """End the attempt, because its endpoint stops."""
+        self.stopped = True
+        if self._scope is not None:
+            self._scope.cancel()
