@@ -169,6 +169,13 @@ def test_much_is_cut_for_a_person_and_said_to_be() -> None:
     assert "returned" in events[-1]
 
 
+def test_nobody_comes_back_from_an_outage_without_an_end() -> None:
+    """A primary that answered most requests all the while did not stay away: the outage is said to have lasted."""
+    done = run("--outage", "openai 20% 503 from 1m", "--agents", "deriver", variables=KEYLESS)
+    assert "outage 1 lasted to the end\n" in done.stdout
+    assert "come back" not in done.stdout
+
+
 def test_a_narrow_terminal_has_the_legend_below() -> None:
     """In eighty columns no timeline is cut, and no name of a model is broken into pieces."""
     narrow = {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "80", **KEYLESS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from rich.console import Console
@@ -103,6 +104,9 @@ def _agents(report: Report) -> Table:
 
 def _returns(console: Console, outages: Iterable[OutageReport]) -> None:
     for number, one in enumerate(outages, start=1):
+        if math.isinf(one.outage.until):
+            console.print(f"outage {number} lasted to the end")
+            continue
         for agent, after in one.back_after.items():
             back = "did not come back" if after is None else f"was back {as_time(after)} after its end"
             console.print(f"outage {number}: the primary of {escape(agent)} {back}", soft_wrap=True)
