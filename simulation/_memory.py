@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 
 from ..providers import (
+    TRANSPORTS,
     Connect,
     Failure,
     Provider,
@@ -22,6 +23,7 @@ from ..providers import (
     judge,
     read_evidence,
     retry_after,
+    suggestion,
 )
 from ._answers import REQUEST_ID, Wire, error, tokens
 from ._script import Answer, Call, Hang, Playback, Raw, Refused, Reset, Script, Status
@@ -136,9 +138,16 @@ class World:
         seed: Decides which requests a phase with a share is for: the same seed, the same requests.
 
     Made inside a running event loop; its scripts begin at that instant.
+
+    Raises:
+        ValueError: A name of `scripts` is neither a transport nor an address: its script would never be played.
     """
 
     def __init__(self, scripts: dict[str, Script], *, seed: int = 0) -> None:
+        for name in scripts:
+            if name not in TRANSPORTS and "://" not in name:
+                near = suggestion(name, TRANSPORTS) or "; name one of them, or a base URL"
+                raise ValueError(f"{name!r} is no transport ({', '.join(TRANSPORTS)}){near}")
         self._begun = anyio.current_time()
         self._rand = random.Random(seed).random  # noqa: S311 - no secret
         self._playbacks = {name: Playback(script, self._rand) for name, script in scripts.items()}
@@ -157,5 +166,12 @@ class World:
         return provider
 
     def log(self, name: str) -> list[Call]:
-        """Return the requests that the provider of that transport or base URL received."""
+        """Return the requests that the provider of that transport or base URL received.
+
+        Raises:
+            KeyError: Nothing has that name in this world.
+        """
+        if name not in self._playbacks:
+            known = ", ".join(sorted(self._playbacks)) or "none"
+            raise KeyError(f"{name!r} has neither a script nor a provider; known: {known}")
         return self._playbacks[name].log

@@ -26,6 +26,7 @@ TIME = "a duration such as 500ms, 10s, 2m or 1h30m"
 _FAULT = "a fault: a status from 400 to 599, hang, reset, refused or slow TIME"
 _CLAUSE = "from TIME, for TIME or on MODEL"
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_LONG_UNIT = re.compile(r"(h)(?:ou)?rs?|(m)in(?:ute)?s?|(s)ec(?:ond)?s?")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d+)?)%")
 _USUAL = ("400", "401", "402", "403", "404", "408", "413", "422", "429", "500", "502", "503", "504", "529")
 
@@ -90,10 +91,11 @@ def as_time(length: float) -> str:
 
 def near_time(text: str) -> str:
     """Return "did you mean …?" for what is nearly a duration, else the remedy."""
-    for near in (f"{text}s", text.lower(), text.lower().replace("min", "m").replace("sec", "s").rstrip(".")):
+    joined = "".join(text.lower().split()).rstrip(".")
+    for near in (f"{text}s", joined, _LONG_UNIT.sub(r"\1\2\3", joined)):
         if seconds(near) is not None:
             return f"did you mean {near!r}?"
-    return "give one"
+    return "give one above 0" if text.startswith(("0", "-")) else "give one"
 
 
 def read_outages(texts: Iterable[str], places: Mapping[str, Place]) -> tuple[tuple[Outage, ...], list[Problem]]:
@@ -190,8 +192,16 @@ class _Reader:
         word = self._next()
         found = None if word is None else seconds(word)
         if found is None:
-            raise _Wrong(f"{TIME} after {what!r}", "give one" if word is None else near_time(word))
+            raise _Wrong(f"{TIME} after {what!r}", self._near_time(word))
         return found
+
+    def _near_time(self, word: str | None) -> str:
+        """Return what `near_time` does; of `10 minutes` both words are meant."""
+        if word is None:
+            return "give one"
+        unit = self._words[0] if self._words and self._words[0].isalpha() else ""
+        both = near_time(f"{word} {unit}")
+        return both if unit and both.endswith("?") else near_time(word)
 
     def _clauses(self) -> tuple[float, float, str | None]:
         given = dict[str, float | str]()

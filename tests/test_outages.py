@@ -124,7 +124,10 @@ CLAUSE = "from TIME, for TIME or on MODEL"
         ("openai slow 20", f"{TIME} after 'slow'", "did you mean '20s'?"),
         ("openai 503 for 5min", f"{TIME} after 'for'", "did you mean '5m'?"),
         ("openai 503 for ever", f"{TIME} after 'for'", "give one"),
-        ("openai 503 for 0s", f"{TIME} after 'for'", "give one"),
+        ("openai 503 for 10 minutes", f"{TIME} after 'for'", "did you mean '10m'?"),
+        ("openai 503 for 10 from 5m", f"{TIME} after 'for'", "did you mean '10s'?"),
+        ("openai 503 for 0s", f"{TIME} after 'for'", "give one above 0"),
+        ("openai 503 from -1s", f"{TIME} after 'from'", "give one above 0"),
         ("openai 503 from", f"{TIME} after 'from'", "give one"),
         ("openai 429 retry-after soon", f"{TIME} after 'retry-after'", "give one"),
         ("openai hang retry-after 3", CLAUSE, "did you mean 'retry-after'?"),
@@ -156,8 +159,8 @@ def test_everything_wrong_is_told_at_once() -> None:
         understood(simulation, PLAN)
     assert [(problem.variable, problem.remedy) for problem in caught.value.problems] == [
         ("agent 'derivr'", "did you mean 'deriver'?"),
-        ("every '0s'", "give one"),
-        ("duration '5 min'", "give one"),
+        ("every '0s'", "give one above 0"),
+        ("duration '5 min'", "did you mean '5m'?"),
         ("outage 'opena 503'", "did you mean 'openai'?"),
         ("outage 'openai 5x3'", "did you mean '503'?"),
     ]

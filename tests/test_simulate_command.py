@@ -160,9 +160,28 @@ def test_a_slow_model_and_a_refused_key_are_told_as_they_are() -> None:
 
 
 def test_much_is_cut_for_a_person_and_said_to_be() -> None:
-    """Forty events are shown; the rest is counted."""
-    done = run("--outage", "openai 503", "--duration", "30m", variables=KEYLESS)
-    assert re.search(r"\d+ more events: see --json", done.stdout)
+    """Forty events are shown, the first and the last, as it ended; those between are counted."""
+    done = run("--outage", "openai 503 for 28m", "--agents", "deriver", "--duration", "30m", variables=KEYLESS)
+    events = done.stdout.partition("after its end\n")[2].splitlines()[:-1]
+    assert [number for number, line in enumerate(events) if re.fullmatch(r"\d+ more events: see --json", line)] == [30]
+    assert len(events) == 41
+    assert "handed over" in events[0]
+    assert "returned" in events[-1]
+
+
+def test_nobody_comes_back_from_an_outage_without_an_end() -> None:
+    """A primary that answered most requests all the while did not stay away: the outage is said to have lasted."""
+    done = run("--outage", "openai 20% 503 from 1m", "--agents", "deriver", variables=KEYLESS)
+    assert "outage 1 lasted to the end\n" in done.stdout
+    assert "come back" not in done.stdout
+
+
+def test_a_narrow_terminal_has_the_legend_below() -> None:
+    """In eighty columns no timeline is cut, and no name of a model is broken into pieces."""
+    narrow = {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "80", **KEYLESS}
+    lines = [re.sub(r"\x1b\[[\d;]*m", "", line).rstrip() for line in run(variables=narrow).stdout.splitlines()]
+    assert re.fullmatch(r"deriver  1{12}2{11,15}1{33,37}", lines[2])
+    assert lines[4:6] == ["deriver: 1 openai/gpt, 2 anthropic/claude", "summary: 1 gemini/flash"]
 
 
 def test_what_is_left_to_chance_is_left_to_the_seed() -> None:

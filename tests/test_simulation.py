@@ -210,3 +210,12 @@ async def test_a_world_has_scripts_by_transport_and_by_address() -> None:
     world.connect(Target("nous", "http://three.test", None))
     assert len(world.providers) == 3
     assert [world.log(name) for name in ("openai", "http://two.test", "nous")] == [[], [], []]
+
+
+@pytest.mark.anyio
+async def test_a_script_that_would_never_be_played_is_refused() -> None:
+    """A misspelt transport would answer "Hello." in a test of its outage; whose log is asked for has to be there."""
+    with pytest.raises(ValueError, match=r"'opnai' is no transport \(.*\); did you mean 'openai'\?"):
+        World({"opnai": Script()})
+    with pytest.raises(KeyError, match="'opnai' has neither a script nor a provider; known: openai"):
+        World({"openai": Script()}).log("opnai")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from rich.console import Console
@@ -9,13 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from .simulation import FAILED, AgentReport, Failed, OutageReport, Report, as_time
+from .simulation import FAILED, AgentReport, Failed, Happened, OutageReport, Report, as_time
 
 CELLS = 60
 """Characters of a timeline."""
 
-SHOWN = 40
-"""Events and failed requests that are shown; `--json` has all of them."""
+SHOWN, LAST = 40, 10
+"""Events and failed requests that are shown, and of the events how many of the last ones; `--json` has all of them."""
 
 _COLOURS = ("blue", "yellow", "green", "magenta")
 
@@ -29,7 +30,7 @@ def show_simulation(report: Report, *, is_example: bool) -> None:
         console.print("[yellow]note[/yellow]  no agent is configured: this is an example; understudy check says more")
     for number, one in enumerate(report.outages, start=1):
         console.print(f"[bold]outage {number}[/bold]  {escape(one.outage.text)}")
-    console.print(_timelines(report))
+    _timelines(console, report)
     console.print(_models(report))
     console.print(_agents(report))
     _returns(console, report.outages)
@@ -46,14 +47,28 @@ def _table(*titles: str) -> Table:
     return table
 
 
-def _timelines(report: Report) -> Table:
-    table = _table("agent", f"who served, {as_time(report.duration / CELLS)} a character", "by")
-    table.columns[1].no_wrap = True
+def _timelines(console: Console, report: Report) -> None:
+    """Print a timeline for each agent, and whom its numbers mean: beside it, or below if the terminal is too narrow."""
+    titles = ("agent", f"who served, {as_time(report.duration / CELLS)} a character")
+    beside, alone = _table(*titles, "by"), _table(*titles)
+    for table in (beside, alone):
+        table.columns[1].no_wrap = True
     for agent in report.agents:
-        routes = [f"{number} {name}" for number, name in enumerate(agent.routes, start=1)]
-        legend = ", ".join([*routes, *(["x nobody"] if agent.failed else [])])
-        table.add_row(Text(agent.name), _timeline(agent, report.duration), Text(legend))
-    return table
+        cells = (Text(agent.name), _timeline(agent, report.duration))
+        beside.add_row(*cells, Text(_legend(agent)))
+        alone.add_row(*cells)
+    unbounded = console.options.update(max_width=1000)  # a measure is otherwise never wider than the terminal
+    if console.measure(beside, options=unbounded).maximum <= console.width:
+        console.print(beside)
+        return
+    console.print(alone)
+    for agent in report.agents:
+        console.print(f"{escape(agent.name)}: {escape(_legend(agent))}", soft_wrap=True)
+
+
+def _legend(agent: AgentReport) -> str:
+    routes = [f"{number} {name}" for number, name in enumerate(agent.routes, start=1)]
+    return ", ".join([*routes, *(["x nobody"] if agent.failed else [])])
 
 
 def _timeline(agent: AgentReport, duration: float) -> Text:
@@ -89,16 +104,29 @@ def _agents(report: Report) -> Table:
 
 def _returns(console: Console, outages: Iterable[OutageReport]) -> None:
     for number, one in enumerate(outages, start=1):
+        if math.isinf(one.outage.until):
+            console.print(f"outage {number} lasted to the end")
+            continue
         for agent, after in one.back_after.items():
             back = "did not come back" if after is None else f"was back {as_time(after)} after its end"
             console.print(f"outage {number}: the primary of {escape(agent)} {back}", soft_wrap=True)
 
 
 def _events(console: Console, report: Report) -> None:
-    for event in report.events[:SHOWN]:
-        what = f"{as_time(event.at):>9}  {event.what:14}  {escape(event.about)}"
-        console.print(f"{what}  [dim]{escape(event.detail)}[/dim]".rstrip(), soft_wrap=True)
-    _more(console, len(report.events), "events")
+    """Print the first events and the last: how it began, and how it ended."""
+    events = report.events
+    width = max([9, *(len(as_time(event.at)) for event in events)])
+    first = len(events) if len(events) <= SHOWN else SHOWN - LAST
+    for event in events[:first]:
+        _event(console, event, width)
+    _more(console, len(events), "events")
+    for event in events[first:][-LAST:]:
+        _event(console, event, width)
+
+
+def _event(console: Console, event: Happened, width: int) -> None:
+    about, detail = escape(event.about), f"  [dim]{escape(event.detail)}[/dim]" if event.detail else ""
+    console.print(f"{as_time(event.at):>{width}}  {event.what:14}  {about}{detail}", soft_wrap=True)
 
 
 def _failures(console: Console, failed: Iterable[Failed]) -> None:
