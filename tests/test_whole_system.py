@@ -105,6 +105,15 @@ def test_the_same_seed_runs_the_same_way(backend: Backend) -> None:
     assert len(set(orders.values())) == (1 if backend == "asyncio" else len(orders))
 
 
+def test_a_seed_alone_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies and certificates of this machine, even bad ones, change nothing."""
+    before = play(draw(1), "trio")
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:1")
+    assert play(draw(1), "trio") == before
+    assert not before.violations
+
+
 def test_the_seeded_order_ends_with_the_run() -> None:
     """Trio's own generator is back in its place afterwards."""
     before = run._r, run._ALLOW_DETERMINISTIC_SCHEDULING

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
+from unittest import mock
 
 import anyio
 from anyio.abc import TaskGroup
@@ -276,6 +278,7 @@ def play(schedule: Schedule, backend: Backend) -> Run:
         return await _Play(schedule, backend).run()
 
     try:
-        return run_seeded(run, backend, schedule.seed)
+        with mock.patch.dict(os.environ, clear=True):  # proxies, certificates: a seed alone decides
+            return run_seeded(run, backend, schedule.seed)
     except Exception as error:  # noqa: BLE001 - whatever comes out is what we look for
         return Run((Violation(0, f"{type(error).__name__}: {error!r}"),), {}, "", 0)
