@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import anyio
 import pytest
@@ -34,6 +35,8 @@ from understudy.providers import (
 from understudy.providers._errors import AccessRefusedError
 from understudy.simulation import Answer, Behaviour, Hang, Refused, Reset, Script, Status, World, simulated_server
 
+from .whole_system._wire import WireWorld
+
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 
 REQUEST = Request("a-model", (user("one two three"),))
@@ -44,10 +47,10 @@ class Maker:
     """One way to have a provider that plays a script."""
 
     transport: str
-    over_sockets: bool
+    over: Literal["sockets", "memory", "wire"]
 
     def __str__(self) -> str:
-        return f"{self.transport}-{'sockets' if self.over_sockets else 'memory'}"
+        return f"{self.transport}-{self.over}"
 
     @asynccontextmanager
     async def provider(self, behaviour: Behaviour) -> AsyncIterator[Provider]:
@@ -56,14 +59,19 @@ class Maker:
         async with simulated_server(script) as server:
             url = server.anthropic_url if self.transport == "anthropic" else server.openai_url
             target = Target(self.transport, url, SecretStr("a-secret-key"))
-            made = connect(target) if self.over_sockets else World({self.transport: script}).connect(target)
+            scripts = {self.transport: script}
+            worlds = {"sockets": connect, "memory": World(scripts).connect, "wire": WireWorld(scripts).connect}
+            made = worlds[self.over](target)
             try:
                 yield made
             finally:
                 await made.aclose()
 
 
-MAKERS = [Maker(transport, True) for transport in TRANSPORTS] + [Maker("openai", False), Maker("anthropic", False)]
+MAKERS = [
+    *(Maker(transport, "sockets") for transport in TRANSPORTS),
+    *(Maker(transport, over) for over in ("memory", "wire") for transport in ("openai", "anthropic")),
+]
 
 
 @pytest.fixture(params=MAKERS, ids=str)

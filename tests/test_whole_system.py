@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import anyio
@@ -9,14 +10,16 @@ import anyio.lowlevel
 import pytest
 import trio._core._run as run
 
-from understudy.simulation import Refused, Vendor, draw_faults, scripts
+from understudy.simulation import Refused, Vendor, World, draw_faults, scripts
 
 from .whole_system._backends import Backend, run_seeded
 from .whole_system._bugs import BUGS, planted
 from .whole_system._campaign import campaign, regressions, smallest
-from .whole_system._play import play
+from .whole_system._play import MakeWorld, play
 from .whole_system._schedule import draw
+from .whole_system._wire import WireWorld
 
+WIRE_SEEDS = int(os.environ.get("UNDERSTUDY_WIRE_SEEDS", "8"))
 BACKENDS: tuple[Backend, ...] = ("trio", "asyncio")
 
 CAUGHT_BY: dict[str, int] = {
@@ -54,9 +57,17 @@ def test_every_invariant_holds(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_what_once_failed_does_not_fail_again(backend: Backend) -> None:
+def test_every_invariant_holds_over_the_wire(backend: Backend) -> None:
+    """The same is true of the real SDK and HTTP clients, from the supervisor down to the bytes."""
+    done = campaign(range(WIRE_SEEDS), backend, make_world=WireWorld)
+    assert done.is_good, str(done)
+
+
+@pytest.mark.parametrize("make_world", [World, WireWorld])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_once_failed_does_not_fail_again(backend: Backend, make_world: MakeWorld) -> None:
     """Every seed of the list holds."""
-    done = campaign(regressions(backend), backend)
+    done = campaign(regressions(backend), backend, make_world=make_world)
     assert not done.failed, str(done)
 
 
@@ -103,6 +114,16 @@ def test_the_same_seed_runs_the_same_way(backend: Backend) -> None:
     orders = {seed: run_seeded(order, backend, seed) for seed in range(20)}
     assert all(run_seeded(order, backend, seed) == ran for seed, ran in orders.items())
     assert len(set(orders.values())) == (1 if backend == "asyncio" else len(orders))
+
+
+@pytest.mark.parametrize("make_world", [World, WireWorld])
+def test_a_seed_alone_decides(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies and certificates of this machine, even bad ones, change nothing."""
+    before = play(draw(1), "trio", make_world)
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:1")
+    assert play(draw(1), "trio", make_world) == before
+    assert not before.violations
 
 
 def test_the_seeded_order_ends_with_the_run() -> None:

@@ -1,12 +1,18 @@
-"""Playing a schedule: the real supervisor with its actors over a scripted world, with a witness beside it."""
+"""Playing a schedule: the real supervisor with its actors over a scripted world, with a witness beside it.
+
+The world is one of scripted providers, or of the real ones over a scripted network: the witness sees no difference.
+"""
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import TypeAlias, cast
+from unittest import mock
 
 import anyio
 from anyio.abc import TaskGroup
@@ -14,12 +20,16 @@ from anyio.abc import TaskGroup
 from understudy import ActorStoppedError, Response, Supervisor, UnderstudyError, Verdict
 from understudy.actors import CircuitState, Endpoint, Message, Permit
 from understudy.providers import AttemptError, MailboxFullError, Provider, Request, Target
-from understudy.simulation import World, scripts
+from understudy.simulation import Script, World, scripts
 from understudy.supervisor import load, sound, supervise
 
 from ._backends import Backend, living, run_seeded
 from ._schedule import Act, Caller, Route, Schedule
+from ._wire import WireWorld, pools_in_virtual_time
 from ._witness import Asked, Violation, Witness
+
+MakeWorld: TypeAlias = Callable[[dict[str, Script]], World | WireWorld]
+"""What is beneath the supervisor: `World`, scripted providers; or `WireWorld`, real ones over a scripted network."""
 
 SETTLED_AFTER = 10.0
 """Seconds beyond the longest open time within which all is as it was before (invariant 21)."""
@@ -94,8 +104,8 @@ class _Numbers:
 class _Play:
     """One run of a schedule."""
 
-    def __init__(self, schedule: Schedule, backend: Backend) -> None:
-        self.schedule, self.backend = schedule, backend
+    def __init__(self, schedule: Schedule, backend: Backend, make_world: MakeWorld) -> None:
+        self.schedule, self.backend, self._make_world = schedule, backend, make_world
         self.witness = Witness(schedule)
         self._hook_rand = random.Random(schedule.seed)
         self._scopes: dict[int, anyio.CancelScope] = {}
@@ -105,7 +115,7 @@ class _Play:
 
     async def run(self) -> Run:
         witness = self.witness
-        with witness.watching():
+        with witness.watching(), pools_in_virtual_time():
             before = living(self.backend)
             async with anyio.create_task_group() as callers:
                 with suppress(OwnError):
@@ -120,7 +130,7 @@ class _Play:
 
     async def _supervised(self, callers: TaskGroup) -> None:
         schedule, witness = self.schedule, self.witness
-        world = World(scripts(schedule.vendors, schedule.faults))
+        world = self._make_world(scripts(schedule.vendors, schedule.faults))
         numbers = _Numbers()
 
         def connect(target: Target) -> Provider:
@@ -269,13 +279,14 @@ class _Play:
                         self.witness.says(20, f"{model} of {endpoint.name} is not closed again: {gate}")
 
 
-def play(schedule: Schedule, backend: Backend) -> Run:
+def play(schedule: Schedule, backend: Backend, make_world: MakeWorld = World) -> Run:
     """Run a schedule and report. An exception that should not have come out is a violation, too."""
 
     async def run() -> Run:
-        return await _Play(schedule, backend).run()
+        return await _Play(schedule, backend, make_world).run()
 
     try:
-        return run_seeded(run, backend, schedule.seed)
+        with mock.patch.dict(os.environ, clear=True):  # proxies, certificates: a seed alone decides
+            return run_seeded(run, backend, schedule.seed)
     except Exception as error:  # noqa: BLE001 - whatever comes out is what we look for
         return Run((Violation(0, f"{type(error).__name__}: {error!r}"),), {}, "", 0)
