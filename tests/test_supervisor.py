@@ -164,6 +164,11 @@ async def test_an_unknown_agent_names_those_that_are_configured() -> None:
     assert "use one of: deriver" in str(caught.value)
 
 
+def crashes(caplog: pytest.LogCaptureFixture) -> int:
+    """Return how many crashes were logged; on a busy machine a hook may be told to be slow beside them."""
+    return sum(record.getMessage().startswith("actor_crashed ") for record in caplog.records)
+
+
 async def crash(supervisor: understudy.Supervisor) -> None:
     """Send the one actor a message that no handler knows."""
     (actor,) = supervisor._actors.values()
@@ -217,7 +222,7 @@ async def test_an_actor_that_crashes_too_often_is_routed_around(caplog: pytest.L
         assert [route.reason for route in response.passed_over] == ["its actor crashed too often"]
         await anyio.sleep(300)
         assert (await ask(agent)).text == "lead"
-    assert sum("actor_crashed" in record.getMessage() for record in caplog.records) == 6
+    assert crashes(caplog) == 6
 
 
 async def test_a_crash_while_stopping_does_not_keep_it_open(caplog: pytest.LogCaptureFixture) -> None:
@@ -225,7 +230,7 @@ async def test_a_crash_while_stopping_does_not_keep_it_open(caplog: pytest.LogCa
     async with opened({"openai": Script()}) as (_, supervisor, world):
         await crash(supervisor)
     assert not world.providers[0].open
-    assert len(caplog.records) == 1
+    assert crashes(caplog) == 1
 
 
 async def test_a_crash_while_draining_touches_no_call_in_flight(caplog: pytest.LogCaptureFixture) -> None:
@@ -246,7 +251,7 @@ async def test_a_crash_while_draining_touches_no_call_in_flight(caplog: pytest.L
             await anyio.wait_all_tasks_blocked()
         assert anyio.current_time() == 20
     assert answers == ["done"]
-    assert len(caplog.records) == 1
+    assert crashes(caplog) == 1
 
 
 class Slow:
