@@ -16,12 +16,12 @@ from typing import final
 
 import anyio
 
-from ..providers import ActorStoppedError, Blame, Connect, Failure, Provider, Target, Verdict
+from ..providers import ActorStoppedError, Connect, Failure, Provider, Target, Verdict
 from ._budget import RetryBudget
-from ._events import EndpointEvent, Key, Layer
-from ._gate import Bar, CircuitPolicy, Gate
+from ._events import EndpointEvent
+from ._gate import CircuitPolicy, Gate
+from ._gates import LEASE_FOR, Gates
 from ._health import Health, Phase, Refusal, Refused
-from ._holds import GATEWAY_ERRORS, counts, hold
 from ._network import Network
 from ._permit import Permit
 
@@ -29,12 +29,6 @@ _log = logging.getLogger("understudy.actors")
 
 CLOSE_WITHIN = 2.0
 """Seconds for cancelled calls to end, and again for the client to close (R-CX-3)."""
-
-LEASE_FOR = 16.0
-"""Seconds that a probe's place is kept where nobody names a limit: the longest limit of a probe and 1 s (R-CB-6)."""
-
-EARLY_EVERY = 1.0
-"""Seconds between attempts let through early because every route is barred (R-RT-5)."""
 
 
 @final
@@ -81,7 +75,7 @@ class Endpoint:
         tell: Callable[[EndpointEvent], None] = _nobody_listens,
     ) -> None:
         self.target, self.name, self._connect = target, name or target.name, connect
-        self._policy, self._network, self._rand, self._tell = policy, network or Network(), rand, tell
+        self._tell = tell
         self._provider: Provider | None = None
         self._phase, self._capacity = Phase.SERVING, target.max_concurrency
         self._ticket = self._succeeded = self._failed = self._neutral = 0
@@ -90,11 +84,14 @@ class Endpoint:
         self._idle, self._stopping = anyio.Event(), anyio.Event()
         self._refused: set[str] = set()
         self._happened: list[EndpointEvent] = []
-        self._gate = self._make_gate(Layer.ENDPOINT)
-        self._credential = self._make_gate(Layer.CREDENTIAL)
-        self._models: dict[str, Gate] = {}
-        self._gateway_errors: set[str] = set()
-        self._early_at = float("-inf")
+        self._gates = Gates(
+            self.name,
+            target.name,
+            policy=policy,
+            network=network or Network(),
+            rand=rand,
+            tell=self._happened.append,
+        )
         self._budget = RetryBudget()
 
     @property
@@ -110,10 +107,10 @@ class Endpoint:
             succeeded=self._succeeded,
             failed=self._failed,
             neutral=self._neutral,
-            last_success_at=self._gate.last_success_at,
-            endpoint=self._gate.health(now),
-            credential=self._credential.health(now),
-            models=MappingProxyType({name: gate.health(now) for name, gate in self._models.items()}),
+            last_success_at=self._gates.endpoint.last_success_at,
+            endpoint=self._gates.endpoint.health(now),
+            credential=self._gates.credential.health(now),
+            models=MappingProxyType({name: gate.health(now) for name, gate in self._gates.models.items()}),
         )
 
     @property
@@ -130,13 +127,8 @@ class Endpoint:
     def gate(self, model: str | None = None, *, credential: bool = False) -> Gate:
         """Return the gate of a model, of the whole endpoint, or of its credential."""
         if credential:
-            return self._credential
-        if model is None:
-            return self._gate
-        gate = self._models.get(model)
-        if gate is None:
-            gate = self._models[model] = self._make_gate(Layer.MODEL, model)
-        return gate
+            return self._gates.credential
+        return self._gates.endpoint if model is None else self._gates.of(model)
 
     def admit(
         self, model: str, *, lone: bool = False, lease_for: float = LEASE_FOR, early: bool = False
@@ -150,7 +142,7 @@ class Endpoint:
         """
         if self._waiters and self._phase is Phase.SERVING:
             return self.refusal(model, lone=lone) or Refusal(Refused.FULL)
-        granted = self._grant(self.gate(model), lone=lone, lease_for=lease_for, early=early)
+        granted = self._grant(self._gates.of(model), lone=lone, lease_for=lease_for, early=early)
         if self._happened:
             self._tell_all()
         return granted
@@ -191,16 +183,15 @@ class Endpoint:
 
     def usual_for(self, model: str) -> float:
         """Return the seconds that a slow answer of a model takes when it is well; 0.0 while not known."""
-        return self.gate(model).usual_for
+        return self._gates.of(model).usual_for
 
     def refusal(self, model: str, *, lone: bool = False) -> Refusal | None:
         """Return why an attempt could not go ahead now, apart from a full bulkhead; take nothing."""
-        gates = (self._gate, self.gate(model), self._credential)
-        return self._barred(gates, anyio.current_time(), lone=lone, early=False)
+        return self._gates.refusal(self._gates.of(model), anyio.current_time(), lone=lone)
 
     def is_clear(self, model: str) -> bool:
         """Say whether nothing at all stands against a model: no circuit, no hold, no failure in a row."""
-        return self._gate.is_clear and self._credential.is_clear and self.gate(model).is_clear
+        return self._gates.are_clear(self._gates.of(model))
 
     def settled(self, permit: Permit, verdict: Verdict, failure: Failure | None) -> None:
         """Take a permit back; called by the permit."""
@@ -208,54 +199,15 @@ class Endpoint:
         now = anyio.current_time()
         if verdict is Verdict.OK:
             self._succeeded += 1
-            self._network.answered()
-            self._gateway_errors.clear()
-            for gate in (permit.gate, self._gate, self._credential):
-                gate.succeeded(permit.ticket, now)
+            self._gates.answered(permit.gate, permit.ticket, now)
             permit.gate.took(now - permit.admitted_at)
-        else:
-            self._judge(permit, verdict, failure, now)
-        self._after_change()
-        if not self._permits:
-            self._idle.set()
-
-    def _judge(self, permit: Permit, verdict: Verdict, failure: Failure | None, now: float) -> None:
-        """File what a failed attempt says under what it accuses: model, endpoint, credential, or nobody."""
-        hint, status = (failure.retry_after, failure.status) if failure is not None else (None, None)
-        reason = failure.reason if failure is not None else str(verdict)
-        blamed = self._blamed(permit.gate, counts(verdict, hint), status)
-        held = hold(verdict, hint) if self._policy.hold_refused or verdict is not Verdict.AUTH else None
-        if status is not None:
-            self._network.answered()
-        elif verdict is Verdict.CONNECT:
-            self._network.failed(self.target.name, now)  # one host, whatever its keys
-        if blamed:
+        elif self._gates.failed(permit.gate, permit.ticket, now, verdict, failure):
             self._failed += 1
         else:
             self._neutral += 1
-        for layer, gate in self._layers(permit.gate):
-            tripping = None
-            if gate in blamed:
-                tripping = gate.tripping(spread=0.8 + 0.4 * self._rand(), grows=not self._network.is_down)
-            holding = held[1] if held is not None and held[0] is layer else None
-            gate.ended(permit.ticket, now, reason, tripping=tripping, holding=holding)
-
-    def _layers(self, model: Gate) -> tuple[tuple[Blame, Gate], ...]:
-        return (Blame.MODEL, model), (Blame.ENDPOINT, self._gate), (Blame.CREDENTIAL, self._credential)
-
-    def _blamed(self, model: Gate, blame: Blame, status: int | None) -> list[Gate]:
-        """Return the gates that a failure counts against."""
-        match blame:
-            case Blame.ENDPOINT:
-                return [self._gate]
-            case Blame.MODEL:
-                if status in GATEWAY_ERRORS:
-                    self._gateway_errors.add(model.key.model or "")
-                    if len(self._gateway_errors) > 1:
-                        return [model, self._gate]
-                return [model]
-            case _:
-                return []
+        self._after_change()
+        if not self._permits:
+            self._idle.set()
 
     def force(
         self, model: str | None = None, *, is_open: bool, reason: str, lasts_for: float, credential: bool = False
@@ -268,11 +220,7 @@ class Endpoint:
 
     def reset(self, model: str | None = None) -> None:
         """Forget what is held against a model; without a name, against the endpoint, its credential and all models."""
-        now = anyio.current_time()
-        every = (self._gate, self._credential, *self._models.values())
-        for gate in every if model is None else (self.gate(model),):
-            gate.reset(self._ticket + 1, now)
-        self._gateway_errors.clear()
+        self._gates.reset(model, self._ticket + 1, anyio.current_time())
         self._after_change()
 
     def refuses(self, model: str) -> bool:
@@ -344,40 +292,22 @@ class Endpoint:
         if self._phase is not Phase.SERVING:
             return Refusal(Refused.DEAD if self._phase is Phase.DEAD else Refused.STOPPED)
         now = anyio.current_time()
-        is_clear = gate.is_clear and self._gate.is_clear and self._credential.is_clear
-        gates = (self._gate, gate, self._credential)
-        if not is_clear and (refusal := self._barred(gates, now, lone=lone, early=early)) is not None:
+        is_clear = self._gates.are_clear(gate)
+        if not is_clear and (refusal := self._gates.refusal(gate, now, lone=lone, early=early)) is not None:
             return refusal
         if len(self._permits) >= self._capacity:
             return Refusal(Refused.FULL)
         self._ticket += 1
-        ticket, is_probe = self._ticket, False
-        if not is_clear:
-            if lone and not self._policy.enforce_lone:  # whoever has a fallback waits for it, its like does not
-                lease_for = min(lease_for, LEASE_FOR)
-            taken = [each.take(ticket, now, now + lease_for, early=early) for each in gates]
-            is_probe = any(taken) and not self._policy.observe_only  # then nobody waits for what it finds out
-            if early:
-                self._early_at = now
-        permit = Permit(self, gate, ticket, now, is_probe=is_probe)
+        is_probe = not is_clear and self._gates.take(gate, self._ticket, now, lease_for, lone=lone, early=early)
+        permit = Permit(self, gate, self._ticket, now, is_probe=is_probe)
         self._permits[permit] = None
         return permit
-
-    def _barred(self, gates: tuple[Gate, ...], now: float, *, lone: bool, early: bool) -> Refusal | None:
-        bars = [bar for gate in gates if (bar := gate.bar(now, lone=lone, early=early)) is not None]
-        if early and now - self._early_at < EARLY_EVERY:
-            bars.append(Bar(self._early_at + EARLY_EVERY, Refused.CIRCUIT, "an early probe was let through"))
-        if not bars:
-            return None
-        last = max(bars, key=lambda bar: bar.until)
-        told = next((bar for bar in bars if bar.why is not Refused.CIRCUIT), last)
-        return Refusal(told.why, max(last.until - now, 0.0), told.reason)
 
     def _serve_waiters(self) -> None:
         """Answer those who wait, in order, until one has to wait on."""
         while self._waiters:
             waiter = next(iter(self._waiters))
-            answer = self._grant(self.gate(waiter.model), lone=waiter.lone, lease_for=waiter.lease_for)
+            answer = self._grant(self._gates.of(waiter.model), lone=waiter.lone, lease_for=waiter.lease_for)
             if isinstance(answer, Refusal) and answer.why is Refused.FULL:
                 return
             del self._waiters[waiter]
@@ -403,9 +333,6 @@ class Endpoint:
                 self._refuse_barred()
         if self._happened:
             self._tell_all()
-
-    def _make_gate(self, layer: Layer, model: str | None = None) -> Gate:
-        return Gate(Key(self.name, layer, model), self._policy, self._happened.append)
 
     def _tell_all(self) -> None:
         happened, self._happened[:] = list(self._happened), []

@@ -25,6 +25,7 @@ PURE: set[str] = {
     "actors/_circuit",
     "actors/_events",
     "actors/_gate",
+    "actors/_gates",
     "actors/_health",
     "actors/_holds",
     "actors/_network",

@@ -10,8 +10,8 @@ from typing import Any
 from unittest import mock
 
 from understudy.actors import Endpoint, Permit, Refused
-from understudy.actors import _endpoint as endpoint_module
 from understudy.actors import _gate as gate_module
+from understudy.actors import _gates as gates_module
 from understudy.actors._circuit import Circuit, Closed, HalfOpen, Open, Standing, Tripping
 from understudy.actors._gate import Gate
 from understudy.providers import Blame, Failure, Verdict
@@ -53,7 +53,7 @@ def _count_400s() -> _Patch:
         blame: Blame = original(verdict, hint)
         return Blame.MODEL if verdict is Verdict.CALLER else blame
 
-    return _around(endpoint_module, "counts", counts)
+    return _around(gates_module, "counts", counts)
 
 
 def _shorten_open_time() -> _Patch:
@@ -99,7 +99,7 @@ def _retry_not_budgeted() -> _Patch:
 
 
 def _early_probe_unbounded() -> _Patch:
-    return mock.patch.object(endpoint_module, "EARLY_EVERY", 0.0)
+    return mock.patch.object(gates_module, "EARLY_EVERY", 0.0)
 
 
 def _waiter_not_served() -> _Patch:
@@ -109,7 +109,7 @@ def _waiter_not_served() -> _Patch:
 def _circuit_reset_on_restart() -> _Patch:
     def open_(original: Any, endpoint: Endpoint) -> None:
         original(endpoint)
-        for gate in (endpoint._gate, endpoint._credential, *endpoint._models.values()):
+        for gate in (endpoint.gate(), endpoint.gate(credential=True), *endpoint._gates.models.values()):
             gate.circuit = Closed()
             gate._look()
 

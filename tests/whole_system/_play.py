@@ -260,13 +260,13 @@ class _Play:
         self._check_all_closed()
 
     def _held_until(self, endpoint: Endpoint) -> float:
-        gates = (endpoint.gate(), endpoint.gate(credential=True), *endpoint._models.values())
+        gates = (endpoint.gate(), endpoint.gate(credential=True), *endpoint._gates.models.values())
         return max(getattr(state, "until", 0.0) for gate in gates for state in (gate.circuit, gate.hold))
 
     def _check_all_closed(self) -> None:
         """Every key takes an attempt, and is closed after as many good ones as it asks for (invariant 20)."""
         for endpoint in self._endpoints:
-            for model in list(endpoint._models):
+            for model in list(endpoint._gates.models):
                 for _ in range(self.schedule.knobs["circuit_passes"]):
                     permit = endpoint.admit(model)
                     if not isinstance(permit, Permit):

@@ -443,7 +443,7 @@ class Witness:
         else:
             ledger.level = before.level
             self.seen["probe failed"] += 1
-        grows = not ledger.endpoint._network.is_down
+        grows = not ledger.endpoint._gates.network.is_down
         ledger.level = ledger.level + 1 if grows else max(ledger.level, 1)
         usual = min(
             knobs["circuit_open_max"], knobs["circuit_open_for"] * (2.0 ** (ledger.level - 1) if grows else 1.0)
@@ -709,7 +709,7 @@ class Witness:
                     5, f"{endpoint.name}: {health.in_flight} permits out, {health.waiting} waiting, and all is quiet"
                 )
             models = {model for vendor in self.schedule.vendors for model in vendor.models}
-            if not set(health.models) <= models or len(endpoint._network._failed_at) > len(endpoints):
+            if not set(health.models) <= models or len(endpoint._gates.network._failed_at) > len(endpoints):
                 self.says(17, f"{endpoint.name}: {set(health.models)}")
         for gate in self._ledgers:
             endpoint, key = self._endpoints[gate.key.endpoint], gate.key
