@@ -142,7 +142,7 @@ def after(failed: Failed, progress: Progress, policy: Policy, remaining: float, 
     if rule.retry is Retry.LAST and may_retry and progress.tries <= LAST_ROUTE_RETRIES:
         hint = failed.retry_after if rule.hint and failed.retry_after is not None else 0.0
         wait = max(backoff(progress.tries, rand), hint)
-        if hint <= LONGEST_WAIT and wait < _affordable(progress, remaining):
+        if worth_waiting(wait, progress, remaining):
             return Again(wait)
     return Raise.NOW
 
