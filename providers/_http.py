@@ -26,6 +26,9 @@ SPARE_CONNECTIONS = 8
 """Connections beyond the bulkhead, so that the pool never becomes the queue (a pool that queues loses slots to
 cancelled callers; chosen: enough for those that are just being closed)."""
 
+GIVE_UP_WITHIN = 2.0
+"""Seconds to close a connection whose handshake failed or was cancelled (R-CX-3); nothing is said in closing."""
+
 POOL_TIMEOUT = 2.0
 """Seconds for a place in the pool, should it ever be full (as for a place at a full endpoint): that is our own trouble,
 and must not end as a slow answer of the provider's."""
@@ -69,7 +72,7 @@ class _Watch:
         elif event.endswith("connect_tcp.complete"):
             self._stream = info["return_value"]
         elif event.endswith("start_tls.failed"):
-            with anyio.CancelScope(shield=True):  # short: nothing is said in closing
+            with anyio.move_on_after(GIVE_UP_WITHIN, shield=True):
                 await self._give_up()
         elif event.endswith("receive_response_headers.complete"):
             self.is_answered = True
