@@ -15,6 +15,8 @@ UnderstudyError
 ├── AllAttemptsFailedError       .attempts in order; __cause__ is the ExceptionGroup
 ├── AllRoutesClosedError         nobody was asked: .retry_after .reasons
 ├── TimeoutExceededError         the caller's timeout; also a TimeoutError
+├── StreamInterruptedError       .partial: the answer was cut off after its first content
+├── ResponseInvalidError         .response: not the shape that was asked for
 ├── MailboxFullError
 └── ActorStoppedError            the actor ended before it could answer
 
@@ -27,6 +29,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+from ._request import Response
+from ._stream import Partial
 from ._trail import Attempt, PassedOver
 from ._verdicts import RULES, HandOver, Verdict
 
@@ -204,6 +208,7 @@ _CLASSES: dict[Verdict, type[AttemptError]] = {
     Verdict.TLS_TRUST: ConnectionFailedError,
     Verdict.STALE_CONNECTION: AccessRefusedError,
     Verdict.MALFORMED: ResponseMalformedError,
+    Verdict.TRUNCATED: ResponseMalformedError,
     Verdict.EMPTY: ResponseMalformedError,
     Verdict.QUOTA: QuotaExceededError,
     Verdict.AUTH: AccessRefusedError,
@@ -303,6 +308,29 @@ class TimeoutExceededError(TrailedError, TimeoutError):
         self.attempts, self.passed_over, self.agent, self.timeout = attempts, passed_over, agent, timeout
         tried = (f"\n  {a.number}. {a.transport} {a.model}: {a.reason or a.verdict}" for a in attempts)
         super().__init__(f"agent {agent!r}: no answer within the timeout of {timeout:g} s" + "".join(tried))
+
+
+@final
+class StreamInterruptedError(TrailedError):
+    """An answer was cut off after its first content had been handed out. `partial` is what had come of it.
+
+    `__cause__` is the `AttemptError` that says why, or the error that ended the search for another answer. `verdict`
+    is what the interruption means.
+    """
+
+    def __init__(self, agent: str, partial: Partial, reason: str, verdict: Verdict) -> None:
+        self.agent, self.partial, self.verdict = agent, partial, verdict
+        super().__init__(f"agent {agent!r}: the answer of {partial.transport} {partial.model} was cut off: {reason}")
+
+
+@final
+class ResponseInvalidError(TrailedError):
+    """The answer has not the shape that was asked for. `response` is the answer as it came, `reason` what is wrong."""
+
+    def __init__(self, agent: str, response: Response, reason: str) -> None:
+        self.agent, self.response, self.reason = agent, response, reason
+        self.attempts, self.passed_over = response.attempts, response.passed_over
+        super().__init__(f"agent {agent!r}: the answer of {response.transport} {response.model} is no use: {reason}")
 
 
 @final

@@ -63,13 +63,15 @@ class ToolCall:
     """The model asks for a tool.
 
     `arguments` is the JSON text as the model wrote it: a model may write JSON that does not parse, and the
-    answer to that belongs to whoever runs the tool.
+    answer to that belongs to whoever runs the tool. `details` is JSON that the issuer wants back with the call as it
+    is, and nobody else can read.
     """
 
     id: str
     name: str
     arguments: str
     issuer: str | None = None
+    details: str | None = None
 
     def parse(self) -> dict[str, JSONValue]:
         """Return the arguments as a dict.
@@ -102,13 +104,15 @@ class Reasoning:
     """What a model thought before it answered.
 
     `signature` proves the text to its issuer, who wants it back unchanged in a tool turn; `redacted` is
-    thinking that only the issuer can read. Both are dropped for anybody else.
+    thinking that only the issuer can read; `details` is JSON that it wants back as it is. All of it is dropped for
+    anybody else.
     """
 
     text: str
     signature: str | None = None
     redacted: str | None = None
     issuer: str | None = None
+    details: str | None = None
 
 
 Block: TypeAlias = Text | Image | ToolCall | ToolResult | Reasoning

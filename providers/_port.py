@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias, final
 
 from ._request import Request, Response
+from ._stream import ContentEvent, Partial
 
 if TYPE_CHECKING:  # importing messages and errors must not take pydantic along
     from pydantic import SecretStr
@@ -37,6 +38,36 @@ class Target:
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown."""
         return () if self.api_key is None else (self.api_key.get_secret_value(),)
+
+
+class Upstream(Protocol):
+    """An answer that is coming in. It may be read by any task, by one at a time."""
+
+    @property
+    def response(self) -> Response | None:
+        """The whole answer, once its end has come."""
+
+    @property
+    def partial(self) -> Partial:
+        """What has come so far."""
+
+    def take(self) -> ContentEvent | None:
+        """Return the next content that is here already; None where more must be read, or where all has been taken."""
+
+    async def read(self) -> None:
+        """Wait until something has come: content, a mere sign of life, or the end. Events come before an error.
+
+        After cancellation the stream is closed, or `aclose` closes it.
+
+        Raises:
+            AttemptError: The answer failed; the class and the verdict say why.
+            OSError: The machine is at fault, no provider.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection, unless it is read to its end and can be used again. Closing twice does nothing."""
+        ...
 
 
 class Provider(Protocol):

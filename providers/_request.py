@@ -105,8 +105,9 @@ class Response:
     """One answer, and the trail that led to it.
 
     `model` is the model the provider says it used; `dropped` names the parameters it was not sent, because its
-    wire cannot express them. `attempts` are in order, the last one being the one that
-    answered; `passed_over` are the routes that were not asked. Both are empty until a supervisor fills them.
+    wire cannot express them. `attempts` are in order, the last one being the one that answered; `passed_over` are the
+    routes that were not asked. Both are empty until a supervisor fills them. `parsed` is what the text says, where an
+    answer of some shape was asked for.
     """
 
     blocks: tuple[Block, ...]
@@ -119,6 +120,13 @@ class Response:
     is_fallback: bool = False
     attempts: tuple[Attempt, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
+    parsed: Any = None
+
+    @property
+    def first_token(self) -> float | None:
+        """Seconds from the request's beginning to the first content; None where no stream was read."""
+        last = self.attempts[-1] if self.attempts else None
+        return None if last is None or last.first_token is None else last.start + last.first_token
 
     @property
     def text(self) -> str:

@@ -40,6 +40,8 @@ class Verdict(StrEnum):
     """The connection does not lead to this host (421): another one may."""
     MALFORMED = auto()
     """An answer that cannot be read."""
+    TRUNCATED = auto()
+    """A stream that ended before its answer did."""
     TRANSIENT = auto()
     """The provider itself says that asking again may help."""
     CONFLICT = auto()
@@ -126,6 +128,7 @@ RULES: dict[Verdict, Rule] = {
     Verdict.TLS_TRUST:        Rule(_NEVER, _ENDPOINT,   _YES,     outward=502),
     Verdict.STALE_CONNECTION: Rule(_ONCE,  _NOBODY,     _NO,      outward=502),
     Verdict.MALFORMED:        Rule(_NEVER, _MODEL,      _YES,     hint=True, outward=502),
+    Verdict.TRUNCATED:        Rule(_NEVER, _MODEL,      _YES,     outward=502),
     Verdict.TRANSIENT:        Rule(_LAST,  _NOBODY,     _YES,     hint=True, outward=503),
     Verdict.CONFLICT:         Rule(_ONCE,  _NOBODY,     _YES,     hint=True, outward=409),
     Verdict.EDGE:             Rule(_NEVER, _ENDPOINT,   _YES,     hint=True, outward=502),

@@ -42,10 +42,11 @@ LEASE_MARGIN = 1.0
 @final
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A route and the endpoint that serves it."""
+    """A route, the endpoint that serves it, and its place in the chain: 0 is the primary's."""
 
     route: Route
     endpoint: Endpoint
+    place: int
 
 
 @final
@@ -62,16 +63,24 @@ class Chain:
 
 @final
 class Dispatch:
-    """One request on its way. Used once."""
+    """One request on its way. Used once.
 
-    def __init__(self, chain: Chain, messages: tuple[Message, ...], parameters: Parameters, timeout: float) -> None:
+    Args:
+        first: Which route of the chain is asked first, counted from 0; the others follow in their order.
+    """
+
+    def __init__(
+        self, chain: Chain, messages: tuple[Message, ...], parameters: Parameters, timeout: float, *, first: int = 0
+    ) -> None:
         self._chain, self._messages, self._parameters = chain, messages, parameters
         self._account = Account(chain.agent, timeout)
         self._progress = Progress(routes=len(chain.routes))
-        self._order: tuple[Served, ...] = chain.routes
+        routes = chain.routes
+        self._order: tuple[Served, ...] = (routes[first], *routes[:first], *routes[first + 1 :]) if first else routes
+        self._stays = first > 0
         self._lone = len(chain.routes) == 1
         self._early = False
-        self._refusals: list[tuple[int, Refusal]] = []
+        self._refusals: list[tuple[Served, Refusal]] = []
 
     async def answer(self) -> Response:
         """Return the first answer.
@@ -99,7 +108,7 @@ class Dispatch:
 
     async def _first_answer(self) -> Response:
         while True:
-            served = self._order[self._progress.route]
+            served = self._at_hand
             permit = await self._admit(served)
             if isinstance(permit, Refusal):
                 if await self._waited(served, permit):
@@ -108,7 +117,7 @@ class Dispatch:
                 if early is None:
                     continue
                 permit = early
-                served = self._order[self._progress.route]
+                served = self._at_hand
             response, step = await self._ask(served, permit)
             if response is not None:
                 return response
@@ -276,7 +285,7 @@ class Dispatch:
             raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
         if not self._early:  # else it is in the trail already
             self._account.pass_over(served.route, refusal)
-            self._refusals.append((self._progress.route, refusal))
+            self._refusals.append((served, refusal))
         if self._progress.has_next:
             self._advance()
             return None
@@ -291,11 +300,11 @@ class Dispatch:
         If it fails, those that may have opened by then are asked, in their order.
         """
         routes, remaining = self._chain.routes, self._account.remaining
-        barred = [(r.retry_after or 0.0, route) for route, r in self._refusals if r.why is Refused.CIRCUIT]
+        barred = [(r.retry_after or 0.0, served.place) for served, r in self._refusals if r.why is Refused.CIRCUIT]
         if not barred:
             return None
         _, first = min(barred)
-        in_time = {route for route, r in self._refusals if _may_open(r, remaining)}
+        in_time = {served.place for served, r in self._refusals if _may_open(r, remaining)}
         served, self._early = routes[first], True
         permit = served.endpoint.admit(
             served.route.model, lease_for=self._probe_limit(served) + LEASE_MARGIN, early=True
@@ -307,18 +316,15 @@ class Dispatch:
         return permit
 
     def _signed(self, response: Response) -> Response:
-        return self._account.signed(response, is_fallback=self._answered_by() > 0)
+        return self._account.signed(response, is_fallback=self._at_hand.place > 0)
 
-    def _answered_by(self) -> int:
-        """Return which route of the chain is at hand, counted from 0."""
-        if not self._early:
-            return self._progress.route
-        asked = self._order[self._progress.route]
-        return next(number for number, served in enumerate(self._chain.routes) if served is asked)
+    @property
+    def _at_hand(self) -> Served:
+        return self._order[self._progress.route]
 
     def _why_left(self) -> str:
         """Return why the primary did not answer: it was passed over, or the first attempt was its own."""
-        if self._refusals and self._refusals[0][0] == 0:
+        if self._refusals and self._refusals[0][0].place == 0:
             return str(self._refusals[0][1])
         return self._account.attempts[0].reason
 
@@ -326,8 +332,8 @@ class Dispatch:
         """Tell that the request is over, and first whether that changed who serves the agent."""
         account = self._account
         now = anyio.current_time() if response is None else account.ended_at
-        if response is not None:
-            change = self._chain.serving.answered(self._answered_by(), account.begun, now, self._why_left)
+        if response is not None and not self._stays:  # else the primary was not its first choice
+            change = self._chain.serving.answered(self._at_hand.place, account.begun, now, self._why_left)
             if change is not None:
                 self._chain.tell(change)
         self._chain.tell(

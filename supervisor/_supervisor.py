@@ -180,7 +180,10 @@ class Supervisor:
         return {endpoint.name: endpoint for endpoint in self._endpoints.values()}
 
     def _agent(self, name: str) -> Agent:
-        routes = tuple(Served(route, self._endpoints[route.target]) for route in self._plan.agents[name].routes)
+        routes = tuple(
+            Served(route, self._endpoints[route.target], place)
+            for place, route in enumerate(self._plan.agents[name].routes)
+        )
         serving = Serving(name, tuple(f"{served.route.transport}/{served.route.model}" for served in routes))
         chain = Chain(name, routes, self._wiring.rand, self._tell, serving)
         return Agent(chain, self._plan.total_timeout, self._check_here)

@@ -42,6 +42,7 @@ PURE: set[str] = {
     "providers/_messages",
     "providers/_parameters",
     "providers/_request",
+    "providers/_stream",
     "providers/_trail",
     "providers/_verdicts",
     "providers/_wire",

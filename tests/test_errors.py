@@ -41,7 +41,7 @@ CLASSES: dict[type[AttemptError], set[Verdict]] = {
     ServerFailedError: {V.PROVIDER, V.OVERLOADED, V.TRANSIENT, V.CONFLICT, V.EDGE},
     AttemptTimeoutError: {V.TIMEOUT, V.CUT_SHORT},
     ConnectionFailedError: {V.CONNECT, V.TLS_TRUST},
-    ResponseMalformedError: {V.MALFORMED, V.EMPTY},
+    ResponseMalformedError: {V.MALFORMED, V.TRUNCATED, V.EMPTY},
     QuotaExceededError: {V.QUOTA},
     AccessRefusedError: {V.STALE_CONNECTION, V.AUTH, V.AUTHZ, V.NOT_FOUND, V.MISCONFIGURED},
     RequestRejectedError: {V.CALLER, V.CAPABILITY, V.POLICY},

@@ -46,6 +46,10 @@ CONDITIONS: list[tuple[Verdict, Retry, Blame, HandOver, bool]] = [
     (V.CUT_SHORT, NEVER, NOBODY, YES, False),
 ]
 
+STREAMS: list[tuple[Verdict, Retry, Blame, HandOver, bool]] = [
+    (V.TRUNCATED, NEVER, MODEL, YES, False),
+]
+
 OUTWARD: dict[Verdict, int | None] = {
     V.OK: None,
     V.CALLER: 400,
@@ -72,8 +76,8 @@ OUTWARD: dict[Verdict, int | None] = {
 
 @pytest.mark.parametrize(
     ("verdict", "retry", "counts", "hand_over", "hint"),
-    STATUSES + CONDITIONS,
-    ids=[r[0] for r in STATUSES + CONDITIONS],
+    STATUSES + CONDITIONS + STREAMS,
+    ids=[r[0] for r in STATUSES + CONDITIONS + STREAMS],
 )
 def test_each_row_says_what_the_rules_say(
     verdict: Verdict, retry: Retry, counts: Blame, hand_over: HandOver, hint: bool
@@ -85,7 +89,7 @@ def test_each_row_says_what_the_rules_say(
 def test_every_verdict_has_exactly_one_row() -> None:
     """No verdict is without a rule, no rule without a verdict, and this file leaves none out."""
     assert list(RULES) == list(Verdict)
-    assert sorted(row[0] for row in STATUSES + CONDITIONS) == sorted(Verdict)
+    assert sorted(row[0] for row in STATUSES + CONDITIONS + STREAMS) == sorted(Verdict)
 
 
 def test_a_verdict_shows_itself_as_a_lower_case_word() -> None:

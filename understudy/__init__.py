@@ -21,23 +21,34 @@ if TYPE_CHECKING:
     from .providers import AttemptTimeoutError as AttemptTimeoutError
     from .providers import ConfigurationError as ConfigurationError
     from .providers import ConnectionFailedError as ConnectionFailedError
+    from .providers import Finished as Finished
     from .providers import Image as Image
     from .providers import Message as Message
     from .providers import Messages as Messages
     from .providers import Parameters as Parameters
+    from .providers import Partial as Partial
+    from .providers import PartialCall as PartialCall
     from .providers import PassedOver as PassedOver
     from .providers import QuotaExceededError as QuotaExceededError
     from .providers import RateLimitedError as RateLimitedError
     from .providers import Reasoning as Reasoning
+    from .providers import ReasoningDelta as ReasoningDelta
     from .providers import RequestRejectedError as RequestRejectedError
     from .providers import Response as Response
+    from .providers import ResponseInvalidError as ResponseInvalidError
     from .providers import ResponseMalformedError as ResponseMalformedError
+    from .providers import Restarted as Restarted
     from .providers import RetryableError as RetryableError
     from .providers import ServerFailedError as ServerFailedError
+    from .providers import StreamEvent as StreamEvent
+    from .providers import StreamInterruptedError as StreamInterruptedError
     from .providers import Text as Text
+    from .providers import TextDelta as TextDelta
     from .providers import TimeoutExceededError as TimeoutExceededError
     from .providers import Tool as Tool
     from .providers import ToolCall as ToolCall
+    from .providers import ToolCallDelta as ToolCallDelta
+    from .providers import ToolCallStarted as ToolCallStarted
     from .providers import ToolResult as ToolResult
     from .providers import UnderstudyError as UnderstudyError
     from .providers import Usage as Usage
@@ -55,10 +66,14 @@ if TYPE_CHECKING:
 
 _PROVIDERS = (
     *("AccessRefusedError", "ActorStoppedError", "AllAttemptsFailedError", "AllRoutesClosedError", "Attempt"),
-    *("AttemptError", "AttemptTimeoutError", "ConfigurationError", "ConnectionFailedError", "Image", "Message"),
-    *("Messages", "Parameters", "PassedOver", "QuotaExceededError", "RateLimitedError", "Reasoning"),
-    *("RequestRejectedError", "Response", "ResponseMalformedError", "RetryableError", "ServerFailedError", "Text"),
-    *("TimeoutExceededError", "Tool", "ToolCall", "ToolResult", "UnderstudyError", "Usage", "Verdict"),
+    *("AttemptError", "AttemptTimeoutError", "ConfigurationError", "ConnectionFailedError", "Finished"),
+    *("Image", "Message", "Messages", "Parameters", "Partial"),
+    *("PartialCall", "PassedOver", "QuotaExceededError", "RateLimitedError", "Reasoning"),
+    *("ReasoningDelta", "RequestRejectedError", "Response", "ResponseInvalidError", "ResponseMalformedError"),
+    *("Restarted", "RetryableError", "ServerFailedError", "StreamEvent", "StreamInterruptedError"),
+    *("Text", "TextDelta", "TimeoutExceededError", "Tool", "ToolCall"),
+    *("ToolCallDelta", "ToolCallStarted", "ToolResult", "UnderstudyError", "Usage"),
+    *("Verdict",),
     *("assistant", "image", "system", "tool", "user"),
 )
 _SUPERVISOR = ("Agent", "AgentSettings", "RouteSettings", "Settings", "Supervisor")
