@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Unpack, final
+from dataclasses import replace
+from typing import Unpack, final, get_args
 
 from ..providers import Messages, Parameters, Response, accept, checked
 from ..providers import number as is_number
-from ._dispatch import Chain, Dispatch
+from ._course import Chain, Question
+from ._dispatch import Dispatch
+from ._stream import OnInterrupt, Stream
 
 
 @final
@@ -30,13 +33,20 @@ class Agent:
         return f"<Agent {self.name!r}: {routes}>"
 
     async def complete(
-        self, messages: Messages, *, timeout: float | None = None, **parameters: Unpack[Parameters]
+        self,
+        messages: Messages,
+        *,
+        timeout: float | None = None,
+        stream_upstream: bool = False,
+        **parameters: Unpack[Parameters],
     ) -> Response:
         """Ask for one whole answer.
 
         Args:
             messages: The conversation: `Message`s, dicts in OpenAI or Anthropic form, or a text for a single question.
             timeout: Seconds for everything: all attempts on all routes. Default `LLM_TOTAL_TIMEOUT`.
+            stream_upstream: Have the answer streamed by whoever gives it, whatever its route is set to: then the limits
+                for a first token and for pauses guard it too, and an answer that is cut off is handed over.
             parameters: See `Parameters`. They win over what the route has set; a None is as if it were not there.
 
         Returns:
@@ -55,9 +65,43 @@ class Agent:
             OSError: This machine is at fault, no provider (an unreadable file, say).
             RuntimeError: The supervisor belongs to another event loop or thread.
         """
+        question = self._question(messages, parameters, timeout)
+        return await Dispatch(self._chain, replace(question, stream_upstream=stream_upstream)).answer()
+
+    def stream(
+        self,
+        messages: Messages,
+        *,
+        timeout: float | None = None,
+        on_interrupt: OnInterrupt = "raise",
+        **parameters: Unpack[Parameters],
+    ) -> Stream:
+        """Ask for an answer as it comes: `async with agent.stream(…) as stream`, then `async for event in stream`.
+
+        Until the first content a failure is handed over unseen. Once content has been handed out, an answer that is cut
+        off is never taken for a whole one.
+
+        Args:
+            messages: As for `complete`.
+            timeout: Seconds for everything, until the last event. Default `LLM_TOTAL_TIMEOUT`.
+            on_interrupt: `raise` a `StreamInterruptedError` with what had come, or `restart`: a `Restarted` event says
+                that it is void, and the whole answer of the next route follows.
+            parameters: As for `complete`.
+
+        Raises:
+            TypeError: A parameter has an unknown name, or `messages` is no list.
+            ValueError: A parameter, a message or `on_interrupt` is impossible.
+            RuntimeError: The supervisor belongs to another event loop or thread.
+        """
+        if on_interrupt not in get_args(OnInterrupt):
+            raise ValueError("on_interrupt must be 'raise' or 'restart'")
+        question = replace(self._question(messages, parameters, timeout), opens=True)
+        return Stream(Dispatch(self._chain, question), restarts=on_interrupt == "restart")
+
+    def _question(self, messages: Messages, parameters: Parameters, timeout: float | None) -> Question:
         self._check_here()
         if timeout is None:
             timeout = self._total_timeout
         elif not is_number(timeout) or timeout <= 0:
             raise ValueError("timeout must be a number of seconds above 0")
-        return await Dispatch(self._chain, accept(messages), checked(parameters), timeout).answer()
+        return Question(accept(messages), checked(parameters), timeout)
