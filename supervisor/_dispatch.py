@@ -25,11 +25,12 @@ from ..providers import (
     Retry,
     Verdict,
     attempt_error,
+    user,
 )
 from ._account import Account
 from ._events import AccessRefused, Event, RequestEnded
 from ._plan import Route
-from ._routing import Again, Failed, Next, Progress, Raise, after, backoff, probe_limit, share, worth_waiting
+from ._routing import Again, Failed, Next, Nudge, Progress, Raise, after, backoff, probe_limit, share, worth_waiting
 from ._serving import Serving
 
 SPILL_AFTER = 2.0
@@ -37,6 +38,9 @@ SPILL_AFTER = 2.0
 
 LEASE_MARGIN = 1.0
 """Seconds that a probe's place is kept beyond the limit of its attempt (R-CB-6)."""
+
+NUDGE = user("Your last answer was empty. Go on: call a tool, or give your answer.")
+"""What an empty answer is answered with in a tool run, once. It is no part of the conversation."""
 
 
 @final
@@ -67,14 +71,23 @@ class Dispatch:
 
     Args:
         first: Which route of the chain is asked first, counted from 0; the others follow in their order.
+        nudges: How many empty answers are answered with a word that the model should go on, before one is handed over.
     """
 
     def __init__(
-        self, chain: Chain, messages: tuple[Message, ...], parameters: Parameters, timeout: float, *, first: int = 0
+        self,
+        chain: Chain,
+        messages: tuple[Message, ...],
+        parameters: Parameters,
+        timeout: float,
+        *,
+        first: int = 0,
+        nudges: int = 0,
     ) -> None:
         self._chain, self._messages, self._parameters = chain, messages, parameters
         self._account = Account(chain.agent, timeout)
-        self._progress = Progress(routes=len(chain.routes))
+        self._progress = Progress(routes=len(chain.routes), nudges=nudges)
+        self._nudged = False
         routes = chain.routes
         self._order: tuple[Served, ...] = (routes[first], *routes[:first], *routes[first + 1 :]) if first else routes
         self._stays = first > 0
@@ -105,6 +118,11 @@ class Dispatch:
             raise
         self._ended(response)
         return response
+
+    @property
+    def place(self) -> int:
+        """The place in the chain of the route at hand: in the end, of the one that answered."""
+        return self._at_hand.place
 
     async def _first_answer(self) -> Response:
         while True:
@@ -163,10 +181,10 @@ class Dispatch:
                     return response, Raise.NOW
                 failure = self._account.last_failure
                 verdict, step = failure.verdict, self._step(failure, served, permit)
-                if not (isinstance(step, Again) and step.in_place):
+                if not (isinstance(step, Nudge) or (isinstance(step, Again) and step.in_place)):
                     return None, step
                 verdict, failure = Verdict.NO_VERDICT, None
-                if await served.endpoint.wait_stopped(step.wait):
+                if await served.endpoint.wait_stopped(0.0 if isinstance(step, Nudge) else step.wait):
                     raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
                 started = anyio.current_time()
         finally:
@@ -176,7 +194,8 @@ class Dispatch:
         """Make one attempt. None when it failed; its failure is then the account's last."""
         route = served.route
         limit, is_callers = self._limit(served, started, is_probe=permit.is_probe)
-        request = Request(route.model, self._messages, _merged(route.parameters, self._parameters))
+        messages = (*self._messages, NUDGE) if self._nudged else self._messages
+        request = Request(route.model, messages, _merged(route.parameters, self._parameters))
         response: Response | None = None
         error: AttemptError | None = None
         with permit.covers(anyio.move_on_after(limit)):
@@ -245,12 +264,14 @@ class Dispatch:
         failed = Failed(failure.verdict, failure.retry_after, failure.retry_forbidden, is_clear)
         policy, remaining = served.route.policy, self._account.remaining
         step = after(failed, self._progress, policy, remaining, self._chain.rand)
-        if isinstance(step, Again) and not served.endpoint.may_retry():
+        if isinstance(step, (Again, Nudge)) and not served.endpoint.may_retry():
             step = after(replace(failed, retry_forbidden=True), self._progress, policy, remaining, self._chain.rand)
         if isinstance(step, Again):
             in_place = self._progress.retried_in_place + step.in_place
             once = self._progress.retried_once or failure.verdict.rule.retry is Retry.ONCE
             self._progress = replace(self._progress, retried_in_place=in_place, retried_once=once)
+        elif isinstance(step, Nudge):
+            self._nudged, self._progress = True, replace(self._progress, nudges=self._progress.nudges - 1)
         return step
 
     def _wait_for(self, served: Served, wait: float) -> float:
@@ -278,6 +299,7 @@ class Dispatch:
     def _advance(self) -> None:
         progress = self._progress
         self._progress = replace(progress, route=progress.route + 1, tries=0, retried_once=False)
+        self._nudged = False
 
     def _pass_over(self, served: Served, refusal: Refusal) -> Permit | None:
         """Go on to the next route without asking this one. After the last one end, unless one may be asked early."""
@@ -312,7 +334,7 @@ class Dispatch:
         if isinstance(permit, Refusal):
             return None
         self._order = (served, *(routes[route] for route in sorted(in_time - {first})))
-        self._progress = Progress(routes=len(self._order))
+        self._progress = Progress(routes=len(self._order), nudges=self._progress.nudges)
         return permit
 
     def _signed(self, response: Response) -> Response:
