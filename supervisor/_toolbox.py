@@ -68,9 +68,11 @@ class Toolbox:
         """Run one call. An exception of the tool's is an answer to the model, too: it is told cut, without secrets."""
         began = anyio.current_time()
         try:
-            said, is_error = as_text(await _outcome(self._bound(call))), False
-        except Exception as error:  # noqa: BLE001 - whatever the user's function raises
-            said, is_error = self._told(error), True
+            value, error = await _outcome(self._bound(call))
+            said = as_text(value) if error is None else self._told(error)
+        except Exception as raised:  # noqa: BLE001 - whatever the user's function raises
+            said, error = self._told(raised), raised
+        is_error, error = error is not None, None  # its traceback holds this frame
         return ToolUse(call, said, is_error, iteration, anyio.current_time() - began)
 
     def not_run(self, call: ToolCall, iteration: int, why: str) -> ToolUse:
@@ -107,24 +109,21 @@ class _NotRunError(Exception):
     """A call that could not be run: its message is told to the model as it is."""
 
 
-async def _outcome(run: Callable[[], Any]) -> Any:
-    """Run a function in a worker thread, or in place where it only makes a coroutine; return its value."""
+async def _outcome(run: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """Run a function in a worker thread, or in place where it only makes a coroutine; return its value, or its error.
+
+    An error from a thread is returned, because neither a future nor a coroutine can hold a StopIteration.
+    """
     if is_async(run):
-        return await run()
+        return await run(), None
     value, error = await anyio.to_thread.run_sync(partial(_held, run), abandon_on_cancel=True)
-    if error is not None:
-        try:
-            raise error
-        finally:
-            error = None  # its traceback holds this frame
-    return await value if inspect.isawaitable(value) else value
+    return (await value if inspect.isawaitable(value) else value), error
 
 
 def _held(run: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    """Call a function; its exception is returned, because a future can hold no StopIteration."""
     try:
         return run(), None
-    except Exception as error:  # noqa: BLE001 - raised where it is looked at
+    except Exception as error:  # noqa: BLE001 - told to the model
         return None, error
 
 

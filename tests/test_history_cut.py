@@ -51,6 +51,7 @@ def names(messages: Sequence[Message]) -> str:
         ([assistant(LONG + "1"), user("2")], 5, "2"),
         ([call("a"), tool("a", LONG), call("b"), tool("b", "2")], 50, "b2"),
         ([system(LONG)], 1, "x"),
+        ([tool("a", LONG), user("2")], 1, "2"),
         # a system message in the middle stays where it is
         ([user(LONG), system("s"), assistant(LONG), user("2")], 50, "s2"),
         # a result that comes late holds together what lies between
