@@ -11,9 +11,10 @@ from ..providers import number as is_number
 from ._course import Chain, Question
 from ._dispatch import Dispatch
 from ._functions import as_tools
+from ._run_stream import RunStream
 from ._run_values import Iteration, Run
 from ._stream import OnInterrupt, Stream
-from ._tool_run import Terms, ToolRun, asked_of
+from ._tool_run import Terms, ToolRun
 
 
 @final
@@ -96,8 +97,7 @@ class Agent:
             ValueError: A parameter, a message or `on_interrupt` is impossible.
             RuntimeError: The supervisor belongs to another event loop or thread.
         """
-        if on_interrupt not in get_args(OnInterrupt):
-            raise ValueError("on_interrupt must be 'raise' or 'restart'")
+        _check_on_interrupt(on_interrupt)
         question = replace(self._question(messages, parameters, timeout), opens=True)
         return Stream(Dispatch(self._chain, question), restarts=on_interrupt == "restart")
 
@@ -110,6 +110,7 @@ class Agent:
         tools_at_once: int = 1,
         max_input_tokens: int | None = None,
         on_iteration: Callable[[Iteration], Any] | None = None,
+        stream_upstream: bool = False,
         **parameters: Unpack[Parameters],
     ) -> Run:
         """Ask, run the tools that the model asks for, tell it what came of them, and so on until it answers.
@@ -128,6 +129,7 @@ class Agent:
             max_input_tokens: About how many tokens a request may have; the oldest turns are left out of one that has
                 more. `Run.messages` holds them all the same.
             on_iteration: Called, or awaited, after each turn and its tools. What it raises ends the run as it is.
+            stream_upstream: As for `complete`.
             parameters: See `Parameters`; `tools` are needed. A `tool_choice` that forces a tool holds for the first
                 turn.
 
@@ -149,13 +151,45 @@ class Agent:
             OSError: This machine is at fault, no provider.
             RuntimeError: The supervisor belongs to another event loop or thread.
         """
+        within = self._total_timeout if timeout is None else timeout
+        terms = Terms(within, max_iterations, tools_at_once, max_input_tokens, on_iteration, stream_upstream)
+        return await self._tool_run(messages, parameters, terms).result()
+
+    def stream_run(
+        self,
+        messages: Messages,
+        *,
+        max_iterations: int = 20,
+        timeout: float | None = None,
+        tools_at_once: int = 1,
+        max_input_tokens: int | None = None,
+        on_iteration: Callable[[Iteration], Any] | None = None,
+        on_interrupt: OnInterrupt = "raise",
+        **parameters: Unpack[Parameters],
+    ) -> RunStream:
+        """Do what `run` does, and hand out the answers as they come: `async with agent.stream_run(…) as stream`.
+
+        Its events are those of a stream, and an `Iteration` after the tools of each turn; `Finished` comes once, at the
+        end, and `stream.run` is then what `run` returns.
+
+        Args:
+            on_interrupt: As for `stream`, for each turn. Tools that have been run are not run again.
+            max_iterations: As for `run`, and so for all others.
+
+        Raises:
+            Exception: As `run` and `stream` do.
+        """
+        _check_on_interrupt(on_interrupt)
+        within = self._total_timeout if timeout is None else timeout
+        terms = Terms(within, max_iterations, tools_at_once, max_input_tokens, on_iteration)
+        return RunStream(self._tool_run(messages, parameters, terms), restarts=on_interrupt == "restart")
+
+    def _tool_run(self, messages: Messages, parameters: Parameters, terms: Terms) -> ToolRun:
         self._check_here()
         given = _checked(parameters)
         if "tools" not in given:
             raise TypeError("run needs tools=[…]: typed functions, or Tool(…, run=function)")
-        within = self._total_timeout if timeout is None else timeout
-        terms = Terms(within, max_iterations, tools_at_once, max_input_tokens, on_iteration)
-        return await ToolRun(self._chain, asked_of(self._chain), accept(messages), given, terms).result()
+        return ToolRun(self._chain, accept(messages), given, terms)
 
     def _question(self, messages: Messages, parameters: Parameters, timeout: float | None) -> Question:
         self._check_here()
@@ -170,3 +204,8 @@ def _checked(parameters: Parameters) -> Parameters:
     if "tools" in parameters:
         parameters = {**parameters, "tools": as_tools(parameters["tools"])}  # type: ignore[typeddict-item] # looked at next
     return checked(parameters)
+
+
+def _check_on_interrupt(value: str) -> None:
+    if value not in get_args(OnInterrupt):
+        raise ValueError("on_interrupt must be 'raise' or 'restart'")

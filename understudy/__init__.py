@@ -63,7 +63,10 @@ if TYPE_CHECKING:
     from .supervisor import Iteration as Iteration
     from .supervisor import RouteSettings as RouteSettings
     from .supervisor import Run as Run
+    from .supervisor import RunEvent as RunEvent
+    from .supervisor import RunStream as RunStream
     from .supervisor import Settings as Settings
+    from .supervisor import Stream as Stream
     from .supervisor import Supervisor as Supervisor
     from .supervisor import ToolUse as ToolUse
     from .supervisor import as_tool as as_tool
@@ -81,8 +84,8 @@ _PROVIDERS = (
     *("assistant", "image", "system", "tool", "user"),
 )
 _SUPERVISOR = (
-    *("Agent", "AgentSettings", "Iteration", "RouteSettings", "Run", "Settings", "Supervisor", "ToolUse"),
-    *("as_tool",),
+    *("Agent", "AgentSettings", "Iteration", "RouteSettings", "Run", "RunEvent", "RunStream", "Settings", "Stream"),
+    *("Supervisor", "ToolUse", "as_tool"),
 )
 
 _ROOMS: dict[str, str] = {
