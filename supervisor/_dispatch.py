@@ -30,7 +30,7 @@ from ..providers import (
 from ._account import Account
 from ._events import AccessRefused, Event, RequestEnded
 from ._plan import Route
-from ._routing import Again, Failed, Next, Nudge, Progress, Raise, after, backoff, probe_limit, share, worth_waiting
+from ._routing import Again, Failed, Next, Progress, Raise, after, backoff, probe_limit, share, worth_waiting
 from ._serving import Serving
 
 SPILL_AFTER = 2.0
@@ -181,10 +181,10 @@ class Dispatch:
                     return response, Raise.NOW
                 failure = self._account.last_failure
                 verdict, step = failure.verdict, self._step(failure, served, permit)
-                if not (isinstance(step, Nudge) or (isinstance(step, Again) and step.in_place)):
+                if not (isinstance(step, Again) and step.in_place):
                     return None, step
                 verdict, failure = Verdict.NO_VERDICT, None
-                if await served.endpoint.wait_stopped(0.0 if isinstance(step, Nudge) else step.wait):
+                if await served.endpoint.wait_stopped(step.wait):
                     raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
                 started = anyio.current_time()
         finally:
@@ -264,14 +264,14 @@ class Dispatch:
         failed = Failed(failure.verdict, failure.retry_after, failure.retry_forbidden, is_clear)
         policy, remaining = served.route.policy, self._account.remaining
         step = after(failed, self._progress, policy, remaining, self._chain.rand)
-        if isinstance(step, (Again, Nudge)) and not served.endpoint.may_retry():
+        if isinstance(step, Again) and not served.endpoint.may_retry():
             step = after(replace(failed, retry_forbidden=True), self._progress, policy, remaining, self._chain.rand)
         if isinstance(step, Again):
-            in_place = self._progress.retried_in_place + step.in_place
+            in_place = self._progress.retried_in_place + (step.in_place and not step.nudges)
             once = self._progress.retried_once or failure.verdict.rule.retry is Retry.ONCE
-            self._progress = replace(self._progress, retried_in_place=in_place, retried_once=once)
-        elif isinstance(step, Nudge):
-            self._nudged, self._progress = True, replace(self._progress, nudges=self._progress.nudges - 1)
+            nudges = self._progress.nudges - step.nudges
+            self._progress = replace(self._progress, retried_in_place=in_place, retried_once=once, nudges=nudges)
+            self._nudged = self._nudged or step.nudges
         return step
 
     def _wait_for(self, served: Served, wait: float) -> float:

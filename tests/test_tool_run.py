@@ -47,6 +47,8 @@ from understudy.supervisor._tool_run import LAST_WORD
 
 from .every_checkpoint import Everywhere, by_scope, by_task
 from .scenario import chain
+from .test_mapping import SDK
+from .test_wire_openai import exhaust
 
 pytestmark = pytest.mark.anyio
 
@@ -227,9 +229,9 @@ async def test_a_primary_that_dies_in_the_third_turn(primary: str, fallback: str
             (6, fallback, "ok", 4),
             (7, fallback, "ok", 5),
         ]
-        taken = players[fallback].asked[0][1]
-        there = render(fallback, f"http://{fallback}.test/v1", taken)
-        assert len(there.body["messages"]) == 5
+        for name, player in players.items():
+            for _, request in player.asked:
+                exhaust(SDK[name == "anthropic"].validate_python(render(name, f"http://{name}.test/v1", request).body))
         dying.down, dying.dies_at = False, 99
         again = await agent.run(list(run.messages[:1]), tools=[look])
         assert not again.is_fallback
