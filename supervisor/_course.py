@@ -16,7 +16,7 @@ from ..providers import ActorStoppedError, Failure, HandOver, Message, Parameter
 from ._account import Account
 from ._events import Event
 from ._live import Bounds, Served
-from ._routing import Again, Failed, Next, Nudge, Progress, after, backoff, probe_limit, share, worth_waiting
+from ._routing import Again, Failed, Next, Progress, after, backoff, probe_limit, share, worth_waiting
 from ._serving import Serving
 
 SPILL_AFTER = 2.0
@@ -167,14 +167,14 @@ class Course:
         failed = Failed(failure.verdict, failure.retry_after, failure.retry_forbidden, is_clear)
         policy, remaining = served.route.policy, self._account.remaining
         step = after(failed, self._progress, policy, remaining, self._chain.rand)
-        if isinstance(step, (Again, Nudge)) and not served.endpoint.may_retry():
+        if isinstance(step, Again) and not served.endpoint.may_retry():
             step = after(replace(failed, retry_forbidden=True), self._progress, policy, remaining, self._chain.rand)
         if isinstance(step, Again):
-            in_place = self._progress.retried_in_place + step.in_place
+            in_place = self._progress.retried_in_place + (step.in_place and not step.nudges)
             once = self._progress.retried_once or failure.verdict.rule.retry is Retry.ONCE
-            self._progress = replace(self._progress, retried_in_place=in_place, retried_once=once)
-        elif isinstance(step, Nudge):
-            self.is_nudged, self._progress = True, replace(self._progress, nudges=self._progress.nudges - 1)
+            nudges = self._progress.nudges - step.nudges
+            self._progress = replace(self._progress, retried_in_place=in_place, retried_once=once, nudges=nudges)
+            self.is_nudged = self.is_nudged or step.nudges
         return step
 
     def wait_for(self, served: Served, wait: float) -> float:

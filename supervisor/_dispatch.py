@@ -36,7 +36,7 @@ from ._account import Account
 from ._course import Chain, Course, Question
 from ._events import AccessRefused, RequestEnded
 from ._live import Live, Served, begun, streamed, whole
-from ._routing import Again, Next, Nudge, Raise
+from ._routing import Again, Next, Raise
 
 NUDGE = user("Your last answer was empty. Go on: call a tool, or give your answer.")
 """What an empty answer is answered with in a tool run, once. It is no part of the conversation."""
@@ -121,7 +121,7 @@ class Dispatch:
         """Return the stream that follows one that was cut off."""
         if isinstance(step, Again):
             await live.served.endpoint.wait_stopped(self._course.wait_for(live.served, step.wait))
-        elif not isinstance(step, Nudge):
+        else:
             self._course.advance()
         return await self._open()
 
@@ -190,13 +190,10 @@ class Dispatch:
                     return given, Raise.NOW
                 failure = self._account.last_failure
                 verdict, step = failure.verdict, self._course.step(failure, served, permit)
-                wait = (
-                    0.0 if isinstance(step, Nudge) else step.wait if isinstance(step, Again) and step.in_place else None
-                )
-                if wait is None:
+                if not (isinstance(step, Again) and step.in_place):
                     return None, step
                 verdict, failure = Verdict.NO_VERDICT, None
-                if await served.endpoint.wait_stopped(wait):
+                if await served.endpoint.wait_stopped(step.wait):
                     raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
                 started = anyio.current_time()
         finally:

@@ -5,9 +5,8 @@
    hand over, a route is left      ├─────────────┤
    ───────────────────────────────▶│  HandOver   │  at once, never after a wait
    "once", or in place, or the     ├─────────────┤
-   last route and worth a retry    │   Again     │  the same route, after `wait` seconds
-   empty, in a tool run, once      ├─────────────┤
-   ───────────────────────────────▶│   Nudge     │  the same route at once, with a word more
+   last route and worth a retry,   │   Again     │  the same route, after `wait` seconds
+   or empty in a tool run          │             │
    ───────────────────────────────▶└─────────────┘
 
 What a verdict says stands in the failure table (`providers/_verdicts.py`); who may be asked at all, in the actors.
@@ -99,20 +98,16 @@ class HandOver(Enum):
 @final
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The same route is asked again after `wait` seconds; `in_place` keeps the permit: both tries are one outcome."""
+    """The same route is asked again after `wait` seconds; `in_place` keeps the permit: both tries are one outcome.
+    `nudges` says that a word is added to the request: that the model should go on.
+    """
 
     wait: float
     in_place: bool = False
+    nudges: bool = False
 
 
-@final
-class Nudge(Enum):
-    """The same route is asked again at once, under the same permit, with a word that it should go on."""
-
-    NOW = auto()
-
-
-Next: TypeAlias = Raise | HandOver | Again | Nudge
+Next: TypeAlias = Raise | HandOver | Again
 
 
 @final
@@ -146,7 +141,7 @@ def after(failed: Failed, progress: Progress, policy: Policy, remaining: float, 
         if wait < _affordable(progress, remaining):
             return Again(wait)
     if failed.verdict is Verdict.EMPTY and progress.nudges > 0 and may_retry:
-        return Nudge.NOW
+        return Again(0.0, in_place=True, nudges=True)
     if not _handed_over(failed.verdict, policy) or (failed.verdict is Verdict.INTERNAL and progress.internal >= 2):
         return Raise.NOW
     if progress.has_next:

@@ -112,11 +112,13 @@ class _NotRunError(Exception):
 async def _outcome(run: Callable[[], Any]) -> tuple[Any, Exception | None]:
     """Run a function in a worker thread, or in place where it only makes a coroutine; return its value, or its error.
 
-    An error from a thread is returned, because neither a future nor a coroutine can hold a StopIteration.
+    An error from a thread is returned, because neither a future nor a coroutine can hold a StopIteration. No limiter is
+    shared: functions that hang in threads nobody waits for any more would in the end keep all others from running.
     """
     if is_async(run):
         return await run(), None
-    value, error = await anyio.to_thread.run_sync(partial(_held, run), abandon_on_cancel=True)
+    alone = anyio.CapacityLimiter(1)
+    value, error = await anyio.to_thread.run_sync(partial(_held, run), abandon_on_cancel=True, limiter=alone)
     return (await value if inspect.isawaitable(value) else value), error
 
 

@@ -13,7 +13,6 @@ from understudy.supervisor._routing import (
     Failed,
     HandOver,
     Next,
-    Nudge,
     Progress,
     Raise,
     after,
@@ -24,6 +23,7 @@ from understudy.supervisor._routing import (
 FIRST_OF_TWO = Progress(routes=2, attempts=1, tries=1)
 LAST_OF_TWO = Progress(routes=2, route=1, attempts=2, tries=1)
 ALONE = Progress(routes=1, attempts=1, tries=1)
+AND_NUDGE = Again(0.0, in_place=True, nudges=True)
 NUDGED = Progress(routes=2, attempts=1, tries=1, nudges=1)
 PLAIN, IN_PLACE = Policy(), Policy(in_place_retries=1)
 NEVER = Policy(hand_over_refused=False)
@@ -44,8 +44,8 @@ P, T, V = Verdict.PROVIDER, Verdict.THROTTLED, Verdict
         (Failed(V.QUOTA), FIRST_OF_TWO, PLAIN, HandOver.NOW),
         (Failed(V.LOCAL_OVERLOAD), FIRST_OF_TWO, PLAIN, HandOver.NOW),
         # empty in a tool run: once more, with a word; never at the cost of a route's attempt
-        (Failed(V.EMPTY), NUDGED, PLAIN, Nudge.NOW),
-        (Failed(V.EMPTY), Progress(routes=1, attempts=1, tries=1, nudges=1), PLAIN, Nudge.NOW),
+        (Failed(V.EMPTY), NUDGED, PLAIN, AND_NUDGE),
+        (Failed(V.EMPTY), Progress(routes=1, attempts=1, tries=1, nudges=1), PLAIN, AND_NUDGE),
         (Failed(V.EMPTY), Progress(routes=1, attempts=1, tries=1), PLAIN, Raise.NOW),
         (Failed(V.EMPTY, retry_forbidden=True), NUDGED, PLAIN, HandOver.NOW),
         (Failed(V.EMPTY), Progress(routes=3, attempts=1, tries=1, nudges=1), PLAIN, HandOver.NOW),
@@ -156,13 +156,19 @@ def test_an_attempt_gets_its_share_of_what_remains(
     assert share(limit, remaining, left) == expected
 
 
-@given(st.lists(st.sampled_from(list(Verdict)), max_size=30), st.integers(1, 6), st.integers(1, 6), st.integers(0, 1))
+@given(
+    st.lists(st.sampled_from(list(Verdict)), max_size=30),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.integers(0, 1),
+    st.integers(0, 2),
+)
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_every_request_ends_within_its_budget(
-    verdicts: list[Verdict], routes: int, attempts: int, in_place: int
+    verdicts: list[Verdict], routes: int, attempts: int, in_place: int, nudges: int
 ) -> None:
     """Whatever fails and how, there are at most max(attempts, routes) attempts, and routes are only left forwards."""
-    policy, progress = Policy(attempts, in_place), Progress(routes)
+    policy, progress = Policy(attempts, in_place), Progress(routes, nudges=nudges)
     for verdict in verdicts:
         progress = Progress(
             routes,
@@ -172,16 +178,21 @@ def test_every_request_ends_within_its_budget(
             progress.retried_once,
             progress.retried_in_place,
             progress.internal + (verdict is Verdict.INTERNAL),
+            progress.nudges,
         )
         match after(Failed(verdict), progress, policy, 100, lambda: 0.5):
             case Raise():
                 break
             case HandOver():
                 assert progress.has_next
-                progress = Progress(routes, progress.route + 1, progress.attempts, internal=progress.internal)
-            case Again(wait):
-                assert 0 <= wait < 100
                 progress = Progress(
-                    routes, progress.route, progress.attempts, progress.tries, True, 1, progress.internal
+                    routes, progress.route + 1, progress.attempts, internal=progress.internal, nudges=progress.nudges
+                )
+            case Again(wait, nudges=nudged):
+                assert 0 <= wait < 100
+                assert progress.nudges >= nudged
+                left = progress.nudges - nudged
+                progress = Progress(
+                    routes, progress.route, progress.attempts, progress.tries, True, 1, progress.internal, left
                 )
     assert progress.attempts <= max(attempts, routes)

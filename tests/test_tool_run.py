@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -11,6 +12,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import anyio
+import anyio.to_thread
 import pytest
 from pydantic import SecretStr
 
@@ -46,6 +48,8 @@ from understudy.supervisor._tool_run import LAST_WORD
 from .every_checkpoint import Everywhere, by_scope, by_task
 from .fakes import Fake
 from .scenario import chain
+from .test_mapping import SDK
+from .test_wire_openai import exhaust
 
 pytestmark = pytest.mark.anyio
 
@@ -226,9 +230,9 @@ async def test_a_primary_that_dies_in_the_third_turn(primary: str, fallback: str
             (6, fallback, "ok", 4),
             (7, fallback, "ok", 5),
         ]
-        taken = players[fallback].asked[0][1]
-        there = render(fallback, f"http://{fallback}.test/v1", taken)
-        assert len(there.body["messages"]) == 5
+        for name, player in players.items():
+            for _, request in player.asked:
+                exhaust(SDK[name == "anthropic"].validate_python(render(name, f"http://{name}.test/v1", request).body))
         dying.down, dying.dies_at = False, 99
         again = await agent.run(list(run.messages[:1]), tools=[look])
         assert not again.is_fallback
@@ -442,6 +446,15 @@ async def test_an_answer_that_stays_empty_is_handed_over() -> None:
     async with opened({"openai": empty(1, steps(0)), "anthropic": steps(0)}) as (agent, players, _):
         await agent.complete("Look.", tools=[look])
         assert len(players["openai"].asked) == 1
+
+
+async def test_nudges_are_within_the_budget_of_retries() -> None:
+    """A vendor of empty answers is not asked twice for ever: beyond the budget they are handed over at once."""
+    async with opened({"openai": empty(99, steps(0)), "anthropic": steps(0)}) as (agent, players, _):
+        for _ in range(10):
+            assert (await agent.run("Look.", tools=[look])).is_fallback
+        nudged = [request for _, request in players["openai"].asked if NUDGE in request.messages]
+        assert 3 <= len(nudged) < 10
 
 
 async def test_a_final_answer_is_forced_when_the_iterations_run_out() -> None:
@@ -723,6 +736,31 @@ async def test_nobody_waits_for_a_thread_that_does_not_end() -> None:
         go_on.set()
 
 
+@pytest.mark.sockets
+async def test_threads_that_hang_keep_nobody_from_running() -> None:
+    """However many functions nobody waits for any more, the next one runs."""
+    go_on = threading.Event()
+    most = int(anyio.to_thread.current_default_thread_limiter().total_tokens)
+
+    def look(step: int) -> str:
+        go_on.wait(10)
+        return "late"
+
+    def glance(step: int) -> str:
+        return "seen"
+
+    try:
+        async with opened({"openai": steps(1)}) as (agent, _, _):
+            with anyio.move_on_after(5):
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(most + 5):
+                        tasks.start_soon(partial(agent.run, "Look.", tools=[look]))
+            run = await agent.run("Look.", tools=[Tool("look", run=glance)], timeout=10)
+            assert run.text == "seen"
+    finally:
+        go_on.set()
+
+
 def prepared(plays: Callable[[], dict[str, Play]]) -> Callable[[], AbstractAsyncContextManager[Stage]]:
     @asynccontextmanager
     async def prepare() -> AsyncIterator[Stage]:
@@ -777,6 +815,85 @@ async def test_a_run_that_is_cancelled_as_asyncio_does_it(name: str) -> None:
     """`Task.cancel()` leaves as little behind."""
     plays, least = STAGES[name]
     assert await Everywhere(prepared(plays), act, follow_up).run(by_task) >= least
+
+
+class Unruly:
+    """A vendor that does whatever a draw says: fails, says nothing, asks for tools in every wrong way, or answers."""
+
+    def __init__(self, rand: random.Random) -> None:
+        self.rand = rand
+
+    async def __call__(self, request: Request) -> Response:
+        rand = self.rand
+        await anyio.sleep(rand.choice([0, 0.5, 3]))
+        what = rand.choice(["down", "empty", "length", "refusal", "answer", *["calls"] * 8])
+        if what == "down":
+            raise failed(request)
+        if what == "empty":
+            raise failed(request, Verdict.EMPTY, 200)
+        calls = [self.call() for _ in range(rand.randint(1, 4))]
+        if what == "answer":
+            return said(request, "done")
+        return said(request, *calls, finish=None if what == "calls" else what)  # type: ignore[arg-type]
+
+    def call(self) -> ToolCall:
+        rand = self.rand
+        arguments = rand.choice(['{"seconds": 0}', '{"seconds": 2}', '{"seconds": -1}', "{}", "{", '{"seconds": "x"}'])
+        return ToolCall(f"call_{rand.randint(0, 2)}", rand.choice(["sleep", "sleep", "dream"]), arguments)
+
+
+@pytest.mark.parametrize("seed", range(150))
+async def test_whatever_models_do(seed: int) -> None:
+    """Each call is answered once, in order, directly behind its message and by an id of its own; what was run is told;
+    the trail counts on; and the timeout holds.
+    """
+    rand = random.Random(seed)
+    ran = 0
+
+    async def sleep(seconds: float) -> str:
+        nonlocal ran
+        ran += 1
+        if seconds < 0:
+            raise ValueError("no time")
+        await anyio.sleep(seconds)
+        return "slept"
+
+    last: list[Iteration] = []
+    terms: Any = {
+        "max_iterations": rand.randint(1, 8),
+        "tools_at_once": rand.randint(1, 3),
+        "timeout": rand.choice([5, 20, 100]),
+        "max_input_tokens": rand.choice([None, 60, 300]),
+        "tool_choice": rand.choice([None, "required", "sleep"]),
+    }
+    plays: dict[str, Play] = {name: Unruly(rand) for name in ("openai", "anthropic", "gemini")[: rand.randint(1, 3)]}
+    async with opened(plays) as (agent, players, _):
+        with suppress(UnderstudyError):
+            run = await agent.run([user("a" * 99), user("Go.")], tools=[sleep], on_iteration=last.append, **terms)
+            assert [attempt.number for attempt in run.attempts] == list(range(1, len(run.attempts) + 1))
+            starts = [attempt.start for attempt in run.attempts]
+            assert starts == sorted(starts)
+            assert run.messages == last[-1].messages
+            assert run.iterations <= terms["max_iterations"] + 1
+        assert anyio.current_time() <= terms["timeout"]
+        for player in players.values():
+            for _, request in player.asked:
+                check_answered(request.messages)
+    if last:
+        check_answered(last[-1].messages)
+        assert ran >= sum(not use.result.startswith(("not run", "there is no")) for use in last[-1].tool_calls)
+        ids = [use.call.id for use in last[-1].tool_calls]
+        assert len(ids) == len(set(ids))
+
+
+def check_answered(messages: tuple[Message, ...]) -> None:
+    """Each message with calls is followed by one with their results, and no result is anywhere else."""
+    waiting: list[str] = []
+    for message in messages:
+        results = [block.call_id for block in message.blocks if isinstance(block, ToolResult)]
+        assert results == waiting
+        waiting = [block.id for block in message.blocks if isinstance(block, ToolCall)]
+    assert not waiting
 
 
 async def test_a_hundred_runs_through_an_outage() -> None:
