@@ -90,11 +90,7 @@ class ScriptedProvider:
             self._end()
 
     async def stream(self, request: Request) -> Upstream:
-        """Do what the script says, a piece at a time; the stream is in flight until its end, or until it is closed.
-
-        Raises:
-            AttemptError: Nothing came that could be read; the class and the verdict say why.
-        """
+        """Do what the script says; see `Provider.stream`. A stream is in flight until it ends or is closed."""
         self._begin()
         try:
             behaviour = await self._met(request)
