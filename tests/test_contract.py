@@ -323,9 +323,9 @@ async def test_a_choice_of_tools_is_kept(streaming: Maker, parameters: Parameter
     assert upstream.response == response
 
 
-BROKEN: list[tuple[Breaks, type[AttemptError], Verdict, Verdict | None]] = [
-    (Breaks(Answer("a b c"), how="reset"), ConnectionFailedError, Verdict.PROVIDER, Verdict.PROVIDER),
-    (Breaks(Answer("a b c"), how="incomplete"), ConnectionFailedError, Verdict.PROVIDER, Verdict.PROVIDER),
+BROKEN: list[tuple[Breaks, type[AttemptError], Verdict, Verdict]] = [
+    (Breaks(Answer("a b c"), how="reset"), ServerFailedError, Verdict.PROVIDER, Verdict.PROVIDER),
+    (Breaks(Answer("a b c"), how="incomplete"), ServerFailedError, Verdict.PROVIDER, Verdict.PROVIDER),
     (Breaks(Answer("a b c"), how="cut"), ResponseMalformedError, Verdict.TRUNCATED, Verdict.MALFORMED),
     (Breaks(Answer("a b c"), how="garbage"), ResponseMalformedError, Verdict.MALFORMED, Verdict.MALFORMED),
     (Breaks(Answer("a b c"), how="error"), ServerFailedError, Verdict.OVERLOADED, Verdict.OVERLOADED),
@@ -364,6 +364,7 @@ async def test_a_stream_that_breaks_off_fails_after_what_came(
             await provider.complete(REQUEST)
     assert type(caught.value) is error
     assert (caught.value.verdict, told.value.verdict) == (verdict, whole)
+    assert (caught.value.status, caught.value.request_id) == (200, "simulated")
     assert (caught.value.transport, caught.value.model) == (streaming.transport, "a-model")
     assert "".join(event.text for event in came if isinstance(event, TextDelta)) == "a b c"[: 2 * after]
     assert upstream.partial.text == "a b c"[: 2 * after]
