@@ -13,7 +13,7 @@ from typing import Any
 from ._claude import claude_of, forcing, room, thinking
 from ._json import encode
 from ._messages import Block, Image, Message, Reasoning, Text, ToolCall, ToolResult
-from ._request import FinishReason, Parameters, Request, Response, Tool, Usage
+from ._request import FinishReason, Parameters, Request, Response, Tool, Usage, tools_of
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError, json_object, legal_id, stops, whole
 
@@ -67,7 +67,7 @@ def render(request: Request) -> Rendered:
 
 def _render_tools(body: dict[str, Any], parameters: Parameters, *, unthinking: dict[str, Any] | None) -> list[str]:
     """Say the tools and the choice; `unthinking` has to be said where one is forced, None means none can be."""
-    tools = parameters.get("tools")
+    tools = tools_of(parameters)
     if not tools:
         return []
     body["tools"] = [_tool(tool) for tool in tools]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias, final
 
-from ..providers import Message, Request, ToolResult
+from ..providers import Message, Request, ToolResult, tools_of
 from ._answers import Called, Said, Wire, tokens
 from ._script import Answer
 
@@ -50,7 +50,7 @@ def asked(request: Request) -> Asked:
     parameters = request.parameters
     return _asked(
         [turn for message in request.messages for turn in _of_message(message)],
-        {tool.name: tool.parameters for tool in parameters.get("tools", ())},
+        {tool.name: tool.parameters for tool in tools_of(parameters)},
         parameters.get("tool_choice", "auto"),
         parallel=parameters.get("parallel_tool_calls", True),
     )

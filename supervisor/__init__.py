@@ -2,12 +2,14 @@
 
 from ._agent import Agent
 from ._events import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
+from ._functions import as_tool
 from ._hooks import Hook
 from ._notes import notes
 from ._plan import NO_AGENT, AgentPlan, Limits, Plan, Route, RouteVariables, load, sound, without_keys
 from ._restarts import Intensity
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
+from ._run_values import Iteration, Run, ToolUse
 from ._settings import Settings
 from ._supervisor import DRAIN_FOR, Supervisor, supervise
 from ._tasks import background_tasks
@@ -26,6 +28,7 @@ __all__ = (
     "HandedOver",
     "Hook",
     "Intensity",
+    "Iteration",
     "Limits",
     "Plan",
     "Policy",
@@ -34,8 +37,11 @@ __all__ = (
     "Route",
     "RouteSettings",
     "RouteVariables",
+    "Run",
     "Settings",
     "Supervisor",
+    "ToolUse",
+    "as_tool",
     "background_tasks",
     "load",
     "notes",

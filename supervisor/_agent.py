@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Unpack, final, get_args
+from typing import Any, Unpack, final, get_args
 
 from ..providers import Messages, Parameters, Response, accept, checked
 from ..providers import number as is_number
 from ._course import Chain, Question
 from ._dispatch import Dispatch
+from ._functions import as_tools
+from ._run_values import Iteration, Run
 from ._stream import OnInterrupt, Stream
+from ._tool_run import Terms, ToolRun, asked_of
 
 
 @final
@@ -98,10 +101,72 @@ class Agent:
         question = replace(self._question(messages, parameters, timeout), opens=True)
         return Stream(Dispatch(self._chain, question), restarts=on_interrupt == "restart")
 
+    async def run(
+        self,
+        messages: Messages,
+        *,
+        max_iterations: int = 20,
+        timeout: float | None = None,
+        tools_at_once: int = 1,
+        max_input_tokens: int | None = None,
+        on_iteration: Callable[[Iteration], Any] | None = None,
+        **parameters: Unpack[Parameters],
+    ) -> Run:
+        """Ask, run the tools that the model asks for, tell it what came of them, and so on until it answers.
+
+        A run stays on the route that answers; if that fails, every other one is a candidate, and no tool is run again.
+        An exception of a tool is told to the model, as are unknown tools and arguments that do not fit; so nothing but
+        the errors below ends a run. A function that is not async runs in a worker thread, with the context variables of
+        the caller.
+
+        Args:
+            messages: As for `complete`.
+            max_iterations: Turns in which tools may be called. After them one more answer is asked for, without tools.
+            timeout: Seconds for everything, tools too. Default `LLM_TOTAL_TIMEOUT`.
+            tools_at_once: How many tools of one turn may run at the same time; their results keep the order of the
+                calls.
+            max_input_tokens: About how many tokens a request may have; the oldest turns are left out of one that has
+                more. `Run.messages` holds them all the same.
+            on_iteration: Called, or awaited, after each turn and its tools. What it raises ends the run as it is.
+            parameters: See `Parameters`; `tools` are needed. A `tool_choice` that forces a tool holds for the first
+                turn.
+
+        Returns:
+            The answer, the whole conversation, every tool call, and the trail and the usage of all turns.
+
+        After cancellation no tool runs any more, but for functions in threads: nothing can end those, and nobody waits
+        for them. Otherwise as for `complete`.
+
+        Raises:
+            TypeError: As for `complete`; or `tools` are missing, or one has nothing to run, or cannot be made of a
+                function.
+            ValueError: As for `complete`.
+            AttemptError: As for `complete`. So for the next ones; their trail is that of the turn that failed.
+            AllAttemptsFailedError: Several attempts failed.
+            AllRoutesClosedError: Nobody could be asked.
+            TimeoutExceededError: The timeout ended first; its trail is that of all turns.
+            ActorStoppedError: The supervisor is closed or closing.
+            OSError: This machine is at fault, no provider.
+            RuntimeError: The supervisor belongs to another event loop or thread.
+        """
+        self._check_here()
+        given = _checked(parameters)
+        if "tools" not in given:
+            raise TypeError("run needs tools=[…]: typed functions, or Tool(…, run=function)")
+        within = self._total_timeout if timeout is None else timeout
+        terms = Terms(within, max_iterations, tools_at_once, max_input_tokens, on_iteration)
+        return await ToolRun(self._chain, asked_of(self._chain), accept(messages), given, terms).result()
+
     def _question(self, messages: Messages, parameters: Parameters, timeout: float | None) -> Question:
         self._check_here()
         if timeout is None:
             timeout = self._total_timeout
         elif not is_number(timeout) or timeout <= 0:
             raise ValueError("timeout must be a number of seconds above 0")
-        return Question(accept(messages), checked(parameters), timeout)
+        return Question(accept(messages), _checked(parameters), timeout)
+
+
+def _checked(parameters: Parameters) -> Parameters:
+    if "tools" in parameters:
+        parameters = {**parameters, "tools": as_tools(parameters["tools"])}  # type: ignore[typeddict-item] # looked at next
+    return checked(parameters)

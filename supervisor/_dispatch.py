@@ -30,12 +30,16 @@ from ..providers import (
     TrailedError,
     Verdict,
     attempt_error,
+    user,
 )
 from ._account import Account
 from ._course import Chain, Course, Question
 from ._events import AccessRefused, RequestEnded
 from ._live import Live, Served, begun, streamed, whole
-from ._routing import Again, Next, Raise
+from ._routing import Again, Next, Nudge, Raise
+
+NUDGE = user("Your last answer was empty. Go on: call a tool, or give your answer.")
+"""What an empty answer is answered with in a tool run, once. It is no part of the conversation."""
 
 
 @final
@@ -117,7 +121,7 @@ class Dispatch:
         """Return the stream that follows one that was cut off."""
         if isinstance(step, Again):
             await live.served.endpoint.wait_stopped(self._course.wait_for(live.served, step.wait))
-        else:
+        elif not isinstance(step, Nudge):
             self._course.advance()
         return await self._open()
 
@@ -186,10 +190,13 @@ class Dispatch:
                     return given, Raise.NOW
                 failure = self._account.last_failure
                 verdict, step = failure.verdict, self._course.step(failure, served, permit)
-                if not (isinstance(step, Again) and step.in_place):
+                wait = (
+                    0.0 if isinstance(step, Nudge) else step.wait if isinstance(step, Again) and step.in_place else None
+                )
+                if wait is None:
                     return None, step
                 verdict, failure = Verdict.NO_VERDICT, None
-                if await served.endpoint.wait_stopped(step.wait):
+                if await served.endpoint.wait_stopped(wait):
                     raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
                 started = anyio.current_time()
         finally:
@@ -199,10 +206,12 @@ class Dispatch:
     async def _attempt(self, served: Served, permit: Permit, started: float) -> Response | Live | None:
         """Make one attempt. None when it failed; its failure is then the account's last."""
         route = served.route
-        request = Request(route.model, self._question.messages, _merged(route.parameters, self._question.parameters))
+        question, parameters = self._question, _merged(route.parameters, self._question.parameters)
+        messages = (*question.messages, NUDGE) if self._course.is_nudged else question.messages
+        request = Request(route.model, messages, parameters)
         bounds = self._course.bounds(served, started, is_probe=permit.is_probe)
         try:
-            if self._question.opens:
+            if question.opens:
                 return await begun(served, permit, request, bounds)
             exchange = streamed if self._course.streams(served) else whole
             response = await exchange(served, permit, request, bounds)

@@ -58,10 +58,13 @@ PURE: set[str] = {
     "simulation/_script",
     "simulation/_sse",
     "supervisor/_discovery",
+    "supervisor/_docstrings",
     "supervisor/_events",
+    "supervisor/_history_cut",
     "supervisor/_misspelt",
     "supervisor/_restarts",
     "supervisor/_routing",
+    "supervisor/_run_values",
     "supervisor/_serving",
 }
 """Frozen values in, frozen values out: no clock, no I/O, no logging, no randomness."""

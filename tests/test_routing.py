@@ -8,11 +8,23 @@ from hypothesis import strategies as st
 
 from understudy.providers import Verdict
 from understudy.supervisor import Policy
-from understudy.supervisor._routing import Again, Failed, HandOver, Next, Progress, Raise, after, backoff, share
+from understudy.supervisor._routing import (
+    Again,
+    Failed,
+    HandOver,
+    Next,
+    Nudge,
+    Progress,
+    Raise,
+    after,
+    backoff,
+    share,
+)
 
 FIRST_OF_TWO = Progress(routes=2, attempts=1, tries=1)
 LAST_OF_TWO = Progress(routes=2, route=1, attempts=2, tries=1)
 ALONE = Progress(routes=1, attempts=1, tries=1)
+NUDGED = Progress(routes=2, attempts=1, tries=1, nudges=1)
 PLAIN, IN_PLACE = Policy(), Policy(in_place_retries=1)
 NEVER = Policy(hand_over_refused=False)
 
@@ -31,6 +43,14 @@ P, T, V = Verdict.PROVIDER, Verdict.THROTTLED, Verdict
         (Failed(V.EMPTY), FIRST_OF_TWO, PLAIN, HandOver.NOW),
         (Failed(V.QUOTA), FIRST_OF_TWO, PLAIN, HandOver.NOW),
         (Failed(V.LOCAL_OVERLOAD), FIRST_OF_TWO, PLAIN, HandOver.NOW),
+        # empty in a tool run: once more, with a word; never at the cost of a route's attempt
+        (Failed(V.EMPTY), NUDGED, PLAIN, Nudge.NOW),
+        (Failed(V.EMPTY), Progress(routes=1, attempts=1, tries=1, nudges=1), PLAIN, Nudge.NOW),
+        (Failed(V.EMPTY), Progress(routes=1, attempts=1, tries=1), PLAIN, Raise.NOW),
+        (Failed(V.EMPTY, retry_forbidden=True), NUDGED, PLAIN, HandOver.NOW),
+        (Failed(V.EMPTY), Progress(routes=3, attempts=1, tries=1, nudges=1), PLAIN, HandOver.NOW),
+        (Failed(V.EMPTY), Progress(routes=1, attempts=3, tries=3, nudges=1), PLAIN, Raise.NOW),
+        (Failed(V.MALFORMED), NUDGED, PLAIN, HandOver.NOW),
         # the request is at fault, or we are: nobody else is asked
         (Failed(V.CALLER), FIRST_OF_TWO, PLAIN, Raise.NOW),
         (Failed(V.CAPABILITY), FIRST_OF_TWO, PLAIN, Raise.NOW),
