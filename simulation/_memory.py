@@ -63,7 +63,7 @@ _BROKEN_STREAM: dict[str, tuple[Verdict, str, int | None]] = {
 
 _BROKEN_WHOLE: dict[str, tuple[Verdict, str, int | None]] = {
     "reset": (Verdict.PROVIDER, _RESET, None),
-    "incomplete": (Verdict.PROVIDER, _CLOSED, None),
+    "incomplete": (Verdict.MALFORMED, _CLOSED, None),
     "cut": (Verdict.MALFORMED, "the answer is something that is not JSON", 200),
     "garbage": (Verdict.MALFORMED, "the answer is something that is not JSON", 200),
 }

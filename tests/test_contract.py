@@ -325,7 +325,7 @@ async def test_a_choice_of_tools_is_kept(streaming: Maker, parameters: Parameter
 
 BROKEN: list[tuple[Breaks, type[AttemptError], Verdict, Verdict]] = [
     (Breaks(Answer("a b c"), how="reset"), ServerFailedError, Verdict.PROVIDER, Verdict.PROVIDER),
-    (Breaks(Answer("a b c"), how="incomplete"), ServerFailedError, Verdict.PROVIDER, Verdict.PROVIDER),
+    (Breaks(Answer("a b c"), how="incomplete"), ServerFailedError, Verdict.PROVIDER, Verdict.MALFORMED),
     (Breaks(Answer("a b c"), how="cut"), ResponseMalformedError, Verdict.TRUNCATED, Verdict.MALFORMED),
     (Breaks(Answer("a b c"), how="garbage"), ResponseMalformedError, Verdict.MALFORMED, Verdict.MALFORMED),
     (Breaks(Answer("a b c"), how="error"), ServerFailedError, Verdict.OVERLOADED, Verdict.OVERLOADED),
@@ -350,7 +350,7 @@ BROKEN: list[tuple[Breaks, type[AttemptError], Verdict, Verdict]] = [
 async def test_a_stream_that_breaks_off_fails_after_what_came(
     streaming: Maker, breaks: Breaks, error: type[AttemptError], verdict: Verdict, whole: Verdict, after: int
 ) -> None:
-    """What came before can be taken, then there is one error of ours; an answer asked for whole fails likewise."""
+    """What came before can be taken, then there is one error of ours."""
     async with streaming.provider(replace(breaks, after=after)) as provider:
         upstream = await provider.stream(REQUEST)
         came: list[ContentEvent] = []
@@ -360,15 +360,49 @@ async def test_a_stream_that_breaks_off_fails_after_what_came(
                 while (event := upstream.take()) is not None:
                     came.append(event)
         await upstream.aclose()
-        with pytest.raises(AttemptError) as told:
-            await provider.complete(REQUEST)
     assert type(caught.value) is error
-    assert (caught.value.verdict, told.value.verdict) == (verdict, whole)
+    assert caught.value.verdict is verdict
     assert (caught.value.status, caught.value.request_id) == (200, "simulated")
     assert (caught.value.transport, caught.value.model) == (streaming.transport, "a-model")
     assert "".join(event.text for event in came if isinstance(event, TextDelta)) == "a b c"[: 2 * after]
     assert upstream.partial.text == "a b c"[: 2 * after]
     assert upstream.response is None
+
+
+@pytest.mark.parametrize(("breaks", "error", "verdict", "whole"), BROKEN, ids=str)
+async def test_a_whole_answer_that_breaks_off_fails(
+    maker: Maker, breaks: Breaks, error: type[AttemptError], verdict: Verdict, whole: Verdict
+) -> None:
+    """No half of it is handed out."""
+    async with maker.provider(breaks) as provider:
+        with pytest.raises(AttemptError) as caught:
+            await provider.complete(REQUEST)
+    torn = breaks.how in {"reset", "incomplete"}
+    assert caught.value.verdict is whole
+    assert (caught.value.status, caught.value.request_id) == ((None, None) if torn else (200, "simulated"))
+
+
+@pytest.mark.parametrize("how", ["unterminated", "more"])
+async def test_what_is_wrong_with_streams_alone_leaves_a_whole_answer_as_it_is(
+    maker: Maker, how: Literal["unterminated", "more"]
+) -> None:
+    """The last event, and what follows it, are a stream's."""
+    async with maker.provider(Breaks(Answer("a b c"), how=how)) as provider:
+        assert (await provider.complete(REQUEST)).text == "a b c"
+
+
+async def test_a_model_may_think_and_ask_for_tools(maker: Maker) -> None:
+    """The same calls from everybody, each with an id of its own."""
+    async with maker.provider(Answer(rounds=1, calls=2, thinking="let me see")) as provider:
+        response = await provider.complete(OFFERED)
+    calls = response.tool_calls
+    assert [(call.name, call.arguments) for call in calls] == [
+        *[("look", '{"what":"one two three"}')] * 2,
+        *[("count", '{"to":1}')] * 2,
+    ]
+    assert len({call.id for call in calls}) == 4
+    assert (response.reasoning, response.text, response.finish_reason) == ("let me see", "", "tool_calls")
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (3, 3 + 2 * 3 + 2)
 
 
 async def test_a_stream_without_its_last_event_is_whole_on_one_wire(streaming: Maker) -> None:
