@@ -5,12 +5,11 @@ Pure: no SDK is needed to know it. How Claude models differ stands in `_claude.p
 
 from __future__ import annotations
 
-import re
 from typing import Any, cast
 
 from ._messages import user
 from ._request import Effort, Parameters, Request, Tool
-from ._turns_openai import Memory
+from ._turns_openai import OPENAI, Memory
 from ._wire import Rendered
 from ._wire_anthropic import render as render_anthropic
 from ._wire_openai import Dialect
@@ -28,8 +27,6 @@ ADDRESSES: dict[str, str] = {
 _NO_SAMPLING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty", "stop"})
 _NO_PENALTIES = _NO_SAMPLING - {"temperature", "top_p"}
 _FORGETFUL = Memory(reasoning="none")
-_OPENAI = Memory(re.compile(r".{1,40}", re.DOTALL), reasoning="none")
-"""A tool call's id at OpenAI: "Expected a string with maximum length 40" is its 400."""
 
 _MOST_STOPS = 4
 """`openai.types.chat.completion_create_params`: "Up to 4 sequences"."""
@@ -37,7 +34,7 @@ _MOST_STOPS = 4
 
 def _vendor(*unsupported: str, **rules: Any) -> Dialect:
     refused = frozenset({"top_k", *unsupported})
-    return Dialect("max_completion_tokens", refused, most_stops=_MOST_STOPS, memory=_OPENAI, **rules)
+    return Dialect("max_completion_tokens", refused, most_stops=_MOST_STOPS, memory=OPENAI, **rules)
 
 
 _PLAIN = _vendor(efforts=())

@@ -58,6 +58,11 @@ def turns_of(messages: Sequence[Message], issuer: str, *, bound: bool = False) -
     return _finished(turns) or [_continued()]
 
 
+def instructions_of(messages: Sequence[Message]) -> str:
+    """Return what the system messages say, wherever they stand; empty if they say nothing."""
+    return "\n\n".join(m.text for m in messages if m.role == "system" and m.text.strip())
+
+
 def _continued() -> Turn:
     return {"role": "user", "content": [_text(CONTINUED)]}
 

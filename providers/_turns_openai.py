@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from ._history import CONTINUED, settled
-from ._json import decode
+from ._json import decode, encode
 from ._messages import Block, Image, Message, Reasoning, Text, ToolCall, ToolResult
 from ._wire import legal_id
 
@@ -34,6 +34,10 @@ class Memory:
     ids: re.Pattern[str] = re.compile(r".*", re.DOTALL)
     reasoning: Literal["none", "own", "always"] = "own"
     signature: str | None = None
+
+
+OPENAI = Memory(re.compile(r".{1,40}", re.DOTALL), reasoning="none")
+"""A tool call's id at OpenAI: "Expected a string with maximum length 40" is its 400."""
 
 
 def messages_of(messages: Sequence[Message], memory: Memory, issuer: str) -> list[dict[str, Any]]:
@@ -106,11 +110,20 @@ def _assistant(message: Message, memory: Memory, issuer: str, thoughtful: bool) 
 
 
 def _call(call: ToolCall, ids: re.Pattern[str], issuer: str) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
+    function = {"name": call.name, "arguments": _arguments(call)}
     rendered: dict[str, Any] = {"id": legal_id(call.id, ids), "type": "function", "function": function}
     if call.details is not None and call.issuer == issuer:
         rendered["extra_content"] = decode(call.details.encode())
     return rendered
+
+
+def _arguments(call: ToolCall) -> str:
+    """Return JSON in any case: many servers read the arguments, and refuse a conversation where they cannot."""
+    try:
+        call.parse()
+    except ValueError:  # what the model wrote, so that it can see its own mistake
+        return encode({"arguments": call.arguments}).decode()
+    return call.arguments if call.arguments.strip() else "{}"
 
 
 def _reasoning(blocks: Sequence[Block], memory: Memory, issuer: str) -> dict[str, Any]:

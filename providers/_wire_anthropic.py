@@ -13,7 +13,7 @@ from ._claude import Claude, claude_of, forcing, room, thinking
 from ._json import encode
 from ._messages import Block, Reasoning, Text, ToolCall
 from ._request import FinishReason, Parameters, Request, Response, Tool, Usage
-from ._turns_anthropic import Turn, mark, may_think, plain, turns_of
+from ._turns_anthropic import Turn, instructions_of, mark, may_think, plain, turns_of
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError, json_object, stops, whole
 
@@ -49,7 +49,7 @@ def render(request: Request, *, issuer: str = "anthropic") -> Rendered:
         "max_tokens": parameters.get("max_tokens", DEFAULT_MAX_TOKENS + room(claude, parameters)),
         "messages": turns,
     }
-    if instructions := "\n\n".join(m.text for m in request.messages if m.role == "system" and m.text.strip()):
+    if instructions := instructions_of(request.messages):
         body["system"] = instructions
     if not parameters:
         plain(turns)

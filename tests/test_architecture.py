@@ -35,6 +35,7 @@ PURE: set[str] = {
     "providers/_clean",
     "providers/_dialects",
     "providers/_errors",
+    "providers/_export",
     "providers/_hints",
     "providers/_history",
     "providers/_json",
