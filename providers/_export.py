@@ -13,14 +13,14 @@ from ._turns_openai import OPENAI, messages_of
 def as_openai(messages: Messages) -> list[dict[str, Any]]:
     """Return `messages` as `openai.chat.completions.create(messages=…)` takes them.
 
-    The conversation is made valid on the way, as for a request: each call has one result. That a result is an error,
-    and reasoning, have no place there.
+    The conversation is made valid on the way, as for a request: each call has one result. Reasoning and signatures have
+    no place there, nor has the word that a result is an error.
 
     Raises:
         TypeError: It is no list of messages.
         ValueError: A message cannot be understood, or holds what that form has no place for; says which and why.
     """
-    return messages_of(accept(messages), OPENAI, "openai")
+    return messages_of(accept(messages), OPENAI, issuer="")
 
 
 def as_anthropic(messages: Messages) -> dict[str, Any]:

@@ -40,7 +40,7 @@ OPENAI = Memory(re.compile(r".{1,40}", re.DOTALL), reasoning="none")
 """A tool call's id at OpenAI: "Expected a string with maximum length 40" is its 400."""
 
 
-def messages_of(messages: Sequence[Message], memory: Memory, issuer: str) -> list[dict[str, Any]]:
+def messages_of(messages: Sequence[Message], memory: Memory, *, issuer: str) -> list[dict[str, Any]]:
     """Return the messages of a request.
 
     Args:
@@ -145,7 +145,9 @@ def _reasoning(blocks: Sequence[Block], memory: Memory, issuer: str) -> dict[str
 def _parts(message: Message) -> Iterator[dict[str, Any]]:
     """A user's or a system's message of several blocks; a user who said nothing goes on, a system is left out."""
     parts = [_part(block, message.role) for block in message.blocks if not (type(block) is Text and not block.text)]
-    if parts or message.role == "user":
+    if len(parts) == 1 and parts[0]["type"] == "text":
+        yield {"role": message.role, "content": parts[0]["text"]}
+    elif parts or message.role == "user":
         yield {"role": message.role, "content": parts or CONTINUED}
 
 

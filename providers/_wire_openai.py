@@ -65,7 +65,7 @@ def render(request: Request, dialect: Dialect, *, issuer: str = "") -> Rendered:
         ValueError: A message holds what this wire has no place for; names it.
     """
     parameters = request.parameters
-    messages = messages_of(request.messages, dialect.memory, issuer)
+    messages = messages_of(request.messages, dialect.memory, issuer=issuer)
     body: dict[str, Any] = {"model": request.model, "messages": messages}
     if not parameters:
         return Rendered(body, ())

@@ -100,7 +100,7 @@ def text(said: str) -> dict[str, str]:
         (assistant(""), [{"role": "user", "content": CONTINUED}]),
         (user(""), [{"role": "user", "content": CONTINUED}]),
         (user(["", ""]), [{"role": "user", "content": CONTINUED}]),
-        (user(["", "a"]), [{"role": "user", "content": [text("a")]}]),
+        (user(["", "a"]), [{"role": "user", "content": "a"}]),
         (system(""), [{"role": "user", "content": CONTINUED}]),
         (system(["", ""]), [{"role": "user", "content": CONTINUED}]),
     ],
