@@ -39,9 +39,10 @@ def settled(messages: Sequence[Message]) -> Sequence[Message]:
     for by_assistant, run in groupby(messages, lambda message: message.role == "assistant"):
         if by_assistant:
             turn = _one_turn(list(run))
-            called = [(block.id, _own(block.id, used)) for m in turn for block in m.blocks if type(block) is ToolCall]
-            owns = iter([own for _, own in called])
-            told += [_renamed(message, owns) for message in turn]
+            given = [block.id for message in turn for block in message.blocks if type(block) is ToolCall]
+            called = [(identity, _own(identity, used)) for identity in given]
+            renamed = any(own != identity for identity, own in called)
+            told += _renamed(turn, [own for _, own in called]) if renamed else turn
         else:
             told += _answered(called, list(run))
             called = []
@@ -64,9 +65,12 @@ def _own(identity: str, used: dict[str, int]) -> str:
     return own
 
 
-def _renamed(message: Message, owns: Iterator[str]) -> Message:
-    blocks = tuple(replace(block, id=next(owns)) if type(block) is ToolCall else block for block in message.blocks)
-    return message if blocks == message.blocks else Message(message.role, blocks)
+def _renamed(turn: Sequence[Message], owns: Sequence[str]) -> list[Message]:
+    own = iter(owns)
+    return [
+        Message(m.role, tuple(replace(block, id=next(own)) if type(block) is ToolCall else block for block in m.blocks))
+        for m in turn
+    ]
 
 
 def _answered(called: Sequence[tuple[str, str]], run: Sequence[Message]) -> list[Message]:

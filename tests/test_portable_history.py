@@ -15,7 +15,7 @@ import openai.types.chat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import SecretStr, TypeAdapter
 
 from understudy.providers import (
     TRANSPORTS,
@@ -25,6 +25,7 @@ from understudy.providers import (
     Parameters,
     Reasoning,
     Request,
+    Target,
     Text,
     Tool,
     ToolCall,
@@ -33,6 +34,7 @@ from understudy.providers import (
     as_anthropic,
     as_openai,
     assistant,
+    connect,
     decode,
     encode,
     image,
@@ -42,6 +44,7 @@ from understudy.providers import (
 )
 from understudy.providers._dialects import issuer_of, render
 from understudy.providers._history import CONTINUED, NOT_RUN, settled
+from understudy.simulation import Script, Status, simulated_server
 
 from .test_wire_openai import exhaust
 
@@ -53,7 +56,7 @@ OWN, DEEPSEEK, PROXY = "http://own.test/v1", "https://api.deepseek.com", "http:/
 
 @final
 @dataclass(frozen=True)
-class Target:
+class Place:
     """An endpoint and a model there."""
 
     transport: str
@@ -65,21 +68,21 @@ class Target:
         return issuer_of(self.transport, self.base_url)
 
 
-def at_home(transport: str, model: str) -> Target:
-    return Target(transport, TRANSPORTS[transport].base_url, model)
+def at_home(transport: str, model: str) -> Place:
+    return Place(transport, TRANSPORTS[transport].base_url, model)
 
 
-TARGETS: dict[str, Target] = {
+TARGETS: dict[str, Place] = {
     "openai": at_home("openai", "gpt-5"),
-    "own": Target("openai", OWN, "qwen3"),
-    "deepseek": Target("openai", DEEPSEEK, "deepseek-v4-pro"),
+    "own": Place("openai", OWN, "qwen3"),
+    "deepseek": Place("openai", DEEPSEEK, "deepseek-v4-pro"),
     "gemini-2.5": at_home("gemini", "gemini-2.5-flash"),
     "gemini": at_home("gemini", "gemini-3-flash-preview"),
     "lmstudio": at_home("lmstudio", "qwen3"),
     "nous": at_home("nous", "Hermes-4-70B"),
     "claude-4.5": at_home("anthropic", "claude-haiku-4-5"),
     "claude-5": at_home("anthropic", "claude-opus-5"),
-    "proxy": Target("anthropic", PROXY, "claude-haiku-4-5"),
+    "proxy": Place("anthropic", PROXY, "claude-haiku-4-5"),
 }
 CLAUDES = ("claude-4.5", "claude-5", "proxy")
 REASONS = ("own", "deepseek", "nous")
@@ -497,6 +500,32 @@ def test_servers_of_one_wire_are_different_issuers() -> None:
             assert isinstance(turn["content"], list) is (TARGETS[name].issuer == TARGETS[other].issuer)
     assert TARGETS["claude-5"].issuer == "anthropic"
     assert TARGETS["proxy"].issuer == "anthropic http://proxy.test"
+
+
+SPOKEN = {
+    "choices": [{"message": {"content": "3", "reasoning_content": "hm"}, "finish_reason": "stop"}],
+    "content": [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "3"}],
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.sockets
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_an_answer_names_the_address_that_can_read_it(transport: str) -> None:
+    """Its blocks remember the endpoint, by transport and address, and a request to the same one has them again."""
+    async with simulated_server(Script.always(Status(200, body=encode(SPOKEN)))) as server:
+        url = server.anthropic_url if transport == "anthropic" else server.openai_url
+        provider = connect(Target(transport, url, SecretStr("k")))
+        try:
+            response = await provider.complete(Request("m", (ASK,)))
+        finally:
+            await provider.aclose()
+    assert response.transport == transport
+    assert {getattr(block, "issuer", None) for block in response.blocks} == {f"{transport} {url}"}
+    messages = (ASK, Message("assistant", (*response.blocks, CALL)), tool("c1", "3"))
+    for base_url, comes_back in [(url, True), ("http://other.test/v1", False)]:
+        body = render(transport, base_url, Request("m", messages)).body
+        assert ("hm" in str(body)) is comes_back
 
 
 def test_back_at_the_first_vendor_its_own_thinking_is_unchanged() -> None:
