@@ -6,16 +6,16 @@ platform.openai.com/docs/api-reference/chat; ai.google.dev/gemini-api/docs/opena
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from ._json import encode
-from ._messages import Block, Image, Message, Reasoning, Text, ToolCall, ToolResult
+from ._messages import Block, Reasoning, Text, ToolCall
 from ._request import EFFORTS, Effort, FinishReason, Parameters, Request, Response, Tool, Usage, tools_of
+from ._turns_openai import REASONING, Memory, messages_of
 from ._verdicts import Verdict
-from ._wire import Rendered, WireError, effort_for, json_object, legal_id, nearest, stops, whole
+from ._wire import Rendered, WireError, effort_for, json_object, nearest, stops, whole
 
 
 @final
@@ -27,7 +27,7 @@ class Dialect:
     are the levels of thinking it knows, rising; without any it cannot be told. With `budgets` it takes Gemini's
     thinking budget. `tools_unthinking` and `sampling_unthinking` say that tools, and temperature and top_p, go only
     with the effort `none`; the latter holds for models that make no effort unless told. `tool_by_name` is False where
-    a choice must be a word. `most_stops` are the stop sequences it takes; `ids` is what a tool call's id may be.
+    a choice must be a word. `most_stops` are the stop sequences it takes; `memory` says how it takes a conversation.
     """
 
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -38,7 +38,7 @@ class Dialect:
     sampling_unthinking: bool = False
     tool_by_name: bool = True
     most_stops: int | None = None
-    ids: re.Pattern[str] = re.compile(r".*", re.DOTALL)
+    memory: Memory = Memory()  # noqa: RUF009 - frozen
 
 
 _PASSED = ("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed")
@@ -55,14 +55,18 @@ _NEUTRAL: dict[str, object] = {
 """Values that ask for nothing but what happens anyway: nothing is lost where they are not sent."""
 
 
-def render(request: Request, dialect: Dialect) -> Rendered:
+def render(request: Request, dialect: Dialect, *, issuer: str = "") -> Rendered:
     """Return the body of `POST /chat/completions` for `request`.
+
+    Args:
+        issuer: Whose reasoning and details the server can read.
 
     Raises:
         ValueError: A message holds what this wire has no place for; names it.
     """
     parameters = request.parameters
-    body: dict[str, Any] = {"model": request.model, "messages": list(_messages(request.messages, dialect.ids))}
+    messages = messages_of(request.messages, dialect.memory, issuer=issuer)
+    body: dict[str, Any] = {"model": request.model, "messages": messages}
     if not parameters:
         return Rendered(body, ())
     refused = dialect.unsupported
@@ -129,55 +133,6 @@ def _render_thinking(body: dict[str, Any], parameters: Parameters, dialect: Dial
     return asked[1:]
 
 
-def _messages(messages: Iterable[Message], ids: re.Pattern[str]) -> Iterable[dict[str, Any]]:
-    for message in messages:
-        blocks = message.blocks
-        if len(blocks) == 1 and type(blocks[0]) is Text and message.role != "tool":
-            yield {"role": message.role, "content": blocks[0].text}
-        elif message.role == "tool":
-            yield from (_tool_result(block, ids) for block in blocks)
-        elif message.role == "assistant":
-            yield _assistant(message, ids)
-        else:
-            yield {"role": message.role, "content": [_part(block, message.role) for block in blocks]}
-
-
-def _tool_result(block: Block, ids: re.Pattern[str]) -> dict[str, Any]:
-    if not isinstance(block, ToolResult):
-        raise ValueError(f"a tool message holds tool results, not {type(block).__name__}")
-    return {"role": "tool", "tool_call_id": legal_id(block.call_id, ids), "content": block.content}
-
-
-def _assistant(message: Message, ids: re.Pattern[str]) -> dict[str, Any]:
-    """An assistant turn: text and tool calls. Reasoning is not sent: this wire has no common place for it."""
-    calls = [
-        {
-            "id": legal_id(block.id, ids),
-            "type": "function",
-            "function": {"name": block.name, "arguments": block.arguments},
-        }
-        for block in message.blocks
-        if isinstance(block, ToolCall)
-    ]
-    for block in message.blocks:
-        if isinstance(block, (Image, ToolResult)):
-            raise ValueError(f"an assistant message cannot hold {type(block).__name__}")
-    text = message.text
-    turn: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
-    if calls:
-        turn["tool_calls"] = calls
-    return turn
-
-
-def _part(block: Block, role: str) -> dict[str, Any]:
-    if isinstance(block, Text):
-        return {"type": "text", "text": block.text}
-    if isinstance(block, Image) and role == "user":
-        url = block.url if block.url is not None else f"data:{block.media_type};base64,{block.data}"
-        return {"type": "image_url", "image_url": {"url": url, **({"detail": block.detail} if block.detail else {})}}
-    raise ValueError(f"a {role} message cannot hold {type(block).__name__}")
-
-
 _FINISH: dict[object, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -220,9 +175,10 @@ def _said(blocks: Iterable[Block]) -> bool:
 
 def _read_message(message: Mapping[str, Any], transport: str) -> tuple[tuple[Block, ...], bool]:
     blocks: list[Block] = []
-    thought = message.get("reasoning_content") or message.get("reasoning")
+    field = REASONING if message.get(REASONING) else "reasoning"
+    thought = message.get(field)
     if isinstance(thought, str) and thought:
-        blocks.append(Reasoning(thought, issuer=transport))
+        blocks.append(Reasoning(thought, issuer=transport, field=None if field == REASONING else field))
     content, refusal = message.get("content"), message.get("refusal")
     if isinstance(content, list):
         content = "".join(part["text"] for part in content if part.get("type") == "text")

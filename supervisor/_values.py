@@ -22,6 +22,7 @@ PARAMETER_OF: dict[str, str] = {
     "stop_sequences": "stop",
     "thinking_effort": "reasoning_effort",
     "thinking_budget_tokens": "thinking_budget_tokens",
+    "cache_policy": "cache_policy",
 }
 """The request parameter that a route's setting gives a default to."""
 
@@ -44,7 +45,6 @@ EXPECTED: dict[str, str] = {
     "provider_params": "a JSON object without model, messages and stream; extra_body and extra_query in it are "
     "objects, extra_headers maps texts to texts",
     "structured_output_mode": "a text",
-    "cache_policy": "a text",
     "timeout": _SECONDS,
     "first_token_timeout": _SECONDS,
     "stall_timeout": _SECONDS,

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from .providers import UnderstudyError as UnderstudyError
     from .providers import Usage as Usage
     from .providers import Verdict as Verdict
+    from .providers import as_anthropic as as_anthropic
+    from .providers import as_openai as as_openai
     from .providers import assistant as assistant
     from .providers import image as image
     from .providers import system as system
@@ -81,7 +83,7 @@ _PROVIDERS = (
     *("Text", "TextDelta", "TimeoutExceededError", "Tool", "ToolCall"),
     *("ToolCallDelta", "ToolCallStarted", "ToolResult", "UnderstudyError", "Usage"),
     *("Verdict",),
-    *("assistant", "image", "system", "tool", "user"),
+    *("as_anthropic", "as_openai", "assistant", "image", "system", "tool", "user"),
 )
 _SUPERVISOR = (
     *("Agent", "AgentSettings", "Iteration", "RouteSettings", "Run", "RunEvent", "RunStream", "Settings", "Stream"),
