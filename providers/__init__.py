@@ -49,7 +49,21 @@ from ._messages import (
 )
 from ._parameters import CHECKS, checked, number, suggestion
 from ._port import Connect, Provider, Target, Upstream
-from ._request import EFFORTS, Effort, FinishReason, Messages, Parameters, Request, Response, Tool, Usage
+from ._request import (
+    EFFORTS,
+    STRUCTURED_OUTPUT_MODES,
+    Effort,
+    FinishReason,
+    Messages,
+    Parameters,
+    Request,
+    Response,
+    Shape,
+    StructuredOutputMode,
+    Tool,
+    Usage,
+)
+from ._schema import is_object, references, referred, settled, wrapped
 from ._stream import (
     ContentEvent,
     Finished,
@@ -70,6 +84,7 @@ __all__ = (
     "CHECKS",
     "EFFORTS",
     "RULES",
+    "STRUCTURED_OUTPUT_MODES",
     "TRANSPORTS",
     "AccessRefusedError",
     "ActorStoppedError",
@@ -115,8 +130,10 @@ __all__ = (
     "RetryableError",
     "Rule",
     "ServerFailedError",
+    "Shape",
     "StreamEvent",
     "StreamInterruptedError",
+    "StructuredOutputMode",
     "Target",
     "Text",
     "TextDelta",
@@ -142,6 +159,7 @@ __all__ = (
     "encode",
     "image",
     "inexpressible",
+    "is_object",
     "judge",
     "left_out",
     "load",
@@ -150,9 +168,13 @@ __all__ = (
     "out_of_files",
     "outward",
     "read_evidence",
+    "references",
+    "referred",
     "retry_after",
+    "settled",
     "suggestion",
     "system",
     "tool",
     "user",
+    "wrapped",
 )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
-from ._request import EFFORTS, Parameters, Tool
+from ._request import EFFORTS, STRUCTURED_OUTPUT_MODES, Parameters, Shape, Tool
 
 _Check: TypeAlias = Callable[[Any], bool]
 
@@ -66,6 +66,8 @@ CHECKS: dict[str, tuple[_Check, str]] = {
     "tool_choice": (lambda v: isinstance(v, str) and bool(v), "auto, none, required, or the name of a tool"),
     "parallel_tool_calls": (lambda v: isinstance(v, bool), "True or False"),
     "json_mode": (lambda v: isinstance(v, bool), "True or False"),
+    "shape": (lambda v: isinstance(v, Shape), "a Shape"),
+    "structured_output_mode": (lambda v: v in STRUCTURED_OUTPUT_MODES, "one of " + ", ".join(STRUCTURED_OUTPUT_MODES)),
     "extra_body": (
         lambda v: _mapping(v) and OURS.isdisjoint(v),
         "a dict with text as keys, without model, messages and stream, which are said elsewhere",

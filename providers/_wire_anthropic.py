@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._claude import claude_of, forcing, room, thinking
+from ._claude import Claude, claude_of, forcing, room, thinking
 from ._json import encode
 from ._messages import Block, Image, Message, Reasoning, Text, ToolCall, ToolResult
 from ._request import FinishReason, Parameters, Request, Response, Tool, Usage
+from ._shape import Told, Ways, anthropic_format, told
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError, json_object, legal_id, stops, whole
 
@@ -42,20 +43,27 @@ def render(request: Request) -> Rendered:
     Raises:
         ValueError: A message holds what this wire has no place for; names it.
     """
-    parameters, claude = request.parameters, claude_of(request.model)
+    claude = claude_of(request.model)
+    shaped = _told(request, claude) if "shape" in request.parameters else None
+    request = request if shaped is None else shaped.request
+    parameters = request.parameters
     body: dict[str, Any] = {
         "model": request.model,
-        "max_tokens": parameters.get("max_tokens", DEFAULT_MAX_TOKENS + room(claude, parameters)),
+        "max_tokens": _max_tokens(claude, parameters),
         "messages": _turns(request.messages),
     }
     if instructions := "\n\n".join(m.text for m in request.messages if m.role == "system" and m.text):
         body["system"] = instructions
-    if not parameters:
+    if not parameters and shaped is None:
         return Rendered(body, ())
     dropped = [name for name in _INEXPRESSIBLE if parameters.get(name, False) is not False]
     thought, left_out = thinking(claude, parameters, body["max_tokens"])
     body.update(thought)
     dropped += left_out
+    if shaped is not None:
+        dropped += shaped.dropped
+        if shaped.format is not None:
+            body["output_config"] = {**body.get("output_config", {}), "format": shaped.format}
     if sequences := [sequence for sequence in stops(parameters) if sequence.strip()]:
         body["stop_sequences"] = sequences
     if len(sequences) < len(stops(parameters)):
@@ -63,6 +71,17 @@ def render(request: Request) -> Rendered:
     dropped += _render_tools(body, parameters, unthinking=forcing(claude, thought))
     body.update(parameters.get("extra_body", {}))
     return Rendered(body, tuple(sorted(dropped)))
+
+
+def _max_tokens(claude: Claude, parameters: Parameters) -> int:
+    return parameters.get("max_tokens", DEFAULT_MAX_TOKENS + room(claude, parameters))
+
+
+def _told(request: Request, claude: Claude) -> Told:
+    """Say the shape of the answer in a way that the model knows; one that thinks cannot be forced to a tool."""
+    thought, _ = thinking(claude, request.parameters, _max_tokens(claude, request.parameters))
+    forces = forcing(claude, thought) is not None
+    return told(request, Ways(claude.modes, anthropic_format, forces=forces, json_mode=False))
 
 
 def _render_tools(body: dict[str, Any], parameters: Parameters, *, unthinking: dict[str, Any] | None) -> list[str]:

@@ -82,6 +82,11 @@ class Dispatch:
         self._early = False
         self._refusals: list[tuple[Served, Refusal]] = []
 
+    @property
+    def place(self) -> int:
+        """The place in the chain of the route at hand: after an answer, of the one that gave it."""
+        return self._at_hand.place
+
     async def answer(self) -> Response:
         """Return the first answer.
 

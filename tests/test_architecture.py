@@ -42,6 +42,8 @@ PURE: set[str] = {
     "providers/_messages",
     "providers/_parameters",
     "providers/_request",
+    "providers/_schema",
+    "providers/_shape",
     "providers/_stream",
     "providers/_trail",
     "providers/_verdicts",
