@@ -141,7 +141,7 @@ TABLE: list[tuple[str, dict[str, Any], Row]] = [
     ("json_mode", {"json_mode": False}, wide({}, {})),
     ("shape", {"shape": FACT}, wide(
         ASKED_FOR, {"output_config": {"format": OF_CLAUDE}},
-        **dict.fromkeys(("openai", "thinking", "gemini", "gemini_3", "lmstudio"), {"response_format": FORMAT}))),
+        **{name: {"response_format": FORMAT} for name in ("openai", "thinking", *GEMINIS.split(), "lmstudio")})),
     ("structured_output_mode", {"structured_output_mode": "tool"}, wide({}, {})),
     ("structured_output_mode", {"structured_output_mode": "json_schema", "shape": FACT}, wide(
         {"response_format": FORMAT}, {"output_config": {"format": OF_CLAUDE}})),
