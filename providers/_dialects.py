@@ -87,6 +87,7 @@ def _gemini(*efforts: Effort, **rules: Any) -> Dialect:
 _GEMINI_MODELS: tuple[tuple[str, Dialect], ...] = (
     ("gemini-2.5-pro", _gemini("low", "medium", "high", budgets=True, format_or_tools=True)),
     ("gemini-2.5", _gemini("none", "low", "medium", "high", budgets=True, format_or_tools=True)),
+    ("gemini-2", _gemini("low", "medium", "high", format_or_tools=True)),
     ("gemini-3-pro", _gemini("low", "high")),
     ("", _gemini("low", "medium", "high")),
 )

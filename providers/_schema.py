@@ -167,17 +167,26 @@ def fitted(schema: Schema, subset: Subset) -> dict[str, Any] | None:
     return root
 
 
-def plain(schema: object) -> Any:
-    """Return a schema without `oneOf`, which OpenAI refuses even where it does not enforce the schema."""
-    if isinstance(schema, list):
-        return [plain(part) for part in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    one_of = schema.get("oneOf")
-    if not isinstance(one_of, list) or "anyOf" in schema:
-        return {name: plain(part) for name, part in schema.items()}
-    rest = {name: plain(part) for name, part in schema.items() if name not in {"oneOf", "discriminator"}}
-    return {**rest, "anyOf": plain(one_of)}
+def plain(schema: Schema) -> dict[str, Any]:
+    """Return an object's schema as any vendor takes it where it does not enforce it: as the arguments of a tool, say.
+
+    The type stands at the root itself, and nothing is said by `oneOf`, which OpenAI refuses everywhere.
+    """
+    kept = {name: schema[name] for name in (*_ABOUT, *_SHARED) if name in schema}
+    root = {name: part for name, part in resolved(schema, schema).items() if name not in {"$schema", "$id", "$comment"}}
+    return {"type": "object", **_without_one_of({**root, **kept})}
+
+
+def _without_one_of(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_without_one_of(inner) for inner in part]
+    if not isinstance(part, Mapping):
+        return part
+    one_of = part.get("oneOf")
+    if not isinstance(one_of, list) or "anyOf" in part:
+        return {name: _without_one_of(inner) for name, inner in part.items()}
+    rest = {name: _without_one_of(inner) for name, inner in part.items() if name not in {"oneOf", "discriminator"}}
+    return {**rest, "anyOf": _without_one_of(one_of)}
 
 
 @final

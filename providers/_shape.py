@@ -87,7 +87,7 @@ def _with_tool(parameters: Parameters, shape: Shape, name: str) -> Parameters:
         choice = "required"
     elif not own or choice == "none":
         choice = name
-    answer = Tool(name, "Gives the answer. It is called once, when the answer is complete.", shape.schema)
+    answer = Tool(name, "Gives the answer. It is called once, when the answer is complete.", plain(shape.schema))
     return {**parameters, "tools": [*own, answer], "tool_choice": choice}
 
 

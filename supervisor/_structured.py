@@ -198,7 +198,7 @@ def _by_schema(given: Mapping[str, Any]) -> Wanted:
     try:
         kind.check_schema(schema)
     except SchemaError as error:
-        raise TypeError(f"response_model is no JSON schema: {_at(error.path, error.message)}") from None
+        raise TypeError(f"response_model is no JSON schema: {_cut(_at(error.path, error.message))}") from None
     for reference in references(schema):
         try:
             referred(reference, schema)

@@ -287,6 +287,9 @@ INSTRUCTED_MESSAGES = ASKED_FOR["messages"]
 FREE_FORM = Shape("Free", {"type": "object", "additionalProperties": {"type": "string", "oneOf": []}})
 NOT_STRICT = {"name": "Free", "schema": {**FREE_FORM.schema, "additionalProperties": {"type": "string", "anyOf": []}}}
 TUNED = Shape("a shape", {"type": "object", "properties": {"it": {"type": "integer", "minimum": 3}}})
+NODE = {"type": "object", "properties": {"below": {"type": "array", "items": {"$ref": "#/$defs/Node"}}}}
+TREE = Shape("Tree", {"$ref": "#/$defs/Node", "$defs": {"Node": NODE}})
+FLAT_TREE = {**NODE, "$defs": {"Node": NODE}}
 
 
 def by_schema(**described: Any) -> dict[str, Any]:
@@ -345,6 +348,9 @@ SHAPE_RULES: list[tuple[str, str, Any, dict[str, Any], tuple[str, ...]]] = [
      {"tools": [anthropic_tool(ANSWER)], "tool_choice": {"type": "tool", "name": "Fact"}}, ()),
     ("anthropic", "claude-opus-4-1", {"structured_output_mode": "json_schema", "thinking_budget_tokens": 2048},
      {**budget(2048), "system": INSTRUCTED}, ("structured_output_mode",)),
+    ("anthropic", "claude-haiku-4-5", {"shape": TREE},
+     {"tools": [anthropic_tool(dataclasses.replace(ANSWER, name="Tree", parameters=FLAT_TREE))],
+      "tool_choice": {"type": "tool", "name": "Tree"}}, ()),
     ("anthropic", "claude-opus-5-5", {"structured_output_mode": "tool"}, {"system": INSTRUCTED},
      ("structured_output_mode",)),
     ("anthropic", "glm-5", {},

@@ -273,6 +273,7 @@ ODD: list[tuple[Any, ...]] = [
         {"type": "string", "description": "{maxLength: 3}"}, {"type": "null"}]}] * 2),
     ({"enum": ["a", None]}, {"enum": ["a", None], "type": ["string", "null"]}, {"enum": ["a", None]}),
     ({"const": 1.5}, {"const": 1.5, "type": "number"}, {"const": 1.5}),
+    (True, None, None),
     ({"enum": []}, None, None),
     ({"enum": [{"a": 1}]}, None, None),
     ({}, None, None),
@@ -353,8 +354,14 @@ def test_a_reference_finds_what_it_names() -> None:
         referred("other.json", root)
 
 
-def test_without_strictness_only_one_of_is_rewritten() -> None:
-    """OpenAI refuses the keyword everywhere; all else may stay as it is, a property of that name too."""
+def test_without_strictness_hardly_anything_is_rewritten() -> None:
+    """OpenAI refuses `oneOf` everywhere, and all want the type at the root; the rest may stay as it is."""
+    tree = schema_of(Node)
+    assert plain({"$schema": "http://json-schema.org/draft-07/schema#", **tree}) == {
+        **tree["$defs"]["Node"],
+        "$defs": tree["$defs"],
+    }
+    assert plain({"properties": {}, "$id": "a"}) == {"type": "object", "properties": {}}
     schema = {
         "type": "object",
         "properties": {

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 
 import anyio
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import TypedDict
 
@@ -29,7 +31,6 @@ from understudy import (
     TimeoutExceededError,
     Tool,
     ToolCall,
-    UnderstudyError,
     Usage,
     Verdict,
     user,
@@ -145,6 +146,15 @@ BAD: list[tuple[str, Any, str, str]] = [
 def test_what_is_not_valid_says_why_without_its_words(model: Any, text: str, reason: str) -> None:
     """The place and the rule, which the model can mend it by; what the answer says is not repeated."""
     assert wanted(model).finish(answered(text)) == Flaw(reason, repairable=True)
+
+
+@given(text=st.text() | st.text(alphabet='{}[]"`:,0 \n\\aNI-.') | st.text().map(lambda inner: f"```json\n{inner}```"))
+@settings(max_examples=500, deadline=None, derandomize=True)
+def test_any_text_is_an_answer_or_says_why_not(text: str) -> None:
+    """Whatever a model writes: a value of the type, or a flaw."""
+    for model in (Facts, list[int], SCHEMA):
+        found = wanted(model).finish(answered(text))
+        assert isinstance(found, (Response, Flaw))
 
 
 def test_what_is_wrong_is_cut() -> None:
@@ -517,7 +527,8 @@ async def test_a_repair_leaves_no_knot_behind() -> None:
         try:
             with pytest.raises(ResponseInvalidError):
                 await ask(agent)
-            assert not [found for found in gc.get_objects() if isinstance(found, UnderstudyError)]
+            errors = [found for found in gc.get_objects() if isinstance(found, ResponseInvalidError)]
+            assert not [error for error in errors if error.response.text == NO_YEAR]
         finally:
             gc.enable()
 
