@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
-from ._request import CACHE_POLICIES, EFFORTS, Parameters, Tool, tools_of
+from ._request import CACHE_POLICIES, EFFORTS, STRUCTURED_OUTPUT_MODES, Parameters, Shape, Tool, tools_of
 
 _Check: TypeAlias = Callable[[Any], bool]
 
@@ -67,6 +67,8 @@ CHECKS: dict[str, tuple[_Check, str]] = {
     "parallel_tool_calls": (lambda v: isinstance(v, bool), "True or False"),
     "json_mode": (lambda v: isinstance(v, bool), "True or False"),
     "cache_policy": (lambda v: v in CACHE_POLICIES, "one of " + ", ".join(CACHE_POLICIES)),
+    "shape": (lambda v: isinstance(v, Shape), "a Shape"),
+    "structured_output_mode": (lambda v: v in STRUCTURED_OUTPUT_MODES, "one of " + ", ".join(STRUCTURED_OUTPUT_MODES)),
     "extra_body": (
         lambda v: _mapping(v) and OURS.isdisjoint(v),
         "a dict with text as keys, without model, messages and stream, which are said elsewhere",

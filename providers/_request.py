@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, final, get_args
 
 from ._json import JSONValue
 from ._messages import Block, Message, Reasoning, Text, ToolCall
+from ._schema import is_object
 from ._trail import Attempt, PassedOver
 
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -16,6 +17,9 @@ EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
 CachePolicy: TypeAlias = Literal["none", "auto"]
 CACHE_POLICIES: tuple[CachePolicy, ...] = get_args(CachePolicy)
+StructuredOutputMode: TypeAlias = Literal["json_schema", "tool", "json_object"]
+STRUCTURED_OUTPUT_MODES: tuple[StructuredOutputMode, ...] = get_args(StructuredOutputMode)
+"""How a model is brought to answer in a shape: held to the schema, by a forced tool, or asked to, in JSON mode."""
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
 
@@ -53,6 +57,28 @@ ToolLike: TypeAlias = Tool | Callable[..., Any]
 """A tool, or a typed function that is made into one."""
 
 
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """The shape an answer has to have: a name for it, and the JSON schema of the object that it is.
+
+    Raises:
+        TypeError: The name is no text, or the schema no dict.
+        ValueError: The name is empty, or the schema is not that of an object.
+    """
+
+    name: str
+    schema: Mapping[str, Any] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(part, kind) for part, kind in ((self.name, str), (self.schema, Mapping))):
+            raise TypeError("a Shape is a name, a text, and the JSON schema of an object, a dict")
+        if not self.name:
+            raise ValueError("a Shape needs a name")
+        if not is_object(self.schema):
+            raise ValueError("the schema of a Shape is that of an object: put any other value into a property of one")
+
+
 class Parameters(TypedDict, total=False):
     """What may be said of a request beyond its messages. Each wire maps what it can and drops the rest.
 
@@ -61,7 +87,8 @@ class Parameters(TypedDict, total=False):
     conversation so far; the others do it by themselves.
     `extra_body`, `extra_headers` and `extra_query` reach the provider as they are. A field of `extra_body` takes the
     place of ours whole, as in the vendors' SDKs; `model`, `messages` and `stream` it cannot hold. Among `tools` may be
-    typed functions: an agent makes a `Tool` of each before anything is asked.
+    typed functions: an agent makes a `Tool` of each before anything is asked. `shape` is what the answer has to be,
+    `structured_output_mode` how a model is told so, where it knows that way; unset, the best of its ways.
     """
 
     max_tokens: int
@@ -79,6 +106,8 @@ class Parameters(TypedDict, total=False):
     parallel_tool_calls: bool
     json_mode: bool
     cache_policy: CachePolicy
+    shape: Shape
+    structured_output_mode: StructuredOutputMode
     extra_body: Mapping[str, Any]
     extra_headers: Mapping[str, str]
     extra_query: Mapping[str, Any]

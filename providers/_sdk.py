@@ -26,6 +26,7 @@ from ._json import encode
 from ._judge import judge, read_evidence
 from ._port import Target
 from ._request import Request, Response
+from ._shape import as_text
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError
 
@@ -234,6 +235,7 @@ def _hint(answer: httpx2.Response) -> float | None:
 def _completed(
     response: Response, transport: str, request: Request, rendered: Rendered, request_id: str | None
 ) -> Response:
+    response = as_text(response, request.parameters)
     return Response(
         response.blocks,
         response.model or request.model,

@@ -13,6 +13,7 @@ from ._claude import Claude, claude_of, forcing, room, thinking
 from ._json import encode
 from ._messages import Block, Reasoning, Text, ToolCall
 from ._request import FinishReason, Parameters, Request, Response, Tool, Usage, tools_of
+from ._shape import Told, Ways, anthropic_format, told
 from ._turns_anthropic import Turn, instructions_of, mark, may_think, plain, turns_of
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError, json_object, stops, whole
@@ -42,16 +43,18 @@ def render(request: Request, *, issuer: str = "anthropic") -> Rendered:
         ValueError: A message holds what this wire has no place for, or the last one is the assistant's, and the model
             does not continue it; says so.
     """
-    parameters, claude = request.parameters, claude_of(request.model)
-    turns = _turns(request, claude, issuer)
+    claude = claude_of(request.model)
+    shaped = _told(request, claude) if "shape" in request.parameters else None
+    request = request if shaped is None else shaped.request
+    parameters, turns = request.parameters, _turns(request, claude, issuer)
     body: dict[str, Any] = {
         "model": request.model,
-        "max_tokens": parameters.get("max_tokens", DEFAULT_MAX_TOKENS + room(claude, parameters)),
+        "max_tokens": _max_tokens(claude, parameters),
         "messages": turns,
     }
     if instructions := instructions_of(request.messages):
         body["system"] = instructions
-    if not parameters:
+    if not parameters and shaped is None:
         plain(turns)
         return Rendered(body, ())
     dropped = [name for name in _INEXPRESSIBLE if parameters.get(name, False) is not False]
@@ -60,6 +63,10 @@ def render(request: Request, *, issuer: str = "anthropic") -> Rendered:
         thought, left_out = {}, [name for name in _THINKING if name in parameters]
     body.update(thought)
     dropped += left_out
+    if shaped is not None:
+        dropped += shaped.dropped
+        if shaped.format is not None:
+            body["output_config"] = {**body.get("output_config", {}), "format": shaped.format}
     if sequences := [sequence for sequence in stops(parameters) if sequence.strip()]:
         body["stop_sequences"] = sequences
     if len(sequences) < len(stops(parameters)):
@@ -81,6 +88,17 @@ def _turns(request: Request, claude: Claude, issuer: str) -> list[Turn]:
     if claude.efforts and turns[-1]["role"] == "assistant":
         raise ValueError("this model does not continue an assistant message: let the last message be the user's")
     return turns
+
+
+def _max_tokens(claude: Claude, parameters: Parameters) -> int:
+    return parameters.get("max_tokens", DEFAULT_MAX_TOKENS + room(claude, parameters))
+
+
+def _told(request: Request, claude: Claude) -> Told:
+    """Say the shape of the answer in a way that the model knows; one that thinks cannot be forced to a tool."""
+    thought, _ = thinking(claude, request.parameters, _max_tokens(claude, request.parameters))
+    forces = forcing(claude, thought) is not None
+    return told(request, Ways(claude.modes, anthropic_format, forces=forces, json_mode=False))
 
 
 def _render_tools(body: dict[str, Any], parameters: Parameters, *, unthinking: dict[str, Any] | None) -> list[str]:

@@ -12,7 +12,20 @@ from typing import Any, Literal, final
 
 from ._json import encode
 from ._messages import Block, Reasoning, Text, ToolCall
-from ._request import EFFORTS, Effort, FinishReason, Parameters, Request, Response, Tool, Usage, tools_of
+from ._request import (
+    EFFORTS,
+    Effort,
+    FinishReason,
+    Parameters,
+    Request,
+    Response,
+    StructuredOutputMode,
+    Tool,
+    Usage,
+    tools_of,
+)
+from ._schema import OPENAI, Subset
+from ._shape import Told, Ways, openai_format, told
 from ._turns_openai import REASONING, Memory, messages_of
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError, effort_for, json_object, nearest, stops, whole
@@ -28,6 +41,9 @@ class Dialect:
     thinking budget. `tools_unthinking` and `sampling_unthinking` say that tools, and temperature and top_p, go only
     with the effort `none`; the latter holds for models that make no effort unless told. `tool_by_name` is False where
     a choice must be a word. `most_stops` are the stop sequences it takes; `memory` says how it takes a conversation.
+
+    `modes` are the ways to an answer in a shape that it knows, the best first; `subset` is what it enforces of a
+    schema. With `format_or_tools` it takes a format of the answer or tools, but not both.
     """
 
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -39,6 +55,9 @@ class Dialect:
     tool_by_name: bool = True
     most_stops: int | None = None
     memory: Memory = Memory()  # noqa: RUF009 - frozen
+    modes: tuple[StructuredOutputMode, ...] = ("json_object", "json_schema", "tool")
+    subset: Subset = OPENAI
+    format_or_tools: bool = False
 
 
 _PASSED = ("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed")
@@ -64,10 +83,12 @@ def render(request: Request, dialect: Dialect, *, issuer: str = "") -> Rendered:
     Raises:
         ValueError: A message holds what this wire has no place for; names it.
     """
+    shaped = _told(request, dialect) if "shape" in request.parameters else None
+    request = request if shaped is None else shaped.request
     parameters = request.parameters
     messages = messages_of(request.messages, dialect.memory, issuer=issuer)
     body: dict[str, Any] = {"model": request.model, "messages": messages}
-    if not parameters:
+    if not parameters and shaped is None:
         return Rendered(body, ())
     refused = dialect.unsupported
     _render_tools(body, parameters, dialect)
@@ -84,9 +105,24 @@ def render(request: Request, dialect: Dialect, *, issuer: str = "") -> Rendered:
         dropped += ["stop"] if len(body["stop"]) < len(sequences) else []
     if "json_mode" not in refused and parameters.get("json_mode"):
         body["response_format"] = {"type": "json_object"}
+    if shaped is not None:
+        dropped += shaped.dropped
+        if shaped.format is not None:
+            body["response_format"] = shaped.format
     dropped += [name for name in refused if _is_lost(name, parameters)]
     body.update(parameters.get("extra_body", {}))
     return Rendered(body, tuple(sorted(dropped)))
+
+
+def _told(request: Request, dialect: Dialect) -> Told:
+    """Say the shape of the answer in a way that the dialect knows."""
+    ways = Ways(
+        dialect.modes,
+        lambda shape: openai_format(shape, dialect.subset),
+        json_mode="json_mode" not in dialect.unsupported,
+        format_or_tools=dialect.format_or_tools,
+    )
+    return told(request, ways)
 
 
 def _is_lost(name: str, parameters: Parameters) -> bool:

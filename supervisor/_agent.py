@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Unpack, final, get_args
 
@@ -11,9 +11,11 @@ from ..providers import number as is_number
 from ._course import Chain, Question
 from ._dispatch import Dispatch
 from ._functions import as_tools
+from ._repair import answer_shaped
 from ._run_stream import RunStream
 from ._run_values import Iteration, Run
 from ._stream import OnInterrupt, Stream
+from ._structured import wanted
 from ._tool_run import Terms, ToolRun
 
 
@@ -42,6 +44,7 @@ class Agent:
         *,
         timeout: float | None = None,
         stream_upstream: bool = False,
+        response_model: type[Any] | Mapping[str, Any] | None = None,
         **parameters: Unpack[Parameters],
     ) -> Response:
         """Ask for one whole answer.
@@ -51,16 +54,21 @@ class Agent:
             timeout: Seconds for everything: all attempts on all routes. Default `LLM_TOTAL_TIMEOUT`.
             stream_upstream: Have the answer streamed by whoever gives it, whatever its route is set to: then the limits
                 for a first token and for pauses guard it too, and an answer that is cut off is handed over.
+            response_model: What the answer has to be: a pydantic model, another type that pydantic knows (a dataclass,
+                a TypedDict, `list[…]`), or a JSON schema. The response's `parsed` then holds it: an instance, or for a
+                schema the valid JSON value. An answer that is not valid goes back to the model once.
             parameters: See `Parameters`. They win over what the route has set; a None is as if it were not there.
 
         Returns:
-            The first answer, with the trail that led to it.
+            The first answer, with the trail that led to it. While the model asks for tools, `parsed` is None.
 
         After cancellation nothing is left behind: the connection is closed or reusable, and nobody is blamed.
 
         Raises:
-            TypeError: A parameter has an unknown name, or `messages` is no list.
+            TypeError: A parameter has an unknown name, `messages` is no list, or `response_model` no type or schema.
             ValueError: A parameter or a message is impossible.
+            ResponseInvalidError: The answer is not what `response_model` says, and was not in a second round either;
+                or it is a refusal, or cut off.
             AttemptError: The only attempt failed, and nobody was left to ask; the subclass says why.
             AllAttemptsFailedError: Several attempts failed.
             AllRoutesClosedError: Nobody could be asked.
@@ -69,8 +77,12 @@ class Agent:
             OSError: This machine is at fault, no provider (an unreadable file, say).
             RuntimeError: The supervisor belongs to another event loop or thread.
         """
-        question = self._question(messages, parameters, timeout)
-        return await Dispatch(self._chain, replace(question, stream_upstream=stream_upstream)).answer()
+        question = replace(self._question(messages, parameters, timeout), stream_upstream=stream_upstream)
+        if response_model is None:
+            return await Dispatch(self._chain, question).answer()
+        if "shape" in question.parameters:
+            raise TypeError("response_model and shape both say what the answer has to be: give one of them")
+        return await answer_shaped(self._chain, question, wanted(response_model))
 
     def stream(
         self,

@@ -46,6 +46,8 @@ PURE: set[str] = {
     "providers/_parameters",
     "providers/_request",
     "providers/_sse",
+    "providers/_schema",
+    "providers/_shape",
     "providers/_stream",
     "providers/_stream_anthropic",
     "providers/_stream_openai",

@@ -172,7 +172,8 @@ def test_a_route_made_in_code_is_named_by_the_variables_it_could_have() -> None:
             {"extra_query": {"v": "1"}, "extra_body": {"store": True}},
         ),
         ({"CACHE_POLICY": "auto"}, {}, {"cache_policy": "auto"}),
-        ({"STRUCTURED_OUTPUT_MODE": "x", "TIMEOUT": "9"}, {}, {}),
+        ({"STRUCTURED_OUTPUT_MODE": "tool"}, {}, {"structured_output_mode": "tool"}),
+        ({"TIMEOUT": "9"}, {}, {}),
     ],
 )
 def test_a_route_has_the_parameters_that_are_set_for_it(

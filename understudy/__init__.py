@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .providers import Restarted as Restarted
     from .providers import RetryableError as RetryableError
     from .providers import ServerFailedError as ServerFailedError
+    from .providers import Shape as Shape
     from .providers import StreamEvent as StreamEvent
     from .providers import StreamInterruptedError as StreamInterruptedError
     from .providers import Text as Text
@@ -79,7 +80,7 @@ _PROVIDERS = (
     *("Image", "Message", "Messages", "Parameters", "Partial"),
     *("PartialCall", "PassedOver", "QuotaExceededError", "RateLimitedError", "Reasoning"),
     *("ReasoningDelta", "RequestRejectedError", "Response", "ResponseInvalidError", "ResponseMalformedError"),
-    *("Restarted", "RetryableError", "ServerFailedError", "StreamEvent", "StreamInterruptedError"),
+    *("Restarted", "RetryableError", "ServerFailedError", "Shape", "StreamEvent", "StreamInterruptedError"),
     *("Text", "TextDelta", "TimeoutExceededError", "Tool", "ToolCall"),
     *("ToolCallDelta", "ToolCallStarted", "ToolResult", "UnderstudyError", "Usage"),
     *("Verdict",),
