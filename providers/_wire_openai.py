@@ -24,8 +24,8 @@ from ._request import (
     Tool,
     Usage,
 )
-from ._schema import OPENAI, Subset
 from ._shape import Told, Ways, openai_format, told
+from ._subset import OPENAI, Subset
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError, effort_for, json_object, legal_id, nearest, stops, whole
 

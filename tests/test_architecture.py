@@ -45,6 +45,7 @@ PURE: set[str] = {
     "providers/_schema",
     "providers/_shape",
     "providers/_stream",
+    "providers/_subset",
     "providers/_trail",
     "providers/_verdicts",
     "providers/_wire",
