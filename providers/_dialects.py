@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from ._messages import user
 from ._request import Effort, Parameters, Request, Shape, StructuredOutputMode, Tool
-from ._schema import FINE_TUNED
+from ._subset import FINE_TUNED
 from ._turns_openai import OPENAI, Memory
 from ._wire import Rendered
 from ._wire_anthropic import render as render_anthropic
