@@ -29,6 +29,7 @@ from ._errors import (
     attempt_error,
     outward,
 )
+from ._export import as_anthropic, as_openai
 from ._hints import retry_after
 from ._json import JSONValue, decode, encode
 from ._judge import Evidence, judge, read_evidence
@@ -146,6 +147,8 @@ __all__ = (
     "Usage",
     "Verdict",
     "accept",
+    "as_anthropic",
+    "as_openai",
     "assistant",
     "attempt_error",
     "checked",

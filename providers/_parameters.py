@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
-from ._request import EFFORTS, Parameters, Tool, tools_of
+from ._request import CACHE_POLICIES, EFFORTS, Parameters, Tool, tools_of
 
 _Check: TypeAlias = Callable[[Any], bool]
 
@@ -66,6 +66,7 @@ CHECKS: dict[str, tuple[_Check, str]] = {
     "tool_choice": (lambda v: isinstance(v, str) and bool(v), "auto, none, required, or the name of a tool"),
     "parallel_tool_calls": (lambda v: isinstance(v, bool), "True or False"),
     "json_mode": (lambda v: isinstance(v, bool), "True or False"),
+    "cache_policy": (lambda v: v in CACHE_POLICIES, "one of " + ", ".join(CACHE_POLICIES)),
     "extra_body": (
         lambda v: _mapping(v) and OURS.isdisjoint(v),
         "a dict with text as keys, without model, messages and stream, which are said elsewhere",

@@ -14,6 +14,9 @@ Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh",
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 """Every effort, rising."""
 
+CachePolicy: TypeAlias = Literal["none", "auto"]
+CACHE_POLICIES: tuple[CachePolicy, ...] = get_args(CachePolicy)
+
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
 
 
@@ -53,7 +56,9 @@ ToolLike: TypeAlias = Tool | Callable[..., Any]
 class Parameters(TypedDict, total=False):
     """What may be said of a request beyond its messages. Each wire maps what it can and drops the rest.
 
-    Tokens are counted as the model counts them; `tool_choice` is `auto`, `none`, `required` or a tool's name;
+    Tokens are counted as the model counts them; `tool_choice` is `auto`, `none`, `required` or a tool's name. With the
+    `cache_policy` `auto` a wire that wants to be told what of a prompt to cache is told: tools, instructions, and the
+    conversation so far; the others do it by themselves.
     `extra_body`, `extra_headers` and `extra_query` reach the provider as they are. A field of `extra_body` takes the
     place of ours whole, as in the vendors' SDKs; `model`, `messages` and `stream` it cannot hold. Among `tools` may be
     typed functions: an agent makes a `Tool` of each before anything is asked.
@@ -73,6 +78,7 @@ class Parameters(TypedDict, total=False):
     tool_choice: str
     parallel_tool_calls: bool
     json_mode: bool
+    cache_policy: CachePolicy
     extra_body: Mapping[str, Any]
     extra_headers: Mapping[str, str]
     extra_query: Mapping[str, Any]

@@ -9,8 +9,10 @@ from ._plan import NO_AGENT, AgentPlan, Limits, Plan, Route, RouteVariables, loa
 from ._restarts import Intensity
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
+from ._run_stream import RunEvent, RunStream
 from ._run_values import Iteration, Run, ToolUse
 from ._settings import Settings
+from ._stream import Stream
 from ._supervisor import DRAIN_FOR, Supervisor, supervise
 from ._tasks import background_tasks
 from ._values import EXPECTED
@@ -38,7 +40,10 @@ __all__ = (
     "RouteSettings",
     "RouteVariables",
     "Run",
+    "RunEvent",
+    "RunStream",
     "Settings",
+    "Stream",
     "Supervisor",
     "ToolUse",
     "as_tool",

@@ -11,9 +11,10 @@ is in the conversation by then, and no tool is run again. One timeout holds for 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import anyio
 
@@ -31,7 +32,8 @@ from ..providers import (
     user,
 )
 from ..providers import number as is_number
-from ._dispatch import Chain, Dispatch
+from ._course import Chain, Question
+from ._dispatch import Dispatch
 from ._history_cut import Estimate, beside, cut
 from ._run_values import Iteration, Run, ToolUse, distinct, ids_of, renumbered, results, summed
 from ._toolbox import Toolbox
@@ -41,15 +43,6 @@ LAST_WORD = user("You cannot call any more tools. Give your answer now, from wha
 
 _SHUT = "the answer was cut off before its end; ask again, with shorter arguments"
 _ENDED = "the run has ended"
-
-
-class Ask(Protocol):
-    """Asks for one turn within so many seconds, the route at the place `first` before the others."""
-
-    def __call__(
-        self, messages: tuple[Message, ...], parameters: Parameters, first: int, timeout: float
-    ) -> Awaitable[tuple[Response, int]]:
-        """Return the answer, and the place of the route that gave it."""
 
 
 @final
@@ -67,6 +60,7 @@ class Terms:
     tools_at_once: int = 1
     max_input_tokens: int | None = None
     on_iteration: Callable[[Iteration], Any] | None = None
+    stream_upstream: bool = False
 
     def __post_init__(self) -> None:
         if not is_number(self.timeout) or self.timeout <= 0:
@@ -81,32 +75,18 @@ class Terms:
             raise TypeError("on_iteration must be a function that takes an Iteration")
 
 
-def asked_of(chain: Chain) -> Ask:
-    """Return what asks the routes of an agent for whole answers."""
-
-    async def ask(
-        messages: tuple[Message, ...], parameters: Parameters, first: int, timeout: float
-    ) -> tuple[Response, int]:
-        dispatch = Dispatch(chain, messages, parameters, timeout, first=first, nudges=1)
-        return await dispatch.answer(), dispatch.place
-
-    return ask
-
-
 @final
 class ToolRun:
     """One run on its way. Used once."""
 
-    def __init__(
-        self, chain: Chain, ask: Ask, messages: tuple[Message, ...], parameters: Parameters, terms: Terms
-    ) -> None:
+    def __init__(self, chain: Chain, messages: tuple[Message, ...], parameters: Parameters, terms: Terms) -> None:
         tools = tools_of(parameters)
-        self._agent, self._ask, self._terms = chain.agent, ask, terms
+        self.chain, self._terms, self._parameters = chain, terms, parameters
         self._toolbox = Toolbox(tools, (secret for each in chain.routes for secret in each.route.target.secrets))
-        self._parameters = parameters
         self._messages = list(messages)
         self._estimate = Estimate(beside(tools) if terms.max_input_tokens is not None else 0.0)
-        self._begun = anyio.current_time()
+        self._begun = self._turn_begun = anyio.current_time()
+        self._asked: tuple[Message, ...] = ()
         self._place = self._turns = 0
         self._uses: list[ToolUse] = []
         self._usages: list[Usage] = []
@@ -127,40 +107,68 @@ class ToolRun:
             OSError: The machine is at fault, no provider.
         """
         while True:
-            is_last = self._turns == self._terms.max_iterations
-            response = await self._turn(is_last=is_last)
-            calls = response.tool_calls
-            goes_on = bool(calls) and not is_last and response.finish_reason not in {"refusal", "content_filter"}
-            uses = await self._use(response, runs=goes_on) if calls else []
-            self._uses += uses
-            if uses:
-                self._messages.append(results(uses))
-            await self._tell(response)
-            if not goes_on:
-                return self._run(response, is_cut_short=is_last)
+            dispatch = Dispatch(self.chain, self.question())
+            with self.noting():
+                response = await dispatch.answer()
+            turn = await self.answered(response, dispatch.place)
+            if isinstance(turn, Run):
+                return turn
 
-    async def _turn(self, *, is_last: bool) -> Response:
-        """Ask for one turn, and take note of it."""
+    def question(self) -> Question:
+        """Return what is asked next.
+
+        Raises:
+            TimeoutExceededError: No time is left.
+        """
         messages = cut(self._messages, self._terms.max_input_tokens, self._estimate)
-        asked = (*messages, LAST_WORD) if is_last else messages
-        begun = anyio.current_time()
+        self._asked = (*messages, LAST_WORD) if self._is_last else messages
+        self._turn_begun = anyio.current_time()
         if self._remaining <= 0:
             raise self._too_late()
+        said = self._said()
         self._turns += 1
+        stream_upstream = self._terms.stream_upstream
+        return Question(
+            self._asked, said, self._remaining, first=self._place, stream_upstream=stream_upstream, nudges=1
+        )
+
+    async def answered(self, response: Response, place: int) -> Iteration | Run:
+        """Take the answer of a turn by the route at that place of the chain, and run the tools that it asks for.
+
+        Returns:
+            The turn, if another one follows; else what came of all of them.
+
+        Raises:
+            TimeoutExceededError: The timeout ended before the tools did.
+        """
+        self._place, response = place, distinct(response, ids_of(self._messages))
+        self._on(response.attempts, response.passed_over)
+        self._usages.append(response.usage)
+        self._estimate = self._estimate.learnt(self._asked, response.usage.input_tokens)
+        self._messages.append(response.message)
+        calls, is_last = response.tool_calls, self._turns > self._terms.max_iterations
+        goes_on = bool(calls) and not is_last and response.finish_reason not in {"refusal", "content_filter"}
+        uses = await self._use(response, runs=goes_on) if calls else []
+        self._uses += uses
+        if uses:
+            self._messages.append(results(uses))
+        turn = Iteration(self._turns, response, tuple(self._uses), tuple(self._messages))
+        await self._tell(turn)
+        return turn if goes_on else self._run(response, is_cut_short=is_last)
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Give an error of a turn the trail of the run, or a note which turn it was."""
         try:
-            response, self._place = await self._ask(asked, self._said(is_last=is_last), self._place, self._remaining)
+            yield
         except TimeoutExceededError as error:
-            self._on(error.attempts, error.passed_over, begun)
-            raise self._too_late() from error.__cause__
+            self._on(error.attempts, error.passed_over)
+            late = self._too_late()
+            late.partial = error.partial
+            raise late from error.__cause__
         except TrailedError as error:
             error.add_note(f"in turn {self._turns} of a tool run")
             raise
-        response = distinct(response, ids_of(self._messages))
-        self._on(response.attempts, response.passed_over, begun)
-        self._usages.append(response.usage)
-        self._estimate = self._estimate.learnt(asked, response.usage.input_tokens)
-        self._messages.append(response.message)
-        return response
 
     async def _use(self, response: Response, *, runs: bool) -> Sequence[ToolUse]:
         """Run the tools that were asked for within the time that is left, or answer why they were not run."""
@@ -172,33 +180,37 @@ class ToolRun:
             return await self._toolbox.use_all(calls, self._turns, self._terms.tools_at_once)
         raise self._too_late()
 
-    async def _tell(self, response: Response) -> None:
-        if self._terms.on_iteration is None:
-            return
-        told = self._terms.on_iteration(Iteration(self._turns, response, tuple(self._uses), tuple(self._messages)))
-        if inspect.isawaitable(told):
-            await told
+    async def _tell(self, turn: Iteration) -> None:
+        if self._terms.on_iteration is not None:
+            told = self._terms.on_iteration(turn)
+            if inspect.isawaitable(told):
+                await told
 
-    def _said(self, *, is_last: bool) -> Parameters:
-        """Return the parameters of this turn: a tool is forced in the first alone, and at last none is to be had."""
+    def _said(self) -> Parameters:
+        """Return the parameters of the next turn: a tool is forced in the first alone, and in the last none is left."""
         parameters = self._parameters
-        if is_last:
+        if self._is_last:
             return {**parameters, "tool_choice": "none"}
-        if self._turns > 1 and parameters.get("tool_choice", "none") not in {"auto", "none"}:
+        if self._turns and parameters.get("tool_choice", "none") not in {"auto", "none"}:
             return {**parameters, "tool_choice": "auto"}
         return parameters
+
+    @property
+    def _is_last(self) -> bool:
+        """Are the iterations used up, so that the next turn is the last?"""
+        return self._turns >= self._terms.max_iterations
 
     @property
     def _remaining(self) -> float:
         return self._begun + self._terms.timeout - anyio.current_time()
 
-    def _on(self, attempts: Sequence[Attempt], passed_over: Sequence[PassedOver], begun: float) -> None:
+    def _on(self, attempts: Sequence[Attempt], passed_over: Sequence[PassedOver]) -> None:
         """Take the trail of a turn into that of the run."""
-        self._attempts += renumbered(self._attempts, attempts, begun - self._begun)
+        self._attempts += renumbered(self._attempts, attempts, self._turn_begun - self._begun)
         self._passed_over += tuple(passed_over)
 
     def _too_late(self) -> TimeoutExceededError:
-        return TimeoutExceededError(self._agent, self._terms.timeout, self._attempts, self._passed_over)
+        return TimeoutExceededError(self.chain.agent, self._terms.timeout, self._attempts, self._passed_over)
 
     def _run(self, response: Response, *, is_cut_short: bool) -> Run:
         return Run(

@@ -22,6 +22,7 @@ PARAMETER_OF: dict[str, str] = {
     "stop_sequences": "stop",
     "thinking_effort": "reasoning_effort",
     "thinking_budget_tokens": "thinking_budget_tokens",
+    "cache_policy": "cache_policy",
 }
 """The request parameter that a route's setting gives a default to."""
 
@@ -44,10 +45,11 @@ EXPECTED: dict[str, str] = {
     "provider_params": "a JSON object without model, messages and stream; extra_body and extra_query in it are "
     "objects, extra_headers maps texts to texts",
     "structured_output_mode": "a text",
-    "cache_policy": "a text",
     "timeout": _SECONDS,
     "first_token_timeout": _SECONDS,
     "stall_timeout": _SECONDS,
+    "stream_upstream": "true or false",
+    "content_stall_timeout": _SECONDS,
     "fallback_on_context_length": "true or false",
     "fallback_on_content_policy": "true or false",
     "default_timeout": _SECONDS,
@@ -67,6 +69,7 @@ EXPECTED: dict[str, str] = {
     "circuit_window_calls": "a whole number of calls from 10 to 1000",
     "circuit_lone_routes": "allow or enforce",
     "circuit_observe_only": "true or false",
+    "circuit_slow_after": _SECONDS,
     **{f"{transport}_base_url": _URL for transport in TRANSPORTS},
     **{f"{transport}_api_key": _KEY for transport in TRANSPORTS},
 }

@@ -73,6 +73,9 @@ BOTH = {"tools": [function(ADD), function(OTHER)]}
 OURS = {"tools": [anthropic_tool(ADD), anthropic_tool(OTHER)]}
 NAMED = {"type": "function", "function": {"name": "add"}}
 JSON = {"response_format": {"type": "json_object"}}
+MARKED = [
+    {"role": "user", "content": [{"type": "text", "text": "hello", "cache_control": {"type": "ephemeral"}}]},
+]
 UNTHINKING = {"thinking": {"type": "disabled"}}
 
 
@@ -157,6 +160,8 @@ TABLE: list[tuple[str, dict[str, Any], Row]] = [
     ("parallel_tool_calls", {"tools": [ADD, OTHER], "parallel_tool_calls": False}, wide(
         {**BOTH, "parallel_tool_calls": False},
         {**OURS, "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}})),
+    ("cache_policy", {"cache_policy": "auto"}, wide({}, {"messages": MARKED})),
+    ("cache_policy", {"cache_policy": "none"}, wide({}, {})),
     ("extra_body", {"extra_body": {"user": "u"}}, wide({"user": "u"}, {"user": "u"})),
     ("extra_headers", {"extra_headers": {"x-a": "b"}}, wide({}, {})),
     ("extra_query", {"extra_query": {"a": "b"}}, wide({}, {})),
@@ -404,14 +409,14 @@ def test_a_field_of_extra_body_takes_the_place_of_ours_whole(target: str) -> Non
 def test_a_long_id_is_shortened_for_openai_alone() -> None:
     """OpenAI takes 40 characters; call and result still meet, two ids stay two, and others get what they gave."""
     long = ["x" * 41, "x" * 42, "call_1", "y" * 40]
-    turns = [assistant(ToolCall(identity, "add", "{}")) for identity in long]
-    request = Request("gpt-5", (*turns, *(tool(identity, "1") for identity in long)))
+    turns = [(assistant(ToolCall(identity, "add", "{}")), tool(identity, "1")) for identity in long]
+    request = Request("gpt-5", tuple(message for turn in turns for message in turn))
 
     def ids(target: str) -> list[str]:
         transport, base_url, _ = TARGETS[target]
         messages = render(transport, base_url, request).body["messages"]
-        asked = [turn["tool_calls"][0]["id"] for turn in messages[:4]]
-        assert [turn["tool_call_id"] for turn in messages[4:]] == asked
+        asked = [turn["tool_calls"][0]["id"] for turn in messages[::2]]
+        assert [turn["tool_call_id"] for turn in messages[1::2]] == asked
         return asked
 
     assert ids("compatible") == ids("gemini") == long

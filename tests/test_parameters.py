@@ -35,6 +35,7 @@ TABLE: dict[str, tuple[list[object], list[object]]] = {
     "tool_choice": (["auto", "none", "required", "add"], ["", 1, {"type": "auto"}, True]),
     "parallel_tool_calls": ([True, False], [1, 0, "true"]),
     "json_mode": ([True, False], [1, 0, "true"]),
+    "cache_policy": (["none", "auto"], ["", "Auto", True, 1, "always"]),
     "extra_body": (
         [{}, {"a": {"b": [1]}}, {"temperature": 0}],
         [[], "a", {1: "a"}, {"stream": True}, {"model": "m"}, {"messages": []}],

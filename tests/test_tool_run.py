@@ -46,6 +46,7 @@ from understudy.supervisor._run_values import distinct
 from understudy.supervisor._tool_run import LAST_WORD
 
 from .every_checkpoint import Everywhere, by_scope, by_task
+from .fakes import Fake
 from .scenario import chain
 from .test_mapping import SDK
 from .test_wire_openai import exhaust
@@ -56,7 +57,7 @@ Play: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass
-class Played:
+class Played(Fake):
     """A provider that answers by a function of the request, and remembers when it was asked what."""
 
     target: Target

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from .providers import UnderstudyError as UnderstudyError
     from .providers import Usage as Usage
     from .providers import Verdict as Verdict
+    from .providers import as_anthropic as as_anthropic
+    from .providers import as_openai as as_openai
     from .providers import assistant as assistant
     from .providers import image as image
     from .providers import system as system
@@ -63,7 +65,10 @@ if TYPE_CHECKING:
     from .supervisor import Iteration as Iteration
     from .supervisor import RouteSettings as RouteSettings
     from .supervisor import Run as Run
+    from .supervisor import RunEvent as RunEvent
+    from .supervisor import RunStream as RunStream
     from .supervisor import Settings as Settings
+    from .supervisor import Stream as Stream
     from .supervisor import Supervisor as Supervisor
     from .supervisor import ToolUse as ToolUse
     from .supervisor import as_tool as as_tool
@@ -78,11 +83,11 @@ _PROVIDERS = (
     *("Text", "TextDelta", "TimeoutExceededError", "Tool", "ToolCall"),
     *("ToolCallDelta", "ToolCallStarted", "ToolResult", "UnderstudyError", "Usage"),
     *("Verdict",),
-    *("assistant", "image", "system", "tool", "user"),
+    *("as_anthropic", "as_openai", "assistant", "image", "system", "tool", "user"),
 )
 _SUPERVISOR = (
-    *("Agent", "AgentSettings", "Iteration", "RouteSettings", "Run", "Settings", "Supervisor", "ToolUse"),
-    *("as_tool",),
+    *("Agent", "AgentSettings", "Iteration", "RouteSettings", "Run", "RunEvent", "RunStream", "Settings", "Stream"),
+    *("Supervisor", "ToolUse", "as_tool"),
 )
 
 _ROOMS: dict[str, str] = {
