@@ -26,7 +26,7 @@ ADDRESSES: dict[str, str] = {
 
 _NO_SAMPLING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty", "stop"})
 _NO_PENALTIES = _NO_SAMPLING - {"temperature", "top_p"}
-_FORGETFUL = Memory(reasoning="none")
+_FORGETFUL = Memory(reasoning=False)
 
 _MOST_STOPS = 4
 """`openai.types.chat.completion_create_params`: "Up to 4 sequences"."""
@@ -75,7 +75,7 @@ _UNSIGNED = "skip_thought_signature_validator"
 
 
 def _gemini(*efforts: Effort, budgets: bool = False) -> Dialect:
-    memory = Memory(reasoning="none", signature=None if budgets else _UNSIGNED)
+    memory = Memory(reasoning=False, signature=None if budgets else _UNSIGNED)
     return Dialect(unsupported=_NOT_GEMINI, efforts=efforts, budgets=budgets, memory=memory)
 
 
@@ -90,9 +90,13 @@ but on 2.5 Flash; from 3 on a level stands in the budget's place. Source: ai.goo
 …/thinking; discuss.ai.google.dev 117875 and 112648."""
 
 _COMPATIBLE = Dialect()
-_DEEPSEEK = Dialect(memory=Memory(reasoning="always"))
-"""It wants the reasoning of every call back, in all requests that follow, and takes an empty one. Source: api-docs.
-deepseek.com/guides/thinking_mode; deepseek-ai/deepseek-harness 739."""
+_STRICT: tuple[tuple[str, Dialect], ...] = (
+    ("https://api.deepseek.com", Dialect(memory=Memory(stand_in=""))),
+    ("https://api.moonshot.", Dialect(memory=Memory(stand_in="."))),
+)
+"""Servers, by the beginning of their address, that refuse a call without reasoning while they think. Source: api-docs.
+deepseek.com/guides/thinking_mode, deepseek-ai/deepseek-harness 739 (an empty one will do); platform.moonshot.ai/docs/
+guide/use-kimi-k2-thinking-model, earendil-works/pi 4251 (it will not)."""
 _LMSTUDIO = Dialect(unsupported=frozenset({"json_mode"}), efforts=(), tool_by_name=False, memory=_FORGETFUL)
 """It answers `json_object` and a choice by name with a 400 and takes no notice of an effort. Source: lmstudio-ai/
 lmstudio-bug-tracker 189, 670 and 988."""
@@ -108,8 +112,8 @@ def dialect_of(transport: str, base_url: str, model: str) -> Dialect:
     match transport:
         case "openai" if base_url == ADDRESSES["openai"]:
             return _first(_OPENAI_MODELS, model.removeprefix("ft:"))
-        case "openai" if base_url.startswith("https://api.deepseek.com"):
-            return _DEEPSEEK
+        case "openai":
+            return next((dialect for beginning, dialect in _STRICT if base_url.startswith(beginning)), _COMPATIBLE)
         case "gemini":
             return _first(_GEMINI_MODELS, model.removeprefix("models/"))
         case "lmstudio":
