@@ -16,7 +16,7 @@ from typing import final
 
 import anyio
 
-from ..providers import ActorStoppedError, Connect, Failure, Provider, Target, Verdict
+from ..providers import ActorStoppedError, Connect, Failure, Provider, Target, Upstream, Verdict
 from ._budget import RetryBudget
 from ._events import EndpointEvent
 from ._gate import CircuitPolicy, Gate
@@ -29,6 +29,10 @@ _log = logging.getLogger("understudy.actors")
 
 CLOSE_WITHIN = 2.0
 """Seconds for cancelled calls to end, and again for the client to close (R-CX-3)."""
+
+
+_LEFT = frozenset({Verdict.NO_VERDICT, Verdict.CUT_SHORT})
+"""Nobody's fault; but whoever left after a long wait for the first content has seen that it is slow."""
 
 
 @final
@@ -44,6 +48,10 @@ class _Waiter:
         """Answer, and wake up whoever waits."""
         self.answer = answer
         self.event.set()
+
+
+def _nobody_sweeps() -> None:
+    """Leave what is abandoned to whoever comes next."""
 
 
 def _nobody_listens(event: EndpointEvent) -> None:
@@ -93,6 +101,8 @@ class Endpoint:
             tell=self._happened.append,
         )
         self._budget = RetryBudget()
+        self._abandoned: list[Upstream] = []
+        self._sweep: Callable[[], None] = _nobody_sweeps
 
     @property
     def health(self) -> Health:
@@ -185,6 +195,10 @@ class Endpoint:
         """Return the seconds that a slow answer of a model takes when it is well; 0.0 while not known."""
         return self._gates.of(model).usual_for
 
+    def usual_first_for(self, model: str) -> float:
+        """Return the seconds that a slow stream of a model takes to its first content when it is well."""
+        return self._gates.of(model).usual_first_for
+
     def refusal(self, model: str, *, lone: bool = False) -> Refusal | None:
         """Return why an attempt could not go ahead now, apart from a full bulkhead; take nothing."""
         return self._gates.refusal(self._gates.of(model), anyio.current_time(), lone=lone)
@@ -193,14 +207,31 @@ class Endpoint:
         """Say whether nothing at all stands against a model: no circuit, no hold, no failure in a row."""
         return self._gates.are_clear(self._gates.of(model))
 
+    def began(self, permit: Permit, after: float) -> None:
+        """Take note that the first content of a stream came after so many seconds; called by the permit.
+
+        A probe passes by it, once: whoever waits for what it finds out need not wait for the end of the answer.
+        """
+        now = anyio.current_time()
+        if permit.is_probe and not permit.passed:
+            permit.passed = True
+            self._gates.answered(permit.gate, permit.ticket, now)
+        permit.gate.began(after)
+        self._gates.waited(permit.gate, permit.ticket, now, after)
+        self._after_change()
+
     def settled(self, permit: Permit, verdict: Verdict, failure: Failure | None) -> None:
         """Take a permit back; called by the permit."""
         self._permits.pop(permit, None)
         now = anyio.current_time()
+        if permit.waits_since is not None and permit.began_at is None and verdict in _LEFT:
+            self._gates.waited(permit.gate, permit.ticket, now, now - permit.waits_since, in_vain=True)
         if verdict is Verdict.OK:
             self._succeeded += 1
-            self._gates.answered(permit.gate, permit.ticket, now)
-            permit.gate.took(now - permit.admitted_at)
+            if not permit.passed:
+                self._gates.answered(permit.gate, permit.ticket, now)
+            if permit.began_at is None:
+                permit.gate.took(now - permit.admitted_at)
         elif self._gates.failed(permit.gate, permit.ticket, now, verdict, failure):
             self._failed += 1
         else:
@@ -233,6 +264,24 @@ class Endpoint:
     def answers(self, model: str) -> None:
         """Take note that a model answers."""
         self._refused.discard(model)
+
+    def abandon(self, upstream: Upstream) -> None:
+        """Take over a stream that nobody has any more and nobody could wait for: its peer sees the end at once."""
+        upstream.abandon()
+        self._abandoned.append(upstream)
+        self._sweep()
+
+    def swept_by(self, sweep: Callable[[], None]) -> None:
+        """Let `sweep` be called whenever something is abandoned; it must not wait. Somebody then closes it."""
+        self._sweep = sweep
+        if self._abandoned:
+            sweep()
+
+    async def close_abandoned(self) -> None:
+        """Close the streams that were abandoned, each within 2 s, also when cancelled."""
+        while self._abandoned:
+            with anyio.move_on_after(CLOSE_WITHIN, shield=True):
+                await self._abandoned.pop().aclose()
 
     def open(self) -> None:
         """Open the client, unless an earlier incarnation has left it open, and serve.
@@ -271,6 +320,7 @@ class Endpoint:
         A client that fails to close is told in the log: neither its siblings nor what the user raised may suffer.
         """
         self._enter(Phase.STOPPED)
+        await self.close_abandoned()
         provider, self._provider = self._provider, None
         if provider is None:
             return

@@ -7,10 +7,11 @@ and takes the time as an argument; each real change is told as an event, after i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from ._circuit import (
+    BUSY,
     Circuit,
     Closed,
     HalfOpen,
@@ -33,6 +34,9 @@ from ._window import Window
 USUAL_FADES = 0.95
 """What is left of the slowest answer with each answer after it (chosen: half of it after some 14)."""
 
+SLOW_SHARE = 0.8
+"""Of at least 10 streams, the share that must begin late for a model to count as down (R-CB-3)."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class CircuitPolicy:
 
     `passes` probes in a row must succeed; `window_calls` counts that many last calls instead of those in `window_for`;
     `observe_only` judges and tells but bars nobody; `enforce_lone` bars also an agent that has no other route;
-    `hold_refused` is False where a refused credential is to be told to every caller instead of passed over.
+    `hold_refused` is False where a refused credential is to be told to every caller instead of passed over. With
+    `slow_after`, a model whose streams mostly begin later than that counts as down.
     """
 
     trip_after: int = 2
@@ -53,6 +58,7 @@ class CircuitPolicy:
     observe_only: bool = False
     enforce_lone: bool = False
     hold_refused: bool = True
+    slow_after: float | None = None
 
 
 @final
@@ -80,9 +86,9 @@ class Gate:
     """The circuit and the hold of one key. `is_clear` is True while nothing at all stands against an attempt."""
 
     __slots__ = (
-        *("_by_hand", "_policy", "_tell", "_window"),
+        *("_by_hand", "_policy", "_slow", "_tell", "_window"),
         *("circuit", "circuit_reason", "hold", "hold_reason", "is_clear", "key", "last_success_at", "told_until"),
-        "usual_for",
+        *("usual_first_for", "usual_for"),
     )
 
     def __init__(self, key: Key, policy: CircuitPolicy, tell: Callable[[EndpointEvent], None]) -> None:
@@ -92,10 +98,10 @@ class Gate:
         self.circuit_reason = self.hold_reason = ""
         self.told_until = 0.0
         self.last_success_at: float | None = None
-        self.usual_for = 0.0
+        self.usual_for = self.usual_first_for = 0.0
         self.is_clear = True
         self._by_hand: ByHand | None = None
-        self._window = Window(policy.window_for, policy.window_calls)
+        self._forget_calls()
 
     def by_hand(self, now: float) -> ByHand | None:
         """Return what was set by hand and still holds."""
@@ -153,6 +159,25 @@ class Gate:
     def took(self, seconds: float) -> None:
         """Take note of how long an answer took: the slowest of late counts, and fades as faster ones come."""
         self.usual_for = max(seconds, self.usual_for * USUAL_FADES)
+
+    def began(self, seconds: float) -> None:
+        """Take note of how long the first content of a stream took, as `took` does of answers."""
+        self.usual_first_for = max(seconds, self.usual_first_for * USUAL_FADES)
+
+    def waited(self, ticket: int, now: float, seconds: float, *, spread: float) -> None:
+        """Count a stream by how long its first content was waited for; trip if too many of late were slow."""
+        slow_after, circuit = self._policy.slow_after, self.circuit
+        if slow_after is None or type(circuit) is not Closed or ticket < circuit.since:
+            return
+        self._slow.add(now, failed=seconds > slow_after)
+        recent = self._slow.recent(now)
+        if recent.calls >= BUSY and recent.failures >= SLOW_SHARE * recent.calls:
+            reason = (
+                f"slow: the first content of {recent.failures} of {recent.calls} streams took over {slow_after:g} s"
+            )
+            self._settle_circuit(
+                ticket, Outcome.FAILURE, now, replace(self.tripping(spread=spread), trip_after=1), recent, reason
+            )
 
     def ended(
         self, ticket: int, now: float, reason: str, *, tripping: Tripping | None = None, holding: Holding | None = None
@@ -270,6 +295,7 @@ class Gate:
 
     def _forget_calls(self) -> None:
         self._window = Window(self._policy.window_for, self._policy.window_calls)
+        self._slow = Window(self._policy.window_for, self._policy.window_calls)
 
     def _look(self) -> None:
         circuit, hold = self.circuit, self.hold

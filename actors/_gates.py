@@ -86,6 +86,11 @@ class Gates:
         for gate in (model, self.endpoint, self.credential):
             gate.succeeded(ticket, now)
 
+    def waited(self, model: Gate, ticket: int, now: float, seconds: float, *, in_vain: bool = False) -> None:
+        """Take note of how long the first content of a stream was waited for, or `in_vain` until the caller left."""
+        if self._policy.slow_after is not None and not (in_vain and seconds <= self._policy.slow_after):
+            model.waited(ticket, now, seconds, spread=0.8 + 0.4 * self._rand())
+
     def failed(self, model: Gate, ticket: int, now: float, verdict: Verdict, failure: Failure | None) -> bool:
         """File what a failed attempt says under what it accuses; say whether it counts against anybody."""
         hint, status = (failure.retry_after, failure.status) if failure is not None else (None, None)

@@ -13,6 +13,9 @@ from ._gate import Gate
 class _Endpoint(Protocol):
     """Who granted it, and takes it back."""
 
+    def began(self, permit: Permit, after: float) -> None:
+        """Take note that the first content of a stream came after so many seconds."""
+
     def settled(self, permit: Permit, verdict: Verdict, failure: Failure | None) -> None:
         """Take a permit back."""
 
@@ -23,15 +26,23 @@ class Permit:
 
     Whatever its holder waits for stands in a cancel scope that the permit `covers`: stopping the endpoint cancels it,
     and `stopped` then says that it was us, not the caller. `is_probe` says that others wait for what it finds out.
+
+    For a stream, `waits_since` is the instant since which its first content is waited for, `began_at` the one at which
+    it came: a probe has then found out (R-CB-6), though the stream may still fail.
     """
 
-    __slots__ = ("_endpoint", "_scope", "_settled", "admitted_at", "gate", "is_probe", "stopped", "ticket")
+    __slots__ = (
+        *("_endpoint", "_scope", "_settled", "admitted_at", "began_at", "gate", "is_probe", "passed", "stopped"),
+        *("ticket", "waits_since"),
+    )
 
     def __init__(self, endpoint: _Endpoint, gate: Gate, ticket: int, admitted_at: float, *, is_probe: bool) -> None:
         self._endpoint, self.gate, self.ticket, self.is_probe = endpoint, gate, ticket, is_probe
         self.admitted_at = admitted_at
         self._scope: anyio.CancelScope | None = None
-        self.stopped = False
+        self.stopped = self.passed = False
+        self.waits_since: float | None = None
+        self.began_at: float | None = None
         self._settled = False
 
     def settle(self, verdict: Verdict, failure: Failure | None = None) -> None:
@@ -44,6 +55,16 @@ class Permit:
             raise RuntimeError("a permit was settled twice")
         self._settled = True
         self._endpoint.settled(self, verdict, failure)
+
+    def waits(self, since: float) -> None:
+        """Say that the first content of a stream is waited for."""
+        self.waits_since, self.began_at = since, None
+
+    def began(self, now: float) -> None:
+        """Say that the first content of a stream has come."""
+        self.began_at = now
+        if self.waits_since is not None:
+            self._endpoint.began(self, now - self.waits_since)
 
     def covers(self, scope: anyio.CancelScope) -> anyio.CancelScope:
         """Return `scope`, which `stop` will cancel, or which is cancelled at once if that has happened."""

@@ -7,12 +7,14 @@ permit of the endpoint.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never, final
 
 import anyio
 from anyio.abc import TaskStatus
 
+from ..providers import ActorStoppedError, MailboxFullError
 from ._endpoint import Endpoint
 from ._mailbox import Mailbox, Reply
 
@@ -31,7 +33,13 @@ class Stop:
     """Close the client and end. Answered when it is closed."""
 
 
-Message: TypeAlias = Drain | Stop
+@final
+@dataclass(frozen=True, slots=True)
+class CloseAbandoned:
+    """Close the streams that nobody has any more. Answered when they are closed."""
+
+
+Message: TypeAlias = Drain | CloseAbandoned | Stop
 
 
 @final
@@ -41,6 +49,7 @@ class ProviderActor:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._mailbox: Mailbox[Message] = Mailbox(endpoint.name)
+        self._will_sweep = False
 
     async def ask(self, message: Message) -> None:
         """Post a message and wait until it has been carried out.
@@ -63,12 +72,15 @@ class ProviderActor:
         try:
             self._endpoint.open()
             task_status.started()
+            self._endpoint.swept_by(self._post_sweep)
             async with anyio.create_task_group() as children:
                 while True:
                     message, reply = await self._mailbox.receive()
                     match message:
                         case Drain(drain_for):
                             children.start_soon(self._drain, drain_for, reply)
+                        case CloseAbandoned():
+                            children.start_soon(self._close_abandoned, reply)
                         case Stop():
                             break
                         case _:
@@ -77,6 +89,19 @@ class ProviderActor:
             self._answer(reply)
         finally:
             self._mailbox.close()
+
+    def _post_sweep(self) -> None:
+        """Have what was abandoned closed, by one message for all of it; where none can be posted, the end does it."""
+        if self._will_sweep:
+            return
+        with suppress(MailboxFullError, ActorStoppedError):
+            self._mailbox.post(CloseAbandoned())
+            self._will_sweep = True
+
+    async def _close_abandoned(self, reply: Reply[object]) -> None:
+        self._will_sweep = False
+        await self._endpoint.close_abandoned()
+        self._answer(reply)
 
     async def _drain(self, drain_for: float, reply: Reply[object]) -> None:
         await self._endpoint.drain(drain_for)

@@ -17,7 +17,7 @@ import anyio
 import understudy
 from understudy import AgentSettings, Response, RouteSettings, Settings, Text, user
 from understudy.actors import Endpoint, Permit
-from understudy.providers import Request, Target, Verdict
+from understudy.providers import Request, Target, Upstream, Verdict
 from understudy.supervisor import Event
 
 ROUNDS, CALLS, IN_FLIGHT = 9, 2000, (1, 100, 1000)
@@ -30,6 +30,10 @@ class Instant:
         """Answer after one checkpoint."""
         await anyio.lowlevel.checkpoint()
         return Response((Text("hi"),), request.model, "openai", "stop")
+
+    async def stream(self, request: Request) -> Upstream:
+        """Not asked for here."""
+        raise NotImplementedError
 
     async def aclose(self) -> None:
         """Close nothing."""

@@ -1,7 +1,7 @@
 """The providers' room: neutral types, errors, verdicts, and one file per transport. It knows no actors."""
 
 from ._accept import accept
-from ._clean import clean
+from ._clean import clean, cleaner
 from ._dialects import inexpressible, left_out
 from ._errors import (
     AccessRefusedError,
@@ -50,7 +50,19 @@ from ._messages import (
 )
 from ._parameters import CHECKS, checked, number, suggestion
 from ._port import Connect, Provider, Target, Upstream
-from ._request import EFFORTS, Effort, FinishReason, Messages, Parameters, Request, Response, Tool, Usage
+from ._request import (
+    EFFORTS,
+    Effort,
+    FinishReason,
+    Messages,
+    Parameters,
+    Request,
+    Response,
+    Tool,
+    ToolLike,
+    Usage,
+    tools_of,
+)
 from ._stream import (
     ContentEvent,
     Finished,
@@ -126,6 +138,7 @@ __all__ = (
     "ToolCall",
     "ToolCallDelta",
     "ToolCallStarted",
+    "ToolLike",
     "ToolResult",
     "TrailedError",
     "Transport",
@@ -140,6 +153,7 @@ __all__ = (
     "attempt_error",
     "checked",
     "clean",
+    "cleaner",
     "connect",
     "decode",
     "encode",
@@ -157,5 +171,6 @@ __all__ = (
     "suggestion",
     "system",
     "tool",
+    "tools_of",
     "user",
 )

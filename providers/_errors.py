@@ -70,10 +70,13 @@ class ConfigurationError(UnderstudyError):
 
 
 class TrailedError(UnderstudyError):
-    """An error that ends a request. `attempts` and `passed_over` say what was tried and what was not."""
+    """An error that ends a request. `attempts` and `passed_over` say what was tried and what was not; `partial` is what
+    had come of a stream whose first content had been handed out, else None.
+    """
 
     attempts: tuple[Attempt, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
+    partial: Partial | None = None
 
 
 @final
@@ -317,6 +320,8 @@ class StreamInterruptedError(TrailedError):
     `__cause__` is the `AttemptError` that says why, or the error that ended the search for another answer. `verdict`
     is what the interruption means.
     """
+
+    partial: Partial
 
     def __init__(self, agent: str, partial: Partial, reason: str, verdict: Verdict) -> None:
         self.agent, self.partial, self.verdict = agent, partial, verdict

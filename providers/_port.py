@@ -65,6 +65,9 @@ class Upstream(Protocol):
         """
         ...
 
+    def abandon(self) -> None:
+        """Shut the connection down without waiting: the peer sees it at once, and `aclose` does the rest later."""
+
     async def aclose(self) -> None:
         """Close the connection, unless it is read to its end and can be used again. Closing twice does nothing."""
         ...
@@ -75,6 +78,17 @@ class Provider(Protocol):
 
     async def complete(self, request: Request) -> Response:
         """Ask once, without any retry or limit of its own, and return the whole answer.
+
+        After cancellation the connection is closed or reusable, and nothing is left behind.
+
+        Raises:
+            AttemptError: Nothing usable came; the class and the verdict say why.
+            OSError: The machine is at fault (an unreadable file, a full disk), no provider.
+        """
+        ...
+
+    async def stream(self, request: Request) -> Upstream:
+        """Ask once, as `complete` does, and return the answer as soon as it begins to come in.
 
         After cancellation the connection is closed or reusable, and nothing is left behind.
 

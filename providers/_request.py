@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypedDict, final, get_args
 
@@ -25,22 +25,32 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filte
 class Tool:
     """A tool a model may ask for: its name, what it is for, and the JSON schema of its arguments.
 
+    `run` is called with the arguments by name when the tool is asked for in `Agent.run`: an async function in place,
+    any other in a worker thread. What it returns is told to the model.
+
     Raises:
-        TypeError: The name or the description is no text, or the schema no dict.
+        TypeError: The name or the description is no text, the schema no dict, or `run` nothing that can be called.
         ValueError: The name is empty.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    run: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not all(isinstance(text, str) for text in (self.name, self.description)):
             raise TypeError("the name and the description of a Tool are texts")
         if not isinstance(self.parameters, Mapping):
             raise TypeError("the parameters of a Tool are the JSON schema of its arguments, a dict")
+        if self.run is not None and not callable(self.run):
+            raise TypeError("the run of a Tool is a function that takes its arguments by name")
         if not self.name:
             raise ValueError("a Tool needs a name")
+
+
+ToolLike: TypeAlias = Tool | Callable[..., Any]
+"""A tool, or a typed function that is made into one."""
 
 
 class Parameters(TypedDict, total=False):
@@ -50,7 +60,8 @@ class Parameters(TypedDict, total=False):
     `cache_policy` `auto` a wire that wants to be told what of a prompt to cache is told: tools, instructions, and the
     conversation so far; the others do it by themselves.
     `extra_body`, `extra_headers` and `extra_query` reach the provider as they are. A field of `extra_body` takes the
-    place of ours whole, as in the vendors' SDKs; `model`, `messages` and `stream` it cannot hold.
+    place of ours whole, as in the vendors' SDKs; `model`, `messages` and `stream` it cannot hold. Among `tools` may be
+    typed functions: an agent makes a `Tool` of each before anything is asked.
     """
 
     max_tokens: int
@@ -63,7 +74,7 @@ class Parameters(TypedDict, total=False):
     stop: str | Sequence[str]
     reasoning_effort: Effort
     thinking_budget_tokens: int
-    tools: Sequence[Tool]
+    tools: Sequence[ToolLike]
     tool_choice: str
     parallel_tool_calls: bool
     json_mode: bool
@@ -71,6 +82,11 @@ class Parameters(TypedDict, total=False):
     extra_body: Mapping[str, Any]
     extra_headers: Mapping[str, str]
     extra_query: Mapping[str, Any]
+
+
+def tools_of(parameters: Parameters) -> list[Tool]:
+    """Return the tools; none of them is a mere function any more once the parameters are checked."""
+    return [tool for tool in parameters.get("tools", ()) if isinstance(tool, Tool)]
 
 
 @final

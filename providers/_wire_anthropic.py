@@ -12,7 +12,7 @@ from typing import Any
 from ._claude import Claude, claude_of, forcing, room, thinking
 from ._json import encode
 from ._messages import Block, Reasoning, Text, ToolCall
-from ._request import FinishReason, Parameters, Request, Response, Tool, Usage
+from ._request import FinishReason, Parameters, Request, Response, Tool, Usage, tools_of
 from ._turns_anthropic import Turn, instructions_of, mark, may_think, plain, turns_of
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError, json_object, stops, whole
@@ -85,7 +85,7 @@ def _turns(request: Request, claude: Claude, issuer: str) -> list[Turn]:
 
 def _render_tools(body: dict[str, Any], parameters: Parameters, *, unthinking: dict[str, Any] | None) -> list[str]:
     """Say the tools and the choice; `unthinking` has to be said where one is forced, None means none can be."""
-    tools = parameters.get("tools")
+    tools = tools_of(parameters)
     if not tools:
         return []
     body["tools"] = [_tool(tool) for tool in tools]

@@ -12,7 +12,7 @@ from typing import Any, Literal, final
 
 from ._json import encode
 from ._messages import Block, Reasoning, Text, ToolCall
-from ._request import EFFORTS, Effort, FinishReason, Parameters, Request, Response, Tool, Usage
+from ._request import EFFORTS, Effort, FinishReason, Parameters, Request, Response, Tool, Usage, tools_of
 from ._turns_openai import REASONING, Memory, messages_of
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError, effort_for, json_object, nearest, stops, whole
@@ -97,7 +97,7 @@ def _is_lost(name: str, parameters: Parameters) -> bool:
 
 
 def _render_tools(body: dict[str, Any], parameters: Parameters, dialect: Dialect) -> None:
-    tools = parameters.get("tools")
+    tools = tools_of(parameters)
     if not tools:
         return
     choice = parameters.get("tool_choice")

@@ -8,7 +8,7 @@ from ._picture import draw
 from ._report import FAILED, AgentReport, Failed, Happened, ModelReport, OutageReport, Report, Span, State, worst
 from ._run import play, simulate
 from ._scenario import Scenario, Simulation, understood
-from ._script import Answer, Behaviour, Call, Hang, Phase, Raw, Refused, Reset, Script, Status
+from ._script import Answer, Behaviour, Breaks, Call, Hang, How, Phase, Raw, Refused, Reset, Script, Status
 from ._server import Received, SimulatedServer, simulated_server
 
 __all__ = (
@@ -16,11 +16,13 @@ __all__ = (
     "AgentReport",
     "Answer",
     "Behaviour",
+    "Breaks",
     "Call",
     "Failed",
     "Fault",
     "Hang",
     "Happened",
+    "How",
     "ModelReport",
     "Outage",
     "OutageReport",

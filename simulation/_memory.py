@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import final
 
 import anyio
@@ -10,13 +12,17 @@ import anyio.lowlevel
 
 from ..providers import (
     TRANSPORTS,
+    Block,
     Connect,
     Failure,
     Provider,
+    Reasoning,
     Request,
     Response,
     Target,
     Text,
+    ToolCall,
+    Upstream,
     Usage,
     Verdict,
     attempt_error,
@@ -25,11 +31,43 @@ from ..providers import (
     retry_after,
     suggestion,
 )
-from ._answers import REQUEST_ID, Wire, error, tokens
-from ._script import Answer, Call, Hang, Playback, Raw, Refused, Reset, Script, Status
+from ._answers import REQUEST_ID, SIGNATURE, Said, Wire, error, named_error
+from ._model import asked, say
+from ._script import (
+    PING_EVERY,
+    Answer,
+    Breaks,
+    Call,
+    Hang,
+    Playback,
+    Raw,
+    Refused,
+    Reset,
+    Script,
+    Status,
+    coming,
+)
+from ._upstream import ScriptedUpstream, Step
 
 WALL_CLOCK = 1767225600.0
 """What the calendar says when a world begins: 2026-01-01T00:00Z, for hints that are dates."""
+
+_RESET, _CLOSED = "connection reset", "connection closed before the body was complete"
+
+_BROKEN_STREAM: dict[str, tuple[Verdict, str, int | None]] = {
+    "reset": (Verdict.PROVIDER, _RESET, 200),
+    "incomplete": (Verdict.PROVIDER, _CLOSED, 200),
+    "cut": (Verdict.TRUNCATED, "the stream ended before its answer did", 200),
+    "garbage": (Verdict.MALFORMED, "an event of the stream is not JSON", 200),
+}
+
+_BROKEN_WHOLE: dict[str, tuple[Verdict, str, int | None]] = {
+    "reset": (Verdict.PROVIDER, _RESET, None),
+    "incomplete": (Verdict.MALFORMED, _CLOSED, None),
+    "cut": (Verdict.MALFORMED, "the answer is something that is not JSON", 200),
+    "garbage": (Verdict.MALFORMED, "the answer is something that is not JSON", 200),
+}
+"""What a broken answer comes to: the verdict, what is said of it, and the status that is known by then."""
 
 
 @final
@@ -44,19 +82,42 @@ class ScriptedProvider:
 
     async def complete(self, request: Request) -> Response:
         """Do what the script says; see `Provider.complete`."""
+        self._begin()
+        try:
+            behaviour = await self._met(request)
+            return await self._whole(request, behaviour)
+        finally:
+            self._end()
+
+    async def stream(self, request: Request) -> Upstream:
+        """Do what the script says; see `Provider.stream`. A stream is in flight until it ends or is closed."""
+        self._begin()
+        try:
+            behaviour = await self._met(request)
+        except BaseException:
+            self._end()
+            raise
+        said = self._said(request, behaviour)
+        known = Usage(said.given, 1, 0, 0) if self._wire == "anthropic" else Usage()
+        steps, transport = self._steps(request, behaviour, said), self._target.transport
+        return ScriptedUpstream(steps, transport, request.model, usage=known, ended=self._end)
+
+    def _begin(self) -> None:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        try:
-            return await self._complete(request)
-        finally:
-            self.in_flight -= 1
 
-    async def _complete(self, request: Request) -> Response:
+    def _end(self) -> None:
+        self.in_flight -= 1
+
+    async def _met(self, request: Request) -> Answer | Breaks:
+        """Meet what the script holds for a request: raise what is no answer, and return what is when it begins."""
         match self._playback.play(request.model, anyio.current_time() - self._begun):
-            case Answer(text, after):
-                await anyio.sleep(after)
-                asked = request.messages[-1].text
-                return self._answer(request, asked if text is None else text, asked)
+            case Answer() as answer:
+                await anyio.sleep(answer.after)
+                return answer
+            case Breaks() as breaks:
+                await anyio.sleep(breaks.answer.after)
+                return breaks
             case Status() as status:
                 await anyio.sleep(status.after)
                 raise attempt_error(self._refused(request, status))
@@ -73,17 +134,81 @@ class ScriptedProvider:
                 await anyio.sleep_forever()
                 raise AssertionError("unreachable")
 
+    async def _whole(self, request: Request, behaviour: Answer | Breaks) -> Response:
+        said = self._said(request, behaviour)
+        come, then = coming(behaviour, said.pieces)
+        await anyio.sleep(sum(wait for wait, _ in come) + then)
+        if isinstance(behaviour, Breaks):
+            if behaviour.how in {"silence", "pings"}:
+                await anyio.sleep_forever()
+            failure = self._broken(request, behaviour, _BROKEN_WHOLE)
+            if failure is not None:
+                raise attempt_error(failure)
+        end = self._end_of(request, said)
+        if isinstance(end, Failure):
+            raise attempt_error(end)
+        return end
+
+    def _steps(self, request: Request, behaviour: Answer | Breaks, said: Said) -> Iterator[Step]:
+        come, then = coming(behaviour, said.pieces)
+        yield from come
+        failure = None
+        if isinstance(behaviour, Breaks):
+            if behaviour.how == "silence":
+                return
+            while behaviour.how == "pings":
+                yield PING_EVERY, None
+            failure = self._broken(request, behaviour, _BROKEN_STREAM)
+            if behaviour.how == "unterminated" and self._wire == "anthropic":
+                failure = self._broken(request, replace(behaviour, how="cut"), _BROKEN_STREAM)
+        yield then, failure or self._end_of(request, said)
+
+    def _said(self, request: Request, behaviour: Answer | Breaks) -> Said:
+        answer = behaviour if isinstance(behaviour, Answer) else behaviour.answer
+        return say(answer, asked(request), self._wire)
+
     async def aclose(self) -> None:
         """Close; see `Provider.aclose`."""
         self.open = False
         await anyio.lowlevel.checkpoint()
 
-    def _answer(self, request: Request, text: str, asked: str) -> Response:
+    def _end_of(self, request: Request, said: Said) -> Response | Failure:
+        """Return the whole answer; one that says nothing is a failure."""
         transport = self._target.transport
-        usage = Usage(tokens(asked), tokens(text), 0, 0 if self._wire == "anthropic" else None)
-        if self._wire == "openai":
-            usage = Usage(tokens(asked), tokens(text), 0, None, 0)
-        return Response((Text(text, transport),), request.model, transport, "stop", usage, request_id="simulated")
+        blocks: list[Block] = []
+        if said.thinking:
+            signature = SIGNATURE if self._wire == "anthropic" else None
+            blocks.append(Reasoning(said.thinking, signature=signature, issuer=transport))
+        if said.text:
+            blocks.append(Text(said.text, transport))
+        blocks += [ToolCall(call.id, call.name, call.arguments, transport) for call in said.calls]
+        if not said.text and not said.calls:
+            nothing = "the answer is finished, but has no text and no tool call"
+            return self._failure(request, Verdict.EMPTY, said=nothing, status=200, request_id="simulated")
+        return Response(
+            tuple(blocks),
+            request.model,
+            transport,
+            "tool_calls" if said.calls else "stop",
+            Usage(said.given, said.made, 0, 0)
+            if self._wire == "anthropic"
+            else Usage(said.given, said.made, 0, None, said.thought),
+            request_id="simulated",
+        )
+
+    def _broken(
+        self, request: Request, breaks: Breaks, failures: Mapping[str, tuple[Verdict, str, int | None]]
+    ) -> Failure | None:
+        """Return what the way an answer breaks off comes to; None where it comes to nothing."""
+        if breaks.how == "error":
+            body = named_error(self._wire, breaks.error, f"simulated {breaks.error}")
+            return self._refused(request, Status(200, body=body))
+        if breaks.how not in failures:
+            return None
+        verdict, said, status = failures[breaks.how]
+        return self._failure(
+            request, verdict, said=said, status=status, request_id="simulated" if status is not None else None
+        )
 
     def _refused(self, request: Request, status: Status) -> Failure:
         headers = {name.lower(): value for name, value in status.headers.items()}

@@ -9,16 +9,87 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, final
+from typing import Literal, TypeAlias, TypeVar, final, get_args
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Answer after `after` seconds with `text`; None repeats what the user said last."""
+    """Answer after `after` seconds with `text`; None repeats what the user said last, and below it, each on a line of
+    its own, every tool result since.
+
+    A stream brings a word every `every` seconds; an answer asked for whole comes when its last word would. `thinking`
+    is what the model shows of its thoughts before it answers.
+
+    With `rounds` it asks for tools first, if the request offers any: so often since the user's last text, each time
+    with `calls` calls of every tool (or with one call of one by turns, where they may not be parallel). Arguments are
+    made up after the tool's schema: a string is the user's last text, a number counts the rounds from 1. Where the
+    request insists on a tool, one is always called; what it insists on by name gets `text` as its arguments, if that
+    is a JSON object.
+    """
 
     text: str | None = "Hello."
     after: float = 0.0
+    every: float = 0.0
+    thinking: str | None = None
+    rounds: int = 0
+    calls: int = 1
+
+    def __post_init__(self) -> None:
+        if self.calls < 1:
+            raise ValueError("a round of tools has at least one call: give calls=1 or more, or rounds=0 for none")
+
+
+PING_EVERY = 10.0
+"""Seconds between two signs of life of a stream that brings nothing else (chosen: below every stall limit)."""
+
+How: TypeAlias = Literal["reset", "incomplete", "cut", "silence", "pings", "error", "garbage", "unterminated", "more"]
+"""How an answer breaks off: see `Breaks`."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Breaks:
+    """Begin to answer, and go wrong in place of the next piece after `after` of them (0: before any content).
+
+    A piece is a word of the answer or of its thinking, the beginning of a tool call, or a fragment of its arguments.
+
+    | `how` | a stream | an answer asked for whole |
+    | --- | --- | --- |
+    | `reset` | the connection is torn down | likewise, half-way |
+    | `incomplete` | the connection is closed, the HTTP body unfinished | likewise, half-way |
+    | `cut` | ends as HTTP does, but not as the wire does | half of it, as if that were all |
+    | `silence` | nothing more comes, and the connection stays | nothing comes |
+    | `pings` | signs of life only, every 10 seconds | nothing comes |
+    | `error` | an error event of the type `error` | an error body under a 200 |
+    | `garbage` | an event that is no JSON | no JSON |
+    | `unterminated` | all of it, but for the last event: no `[DONE]`, no `message_stop` | as it should be |
+    | `more` | all of it, and content after its end | as it should be |
+    """
+
+    answer: Answer
+    after: int = 0
+    how: How = "reset"
+    error: str = "overloaded_error"
+
+    def __post_init__(self) -> None:
+        if self.how not in get_args(How):
+            raise ValueError("an answer breaks off in one of these ways: " + ", ".join(get_args(How)))
+
+
+Piece = TypeVar("Piece")
+
+
+def coming(behaviour: Answer | Breaks, pieces: Sequence[Piece]) -> tuple[list[tuple[float, Piece]], float]:
+    """Return the pieces of an answer that come, each with the seconds before it, and the seconds until what follows.
+
+    The first comes at once: when `after` seconds have passed.
+    """
+    every, until = (behaviour if isinstance(behaviour, Answer) else behaviour.answer).every, len(pieces)
+    if isinstance(behaviour, Breaks) and behaviour.how not in {"unterminated", "more"}:
+        until = min(behaviour.after, until)
+    come = [(every if number else 0.0, piece) for number, piece in enumerate(pieces[:until])]
+    return come, every if 0 < until < len(pieces) else 0.0
 
 
 @final
@@ -61,7 +132,7 @@ class Refused:
     """Nobody listens: the connection itself is refused, for every model."""
 
 
-Behaviour: TypeAlias = Answer | Status | Hang | Reset | Raw | Refused
+Behaviour: TypeAlias = Answer | Breaks | Status | Hang | Reset | Raw | Refused
 
 
 @final

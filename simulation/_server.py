@@ -15,15 +15,17 @@ import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, assert_never, final
+from typing import Any, NoReturn, assert_never, final
 
 import anyio
 import h11
 from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup, TaskStatus
 
 from ..supervisor import background_tasks
-from ._answers import REQUEST_ID, Wire, answer, error, prompt
-from ._script import Answer, Behaviour, Call, Hang, Playback, Raw, Refused, Reset, Script, Status
+from ._answers import REQUEST_ID, Wire, error
+from ._model import asked_over
+from ._reply import Reply, reply
+from ._script import Answer, Behaviour, Breaks, Call, Hang, Playback, Raw, Refused, Reset, Script, Status
 
 _GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, h11.RemoteProtocolError)
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -159,7 +161,7 @@ class SimulatedServer:
         if not path.endswith(("/messages", "/chat/completions")):
             await self._send(state, stream, wire, 404, error(wire, 404), {})
             return
-        request = _request(body)
+        request = _request(wire, body)
         if request is None:
             await self._send(state, stream, wire, 400, error(wire, 400), {})
             return
@@ -176,11 +178,8 @@ class SimulatedServer:
         self, behaviour: Behaviour, state: h11.Connection, stream: SocketStream, wire: Wire, request: dict[str, object]
     ) -> None:
         match behaviour:
-            case Answer(text, after):
-                await self._pause(stream, after)
-                asked = prompt(request)
-                said = answer(wire, str(request["model"]), asked if text is None else text, asked)
-                await self._send(state, stream, wire, 200, said, {})
+            case Answer() | Breaks():
+                await self._reply(state, stream, wire, reply(wire, behaviour, request))
             case Status() as status:
                 await self._pause(stream, status.after)
                 said = status.body if status.body is not None else error(wire, status.status)
@@ -190,9 +189,7 @@ class SimulatedServer:
                 await self._pause(stream, math.inf)
             case Reset(after):
                 await self._pause(stream, after)
-                stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
-                await anyio.aclose_forcefully(stream)
-                raise anyio.EndOfStream
+                await self._reset(stream)
             case Raw(data):
                 await stream.send(data)
                 raise anyio.EndOfStream
@@ -211,6 +208,33 @@ class SimulatedServer:
             except _GONE:
                 raise _Left from None
 
+    async def _reset(self, stream: SocketStream) -> NoReturn:
+        stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+        await anyio.aclose_forcefully(stream)
+        raise anyio.EndOfStream
+
+    async def _reply(self, state: h11.Connection, stream: SocketStream, wire: Wire, reply: Reply) -> None:
+        """Send an answer part by part, and do what follows the last one."""
+        headers = {"content-type": reply.content_type}
+        if reply.length is not None:
+            headers["content-length"] = str(reply.length)
+        head = self._head(state, wire, 200, headers)
+        for wait, data in reply.parts:
+            await self._pause(stream, wait)
+            await stream.send(head + (state.send(h11.Data(data=data)) or b""))
+            head = b""
+        match reply.ending:
+            case "end":
+                await stream.send(state.send(h11.EndOfMessage()) or b"")
+            case "reset":
+                await self._reset(stream)
+            case "close":
+                raise anyio.EndOfStream
+            case "hang":
+                await self._pause(stream, math.inf)
+            case _:
+                assert_never(reply.ending)
+
     async def _send(
         self,
         state: h11.Connection,
@@ -220,23 +244,22 @@ class SimulatedServer:
         body: bytes,
         headers: dict[str, str],
     ) -> None:
-        every = {
-            "content-type": "application/json",
-            REQUEST_ID[wire]: "simulated",
-            "content-length": str(len(body)),
-            **{name.lower(): value for name, value in headers.items()},
-        }
-        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in every.items()]
-        head = h11.Response(status_code=status, headers=encoded)
-        parts = [state.send(head), state.send(h11.Data(data=body)), state.send(h11.EndOfMessage())]
+        head = self._head(state, wire, status, {"content-length": str(len(body)), **headers})
+        parts = [head, state.send(h11.Data(data=body)), state.send(h11.EndOfMessage())]
         await stream.send(b"".join(part for part in parts if part))
 
+    def _head(self, state: h11.Connection, wire: Wire, status: int, headers: dict[str, str]) -> bytes:
+        given = {name.lower(): value for name, value in headers.items()}
+        every = {"content-type": "application/json", REQUEST_ID[wire]: "simulated", **given}
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in every.items()]
+        return state.send(h11.Response(status_code=status, headers=encoded)) or b""
 
-def _request(body: bytes) -> dict[str, Any] | None:
+
+def _request(wire: Wire, body: bytes) -> dict[str, Any] | None:
     """Return a request, or None if it is none that any vendor would take."""
     try:
         request = json.loads(body)
-        prompt(request)
+        asked_over(wire, request)
         return request if isinstance(request["model"], str) else None
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None

@@ -54,11 +54,24 @@ class Account:
         """Why the last attempt failed."""
         return self._errors[-1].failure
 
-    def answered(self, route: Route, started: float, response: Response) -> None:
-        """Take an answer into the trail."""
-        self._add(route, started, Verdict.OK, status=200, request_id=response.request_id, dropped=response.dropped)
+    @property
+    def last_error(self) -> AttemptError:
+        """What the last attempt failed with."""
+        return self._errors[-1]
 
-    def failed(self, route: Route, started: float, error: AttemptError) -> None:
+    def answered(self, route: Route, started: float, response: Response, *, first_token: float | None = None) -> None:
+        """Take an answer into the trail."""
+        self._add(
+            route,
+            started,
+            Verdict.OK,
+            status=200,
+            request_id=response.request_id,
+            dropped=response.dropped,
+            first_token=first_token,
+        )
+
+    def failed(self, route: Route, started: float, error: AttemptError, *, first_token: float | None = None) -> None:
         """Take a failure into the trail."""
         failure = error.failure
         self._errors.append(error)
@@ -70,6 +83,7 @@ class Account:
             request_id=failure.request_id,
             retry_after=failure.retry_after,
             reason=failure.reason,
+            first_token=first_token,
         )
 
     def stopped(self, route: Route, started: float) -> None:
@@ -120,6 +134,7 @@ class Account:
         retry_after: float | None = None,
         reason: str = "",
         dropped: tuple[str, ...] = (),
+        first_token: float | None = None,
     ) -> None:
         self.ended_at = anyio.current_time()
         self.attempts.append(
@@ -135,5 +150,6 @@ class Account:
                 retry_after=retry_after,
                 reason=reason,
                 dropped=dropped,
+                first_token=first_token,
             )
         )

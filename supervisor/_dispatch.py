@@ -1,86 +1,60 @@
 """The path of one request: from route to route until somebody answers, with one timeout, one budget and one trail.
 
-The wire call runs in the caller's task under a permit of the endpoint. What follows a failure is decided in
-`_routing.py`, who may be asked at all in the actors; here it is carried out.
+The wire call runs in the caller's task under a permit of the endpoint. Which route is asked next is found out in
+`_course.py`; how long an exchange may take, and what a stream's limits are, in `_live.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from types import TracebackType
 from typing import final
 
 import anyio
 
-from ..actors import Endpoint, Permit, Refusal, Refused
+from ..actors import Permit
 from ..providers import (
     ActorStoppedError,
+    AllAttemptsFailedError,
+    AllRoutesClosedError,
     AttemptError,
     Failure,
     HandOver,
-    Message,
     Parameters,
+    Partial,
     Request,
     Response,
-    Retry,
+    Restarted,
+    StreamInterruptedError,
+    TimeoutExceededError,
+    TrailedError,
     Verdict,
     attempt_error,
+    user,
 )
 from ._account import Account
-from ._events import AccessRefused, Event, RequestEnded
-from ._plan import Route
-from ._routing import Again, Failed, Next, Progress, Raise, after, backoff, probe_limit, share, worth_waiting
-from ._serving import Serving
+from ._course import Chain, Course, Question
+from ._events import AccessRefused, RequestEnded
+from ._live import Live, Served, begun, streamed, whole
+from ._routing import Again, Next, Raise
 
-SPILL_AFTER = 2.0
-"""Seconds at most that a request waits for a place at a full endpoint; never more than a quarter of what remains."""
-
-LEASE_MARGIN = 1.0
-"""Seconds that a probe's place is kept beyond the limit of its attempt (R-CB-6)."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A route, the endpoint that serves it, and its place in the chain: 0 is the primary's."""
-
-    route: Route
-    endpoint: Endpoint
-    place: int
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """What all requests of an agent share. `tell` takes events and does not raise."""
-
-    agent: str
-    routes: tuple[Served, ...]
-    rand: Callable[[], float]
-    tell: Callable[[Event], None]
-    serving: Serving
+NUDGE = user("Your last answer was empty. Go on: call a tool, or give your answer.")
+"""What an empty answer is answered with in a tool run, once. It is no part of the conversation."""
 
 
 @final
 class Dispatch:
-    """One request on its way. Used once.
+    """One request on its way. Used once: for an `answer`, or, if its question says so, for a stream (`open`)."""
 
-    Args:
-        first: Which route of the chain is asked first, counted from 0; the others follow in their order.
-    """
+    def __init__(self, chain: Chain, question: Question) -> None:
+        self._chain, self._question = chain, question
+        self._account = Account(chain.agent, question.timeout)
+        self._course = Course(chain, question, self._account)
 
-    def __init__(
-        self, chain: Chain, messages: tuple[Message, ...], parameters: Parameters, timeout: float, *, first: int = 0
-    ) -> None:
-        self._chain, self._messages, self._parameters = chain, messages, parameters
-        self._account = Account(chain.agent, timeout)
-        self._progress = Progress(routes=len(chain.routes))
-        routes = chain.routes
-        self._order: tuple[Served, ...] = (routes[first], *routes[:first], *routes[first + 1 :]) if first else routes
-        self._stays = first > 0
-        self._lone = len(chain.routes) == 1
-        self._early = False
-        self._refusals: list[tuple[Served, Refusal]] = []
+    @property
+    def place(self) -> int:
+        """Which route of the chain is at hand, counted from 0; after an answer, whose it is."""
+        return self._course.at_hand.place
 
     async def answer(self) -> Response:
         """Return the first answer.
@@ -95,74 +69,127 @@ class Dispatch:
             ActorStoppedError: The supervisor is closed or closing.
             OSError: The machine is at fault, no provider.
         """
+        with _Telling(self):
+            given = await self._pursue()
+        assert isinstance(given, Response)  # noqa: S101 - what is whole or streamed is read to its end
+        return self._answered(given)
+
+    async def open(self) -> Live:
+        """Return the first stream that has begun. Whoever gets it ends it: by `finish`, `interrupted` or `left`.
+
+        Raises:
+            Exception: As `answer`.
+        """
+        with _Telling(self):
+            return await self._open()
+
+    async def finish(self, live: Live) -> Response:
+        """End a stream whose answer is whole, and return it with its trail."""
+        response = live.upstream.response
+        assert response is not None  # noqa: S101 - it is whole
+        self._take_answer(live.served, live.started, response, live.permit)
+        with _Telling(self):
+            await self._end(live, Verdict.OK)
+        return self._answered(response)
+
+    async def interrupted(self, live: Live, error: Exception, *, restarts: bool) -> tuple[Live, Restarted]:
+        """End a stream that failed after its commit point with `error`; if it `restarts`, return the next one.
+
+        Raises:
+            StreamInterruptedError: The answer was cut off, and there is no other.
+            TimeoutExceededError: The timeout ended. Its `partial` is what had come.
+            ActorStoppedError: The supervisor is closed or closing. Its `partial` is what had come.
+            OSError: The machine is at fault, no provider.
+        """
+        partial = live.upstream.partial
+        with _Telling(self):
+            try:
+                step = await self._interrupt(live, error)
+                cut = self._account.last_error
+                if self._account.is_over:
+                    raise self._account.end() from self._account.cause()
+                if not restarts or isinstance(step, Raise):
+                    raise self._cut_off(partial, cut) from cut
+                return await self._restart(live, step), self._restarted(cut)
+            except (TimeoutExceededError, ActorStoppedError) as ended:
+                ended.partial = partial
+                raise
+            except (AttemptError, AllAttemptsFailedError, AllRoutesClosedError) as failed:
+                raise self._cut_off(partial, cut) from failed
+
+    async def _restart(self, live: Live, step: Next) -> Live:
+        """Return the stream that follows one that was cut off."""
+        if isinstance(step, Again):
+            await live.served.endpoint.wait_stopped(self._course.wait_for(live.served, step.wait))
+        else:
+            self._course.advance()
+        return await self._open()
+
+    def _restarted(self, cut: AttemptError) -> Restarted:
+        route = self._course.at_hand.route
+        return Restarted(route.transport, route.model, cut.failure.reason)
+
+    def _cut_off(self, partial: Partial, cut: AttemptError) -> TrailedError:
+        self._account.cause()  # let go
+        interrupted = StreamInterruptedError(self._chain.agent, partial, cut.failure.reason, cut.verdict)
+        return self._account.with_trail(interrupted)
+
+    async def left(self, live: Live) -> None:
+        """End a stream that its caller does not read on."""
+        verdict = Verdict.NO_VERDICT if live.upstream.response is None else Verdict.OK
         try:
-            response = self._signed(await self._first_answer())
-        except Exception as error:
-            self._ended(error=type(error).__name__)
-            raise
-        except anyio.get_cancelled_exc_class():
-            self._ended(error="cancelled")
-            raise
-        self._ended(response)
+            await self._end(live, verdict)
+        finally:
+            self.ended(error="cancelled")
+
+    def abandoned(self, live: Live) -> None:
+        """End a stream that nobody has any more: now, and without waiting; its endpoint closes the connection."""
+        live.permit.settle(Verdict.NO_VERDICT)
+        live.served.endpoint.abandon(live.upstream)
+        self.ended(error="cancelled")
+
+    def _answered(self, response: Response) -> Response:
+        response = self._account.signed(response, is_fallback=self.place > 0)
+        self.ended(response)
         return response
 
-    async def _first_answer(self) -> Response:
+    async def _open(self) -> Live:
+        given = await self._pursue()
+        assert isinstance(given, Live)  # noqa: S101 - it opens
+        return given
+
+    async def _pursue(self) -> Response | Live:
+        """Ask one route after the other."""
         while True:
-            served = self._at_hand
-            permit = await self._admit(served)
-            if isinstance(permit, Refusal):
-                if await self._waited(served, permit):
-                    continue
-                early = self._pass_over(served, permit)
-                if early is None:
-                    continue
-                permit = early
-                served = self._at_hand
-            response, step = await self._ask(served, permit)
-            if response is not None:
-                return response
+            served, permit = await self._course.admitted()
+            given, step = await self._ask(served, permit)
+            if given is not None:
+                return given
             match step:
                 case Raise():
                     raise self._account.end() from self._account.cause()
                 case Again(wait):
-                    await served.endpoint.wait_stopped(self._wait_for(served, wait))
+                    await served.endpoint.wait_stopped(self._course.wait_for(served, wait))
                 case _:
-                    self._advance()
+                    self._course.advance()
 
-    async def _admit(self, served: Served) -> Permit | Refusal:
-        """Ask for a permit, and wait a little for a place where there is none."""
-        endpoint, model = served.endpoint, served.route.model
-        lease_for = self._probe_limit(served) + LEASE_MARGIN
-        permit = endpoint.admit(model, lone=self._lone, lease_for=lease_for)
-        if isinstance(permit, Refusal) and permit.why is Refused.FULL:
-            wait_for = min(SPILL_AFTER, self._account.remaining / 4)
-            permit = await endpoint.wait_admit(model, wait_for, lone=self._lone, lease_for=lease_for)
-        return permit
+    async def _ask(self, served: Served, permit: Permit) -> tuple[Response | Live | None, Next]:
+        """Ask one route under its permit; a retry in place stays under the same one, so both are one outcome.
 
-    async def _waited(self, served: Served, refusal: Refusal) -> bool:
-        """Wait out a hold where there is nobody else to ask, as a retry would; say whether it was worth it."""
-        wait = refusal.retry_after
-        if not self._lone or refusal.why is not Refused.HOLD or wait is None:
-            return False
-        wait += backoff(1, self._chain.rand)  # not all who wait come at once
-        if not worth_waiting(wait, self._progress, self._account.remaining):
-            return False
-        await served.endpoint.wait_stopped(wait)
-        return True
-
-    async def _ask(self, served: Served, permit: Permit) -> tuple[Response | None, Next]:
-        """Ask one route under its permit; a retry in place stays under the same one, so both are one outcome."""
+        A stream that has begun keeps the permit.
+        """
         verdict, failure, started = Verdict.NO_VERDICT, None, permit.admitted_at
-        if not self._progress.tries:
+        given: Response | Live | None = None
+        if not self._course.is_retry:
             served.endpoint.asked(permit)
         try:
             while True:
-                response = await self._attempt(served, permit, started)
-                if response is not None:
+                given = await self._attempt(served, permit, started)
+                if given is not None:
                     verdict = Verdict.OK
-                    return response, Raise.NOW
+                    return given, Raise.NOW
                 failure = self._account.last_failure
-                verdict, step = failure.verdict, self._step(failure, served, permit)
+                verdict, step = failure.verdict, self._course.step(failure, served, permit)
                 if not (isinstance(step, Again) and step.in_place):
                     return None, step
                 verdict, failure = Verdict.NO_VERDICT, None
@@ -170,58 +197,66 @@ class Dispatch:
                     raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
                 started = anyio.current_time()
         finally:
-            permit.settle(verdict, failure)
+            if not isinstance(given, Live):
+                permit.settle(verdict, failure)
 
-    async def _attempt(self, served: Served, permit: Permit, started: float) -> Response | None:
+    async def _attempt(self, served: Served, permit: Permit, started: float) -> Response | Live | None:
         """Make one attempt. None when it failed; its failure is then the account's last."""
         route = served.route
-        limit, is_callers = self._limit(served, started, is_probe=permit.is_probe)
-        request = Request(route.model, self._messages, _merged(route.parameters, self._parameters))
-        response: Response | None = None
-        error: AttemptError | None = None
-        with permit.covers(anyio.move_on_after(limit)):
-            try:
-                response = await served.endpoint.provider.complete(request)
-            except AttemptError as failed:
-                error = failed
-            except ActorStoppedError:
-                raise
-            except Exception as bug:
-                if isinstance(bug, OSError) and not isinstance(bug, (ConnectionError, TimeoutError)):
-                    raise  # this machine is at fault
-                said = f"{type(bug).__name__} in the provider"  # a bug of ours must not cost the caller an answer
-                error = attempt_error(_failure(route, Verdict.INTERNAL, said=said))
-                error.__cause__ = bug
-        if response is not None:
-            self._account.answered(route, started, response)
-            served.endpoint.answers(route.model)
-            return response
-        if error is None:
-            if permit.stopped:
-                self._account.stopped(route, started)
-                raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
-            verdict = Verdict.CUT_SHORT if is_callers else Verdict.TIMEOUT
-            error = attempt_error(_failure(route, verdict, after=limit))
-        self._note(served, started, error)
-        error = None  # the traceback of a bug holds this frame: without this it would hold itself
-        return None
+        question, parameters = self._question, _merged(route.parameters, self._question.parameters)
+        messages = (*question.messages, NUDGE) if self._course.is_nudged else question.messages
+        request = Request(route.model, messages, parameters)
+        bounds = self._course.bounds(served, started, is_probe=permit.is_probe)
+        try:
+            if question.opens:
+                return await begun(served, permit, request, bounds)
+            exchange = streamed if self._course.streams(served) else whole
+            response = await exchange(served, permit, request, bounds)
+        except Exception as error:  # noqa: BLE001 - whatever a provider raises gets a verdict, or goes on from there
+            self._fail(served, permit, started, error)
+            return None
+        self._take_answer(served, started, response, permit)
+        return response
 
-    def _limit(self, served: Served, now: float, *, is_probe: bool) -> tuple[float, bool]:
-        """Return the seconds that an attempt may take, and whether it is the caller's timeout that says so."""
-        route, routes_left = served.route, self._progress.routes - self._progress.route
-        limit = self._probe_limit(served) if is_probe else route.limits.attempt
-        return share(limit, self._account.deadline - now, routes_left)
+    def _take_answer(self, served: Served, started: float, response: Response, permit: Permit) -> None:
+        self._account.answered(served.route, started, response, first_token=_first_token(permit, started))
+        served.endpoint.answers(served.route.model)
 
-    def _probe_limit(self, served: Served) -> float:
-        """Return the seconds that a probe may take: fewer than other attempts while there is somebody else to ask, and
-        when it is early: until it ends, nobody else finds out.
+    def _fail(self, served: Served, permit: Permit, started: float, error: Exception) -> None:
+        """Take a failed attempt into the account, or raise what is none.
+
+        Raises:
+            ActorStoppedError: The endpoint was stopped.
+            OSError: The machine is at fault.
         """
-        limits = served.route.limits
-        if not self._progress.has_next and (self._lone or not self._early):
-            return limits.attempt
-        return probe_limit(limits.attempt, limits.first_token, served.endpoint.usual_for(served.route.model))
+        if isinstance(error, ActorStoppedError):
+            if permit.stopped:
+                self._account.stopped(served.route, started)
+            raise self._account.with_trail(error)
+        if not isinstance(error, AttemptError):
+            if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)):
+                raise error
+            error = _internal(served, error)  # a bug of ours must not cost the caller an answer
+        self._note(served, started, error, _first_token(permit, started))
 
-    def _note(self, served: Served, started: float, error: AttemptError) -> None:
+    async def _interrupt(self, live: Live, error: Exception) -> Next:
+        """Settle a stream that failed after its commit point, and say what follows."""
+        verdict, failure = Verdict.NO_VERDICT, None
+        try:
+            self._fail(live.served, live.permit, live.started, error)
+            failure = self._account.last_failure
+            verdict = failure.verdict
+            return self._course.step(failure, live.served, live.permit)
+        finally:
+            await self._end(live, verdict, failure)
+
+    async def _end(self, live: Live, verdict: Verdict, failure: Failure | None = None) -> None:
+        try:
+            await live.close()
+        finally:
+            live.permit.settle(verdict, failure)
+
+    def _note(self, served: Served, started: float, error: AttemptError, first_token: float | None) -> None:
         """Take note of a failure; what an operator can mend says so, and is told once."""
         route = served.route
         error.__traceback__ = None  # its frames hold the prompt, and say nothing that the trail does not
@@ -230,110 +265,15 @@ class Dispatch:
             error.__cause__ = cause
             if served.endpoint.refuses(route.model):
                 self._chain.tell(AccessRefused(self._chain.agent, route.transport, route.model, str(error)))
-        self._account.failed(route, started, error)
-        progress = self._progress
-        self._progress = replace(
-            progress,
-            attempts=progress.attempts + 1,
-            tries=progress.tries + 1,
-            internal=progress.internal + (error.verdict is Verdict.INTERNAL),
-        )
+        self._account.failed(route, started, error, first_token=first_token)
+        self._course.failed(error.verdict)
 
-    def _step(self, failure: Failure, served: Served, permit: Permit) -> Next:
-        """Say what follows a failure. A retry has to be within the endpoint's budget, too."""
-        is_clear = not (permit.is_probe or self._early) and served.endpoint.is_clear(served.route.model)
-        failed = Failed(failure.verdict, failure.retry_after, failure.retry_forbidden, is_clear)
-        policy, remaining = served.route.policy, self._account.remaining
-        step = after(failed, self._progress, policy, remaining, self._chain.rand)
-        if isinstance(step, Again) and not served.endpoint.may_retry():
-            step = after(replace(failed, retry_forbidden=True), self._progress, policy, remaining, self._chain.rand)
-        if isinstance(step, Again):
-            in_place = self._progress.retried_in_place + step.in_place
-            once = self._progress.retried_once or failure.verdict.rule.retry is Retry.ONCE
-            self._progress = replace(self._progress, retried_in_place=in_place, retried_once=once)
-        return step
-
-    def _wait_for(self, served: Served, wait: float) -> float:
-        """Return the seconds before the same route is asked again: not before a hold is over that it just placed.
-
-        Nobody waits for a hold while there is another route: that one is asked at once.
-
-        Raises:
-            AttemptError: That is too long to wait, or a circuit has opened. So for the next one.
-            AllAttemptsFailedError: The same.
-        """
-        refusal = served.endpoint.refusal(served.route.model, lone=self._lone)
-        if refusal is None:
-            return wait
-        longer = max(wait, refusal.retry_after or 0.0)
-        is_last = not self._progress.has_next
-        if is_last and refusal.why is Refused.HOLD and worth_waiting(longer, self._progress, self._account.remaining):
-            return longer
-        self._account.pass_over(served.route, refusal)
-        if self._progress.has_next and self._account.last_failure.verdict.rule.hand_over is HandOver.YES:
-            self._advance()
-            return 0.0
-        raise self._account.end() from self._account.cause()
-
-    def _advance(self) -> None:
-        progress = self._progress
-        self._progress = replace(progress, route=progress.route + 1, tries=0, retried_once=False)
-
-    def _pass_over(self, served: Served, refusal: Refusal) -> Permit | None:
-        """Go on to the next route without asking this one. After the last one end, unless one may be asked early."""
-        if refusal.why is Refused.STOPPED:
-            raise self._account.with_trail(ActorStoppedError(served.endpoint.name))
-        if not self._early:  # else it is in the trail already
-            self._account.pass_over(served.route, refusal)
-            self._refusals.append((served, refusal))
-        if self._progress.has_next:
-            self._advance()
-            return None
-        early = self._admit_early() if not self._account.attempts else None
-        if early is None:
-            raise self._account.end() from self._account.cause()
-        return early
-
-    def _admit_early(self) -> Permit | None:
-        """Ask the route that opens first before its time, once a second, so that its return is not missed (R-RT-5).
-
-        If it fails, those that may have opened by then are asked, in their order.
-        """
-        routes, remaining = self._chain.routes, self._account.remaining
-        barred = [(r.retry_after or 0.0, served.place) for served, r in self._refusals if r.why is Refused.CIRCUIT]
-        if not barred:
-            return None
-        _, first = min(barred)
-        in_time = {served.place for served, r in self._refusals if _may_open(r, remaining)}
-        served, self._early = routes[first], True
-        permit = served.endpoint.admit(
-            served.route.model, lease_for=self._probe_limit(served) + LEASE_MARGIN, early=True
-        )
-        if isinstance(permit, Refusal):
-            return None
-        self._order = (served, *(routes[route] for route in sorted(in_time - {first})))
-        self._progress = Progress(routes=len(self._order))
-        return permit
-
-    def _signed(self, response: Response) -> Response:
-        return self._account.signed(response, is_fallback=self._at_hand.place > 0)
-
-    @property
-    def _at_hand(self) -> Served:
-        return self._order[self._progress.route]
-
-    def _why_left(self) -> str:
-        """Return why the primary did not answer: it was passed over, or the first attempt was its own."""
-        if self._refusals and self._refusals[0][0].place == 0:
-            return str(self._refusals[0][1])
-        return self._account.attempts[0].reason
-
-    def _ended(self, response: Response | None = None, *, error: str = "") -> None:
+    def ended(self, response: Response | None = None, *, error: str = "") -> None:
         """Tell that the request is over, and first whether that changed who serves the agent."""
         account = self._account
         now = anyio.current_time() if response is None else account.ended_at
-        if response is not None and not self._stays:  # else the primary was not its first choice
-            change = self._chain.serving.answered(self._at_hand.place, account.begun, now, self._why_left)
+        if response is not None and not self._course.stays:  # else the primary was not its first choice
+            change = self._chain.serving.answered(self.place, account.begun, now, self._course.why_left)
             if change is not None:
                 self._chain.tell(change)
         self._chain.tell(
@@ -350,8 +290,26 @@ class Dispatch:
         )
 
 
-def _may_open(refusal: Refusal, within: float) -> bool:
-    return refusal.why is Refused.FULL or (refusal.retry_after is not None and refusal.retry_after < within)
+@final
+class _Telling:
+    """Tells that a request is over if the body of its `with` fails."""
+
+    __slots__ = ("_dispatch",)
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            return
+        if issubclass(kind, Exception):
+            self._dispatch.ended(error=kind.__name__)
+        elif issubclass(kind, anyio.get_cancelled_exc_class()):
+            self._dispatch.ended(error="cancelled")
 
 
 _MERGED = ("extra_body", "extra_headers", "extra_query")
@@ -370,5 +328,13 @@ def _merged(defaults: Parameters, given: Parameters) -> Parameters:
     return merged
 
 
-def _failure(route: Route, verdict: Verdict, *, said: str = "", after: float | None = None) -> Failure:
-    return Failure(transport=route.transport, model=route.model, verdict=verdict, said=said, after=after)
+def _internal(served: Served, bug: Exception) -> AttemptError:
+    route, said = served.route, f"{type(bug).__name__} in the provider"
+    failure = Failure(transport=route.transport, model=route.model, verdict=Verdict.INTERNAL, said=said)
+    error = attempt_error(failure)
+    error.__cause__ = bug
+    return error
+
+
+def _first_token(permit: Permit, started: float) -> float | None:
+    return None if permit.began_at is None else permit.began_at - started

@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long things may take, in seconds: a whole attempt, its first token, and a pause in a stream."""
+    """How long things may take, in seconds: a whole attempt, its first token, a pause in a stream, and one in which
+    only signs of life come.
+    """
 
     attempt: float
     first_token: float
     stall: float
+    content_stall: float = 120.0
 
 
 @final
@@ -40,7 +43,7 @@ class Route:
     """One transport and model that an agent may be answered by, with all that is set for it.
 
     `variables` names what set the model, the base URL and the key: the words of an error that helps; `set_by` names the
-    variable that set each field, where variables did.
+    variable that set each field, where variables did. With `stream_upstream` whole answers are streamed from it, too.
     """
 
     transport: str
@@ -50,6 +53,7 @@ class Route:
     limits: Limits
     policy: Policy
     variables: RouteVariables
+    stream_upstream: bool = False
     set_by: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -221,7 +225,8 @@ def _route(route: RouteSettings, prefix: str, settings: Settings, problems: list
         write_timeout=settings.write_timeout,
     )
     parameters, limits, policy = _parameters(route, settings), _limits(route, settings), _policy(route, settings)
-    return Route(transport, route.model, target, parameters, limits, policy, names, route.variables)
+    streams = bool(route.stream_upstream)
+    return Route(transport, route.model, target, parameters, limits, policy, names, streams, route.variables)
 
 
 def _shared_key(transport: str) -> str:
@@ -269,6 +274,7 @@ def _circuits(settings: Settings) -> CircuitPolicy:
         observe_only=settings.circuit_observe_only,
         enforce_lone=settings.circuit_lone_routes == "enforce",
         hold_refused=settings.fallback_on_refused == "always",
+        slow_after=settings.circuit_slow_after,
     )
 
 
@@ -283,4 +289,5 @@ def _limits(route: RouteSettings, settings: Settings) -> Limits:
     attempt = route.timeout or settings.default_timeout
     thinks = bool(route.thinking_budget_tokens) or route.thinking_effort not in {None, "none"}
     first_token = route.first_token_timeout or (attempt if thinks else min(settings.first_token_timeout, attempt))
-    return Limits(attempt, first_token, route.stall_timeout or settings.stall_timeout)
+    stall = route.stall_timeout or settings.stall_timeout
+    return Limits(attempt, first_token, stall, max(settings.content_stall_timeout, stall))

@@ -55,7 +55,8 @@ class RouteSettings(_ByField):
     `base_url` and `api_key` are the transport's own unless set; `api_key_env` names a variable to read the key from.
     `timeout` bounds an attempt; it and the other limits are in seconds. `fallback_on_context_length` and
     `fallback_on_content_policy` hand a request over that this route refuses for its length or its content; both are
-    off. `variables` says which variable set what.
+    off. `stream_upstream` has whole answers streamed from the provider, so that those limits guard them, too.
+    `variables` says which variable set what.
 
     Raises:
         ConfigurationError: Lists every mistake, each with its field, what was expected, and the remedy.
@@ -86,6 +87,7 @@ class RouteSettings(_ByField):
     timeout: Seconds | None = None
     first_token_timeout: Seconds | None = None
     stall_timeout: Seconds | None = None
+    stream_upstream: bool | None = None
     fallback_on_context_length: bool | None = None
     fallback_on_content_policy: bool | None = None
     variables: Mapping[str, str] = Field(default_factory=dict, repr=False)

@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     write_timeout: Seconds = 30.0
     first_token_timeout: Seconds = 60.0
     stall_timeout: Seconds = 30.0
+    content_stall_timeout: Seconds = 120.0
     retry_attempts: int = Field(default=3, ge=1)
     in_place_retries: int = Field(default=0, ge=0, le=1)
     fallback_on_refused: Literal["always", "never"] = "always"
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     circuit_window_calls: int | None = Field(default=None, ge=10, le=1000)
     circuit_lone_routes: Literal["allow", "enforce"] = "allow"
     circuit_observe_only: bool = False
+    circuit_slow_after: Seconds | None = None
     default_max_tokens: int | None = Field(default=None, ge=1)
     ignored: Annotated[tuple[Problem, ...], NoDecode] = Field(default=(), repr=False)
     """What was set but has no effect, such as an incomplete fallback. Filled by discovery."""

@@ -32,10 +32,11 @@ from ..providers import (
 )
 from ..providers import number as is_number
 from ._agent import Agent
+from ._course import Chain
 from ._discovery import prefix_of
-from ._dispatch import Chain, Served
 from ._events import ActorRestarted, Event
 from ._hooks import SLOW_AFTER, Hook, Hooks
+from ._live import Served
 from ._plan import Plan
 from ._restarts import Intensity, Restarts, after_crash
 from ._serving import Serving

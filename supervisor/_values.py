@@ -48,6 +48,8 @@ EXPECTED: dict[str, str] = {
     "timeout": _SECONDS,
     "first_token_timeout": _SECONDS,
     "stall_timeout": _SECONDS,
+    "stream_upstream": "true or false",
+    "content_stall_timeout": _SECONDS,
     "fallback_on_context_length": "true or false",
     "fallback_on_content_policy": "true or false",
     "default_timeout": _SECONDS,
@@ -67,6 +69,7 @@ EXPECTED: dict[str, str] = {
     "circuit_window_calls": "a whole number of calls from 10 to 1000",
     "circuit_lone_routes": "allow or enforce",
     "circuit_observe_only": "true or false",
+    "circuit_slow_after": _SECONDS,
     **{f"{transport}_base_url": _URL for transport in TRANSPORTS},
     **{f"{transport}_api_key": _KEY for transport in TRANSPORTS},
 }

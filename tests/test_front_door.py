@@ -30,6 +30,8 @@ from understudy.actors import Health
 from understudy.providers import Request, Response
 from understudy.simulation import Answer, Script, Status, World, simulated_server
 
+from .fakes import Fake
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -241,7 +243,7 @@ def test_a_demo_lasts_a_number_of_seconds(seconds: str) -> None:
     assert CliRunner().invoke(cli, ["demo", "--seconds", seconds]).exit_code == 2
 
 
-class Interrupted:
+class Interrupted(Fake):
     """A provider in whose call the user presses Ctrl-C."""
 
     def __init__(self) -> None:

@@ -30,6 +30,7 @@ from understudy.providers import Provider, Request, Response, Target
 from understudy.simulation import Answer, Behaviour, Hang, Script, Status, World
 from understudy.supervisor import ActorRestarted, Event
 
+from .fakes import Fake
 from .scenario import ask, chain, opened
 
 pytestmark = pytest.mark.anyio
@@ -254,7 +255,7 @@ async def test_a_crash_while_draining_touches_no_call_in_flight(caplog: pytest.L
     assert crashes(caplog) == 1
 
 
-class Slow:
+class Slow(Fake):
     """A provider that is slow to let go: a call takes a second to be cancelled. Closing may fail."""
 
     def __init__(self, target: Target, *, fails: bool = False) -> None:
@@ -362,7 +363,7 @@ async def test_use_from_another_thread_is_a_clear_error() -> None:
         assert "one supervisor per loop" in await anyio.to_thread.run_sync(elsewhere)
 
 
-class Buggy:
+class Buggy(Fake):
     """A provider with a bug."""
 
     async def complete(self, request: Request) -> Response:

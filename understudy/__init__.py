@@ -62,9 +62,16 @@ if TYPE_CHECKING:
     from .providers import user as user
     from .supervisor import Agent as Agent
     from .supervisor import AgentSettings as AgentSettings
+    from .supervisor import Iteration as Iteration
     from .supervisor import RouteSettings as RouteSettings
+    from .supervisor import Run as Run
+    from .supervisor import RunEvent as RunEvent
+    from .supervisor import RunStream as RunStream
     from .supervisor import Settings as Settings
+    from .supervisor import Stream as Stream
     from .supervisor import Supervisor as Supervisor
+    from .supervisor import ToolUse as ToolUse
+    from .supervisor import as_tool as as_tool
 
 _PROVIDERS = (
     *("AccessRefusedError", "ActorStoppedError", "AllAttemptsFailedError", "AllRoutesClosedError", "Attempt"),
@@ -78,7 +85,10 @@ _PROVIDERS = (
     *("Verdict",),
     *("as_anthropic", "as_openai", "assistant", "image", "system", "tool", "user"),
 )
-_SUPERVISOR = ("Agent", "AgentSettings", "RouteSettings", "Settings", "Supervisor")
+_SUPERVISOR = (
+    *("Agent", "AgentSettings", "Iteration", "RouteSettings", "Run", "RunEvent", "RunStream", "Settings", "Stream"),
+    *("Supervisor", "ToolUse", "as_tool"),
+)
 
 _ROOMS: dict[str, str] = {
     "__version__": "._version",

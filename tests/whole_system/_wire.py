@@ -22,9 +22,10 @@ import anyio.lowlevel
 import httpcore2
 
 from understudy.providers import Provider, Target, connect
-from understudy.simulation import Answer, Hang, Raw, Refused, Reset, Script, Status
-from understudy.simulation._answers import REQUEST_ID, Wire, answer, error, prompt
+from understudy.simulation import Answer, Breaks, Hang, Raw, Refused, Reset, Script, Status
+from understudy.simulation._answers import REQUEST_ID, Wire, error
 from understudy.simulation._memory import WALL_CLOCK
+from understudy.simulation._reply import Ending, Part, Reply, reply
 from understudy.simulation._script import Playback
 
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -83,64 +84,114 @@ class _Connection(httpcore2.AsyncNetworkStream):
     """One connection: what is written is a request, and what is then read is what the script makes of it."""
 
     def __init__(self, network: Network) -> None:
-        self._network, self._sent, self._to_read, self._is_open = network, b"", list[bytes](), True
+        self._network, self._sent, self._is_open, self._is_answering = network, b"", True, False
+        self._parts: Iterator[Part] = iter(())
+        self._part: Part | None = None
+        self._ending: Ending = "close"
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         await anyio.lowlevel.checkpoint()
         self._sent += buffer
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._sent:
-            head, _, body = self._sent.partition(b"\r\n\r\n")
-            self._sent = b""
-            self._network.in_flight += 1
-            try:
-                self._to_read += await self._answered("anthropic" if b"/messages" in head else "openai", body)
-            finally:
-                self._network.in_flight -= 1
+        try:
+            if self._sent:
+                head, _, body = self._sent.partition(b"\r\n\r\n")
+                self._sent, self._is_answering = b"", True
+                self._network.in_flight += 1
+                self._parts = await self._answered("anthropic" if b"/messages" in head else "openai", body)
+                self._go_on()
+            return await self._next()
+        except BaseException:
+            self._end()
+            raise
+
+    async def _next(self) -> bytes:
+        """Return the next part that comes in, or what is read after the last one."""
+        while self._part is not None:
+            wait, data = self._part
+            await anyio.sleep(wait)
+            self._go_on()
+            if data:
+                return data
+        if self._ending == "reset":
+            raise _reset()
+        if self._ending == "hang":
+            await anyio.sleep_forever()
         await anyio.lowlevel.checkpoint()
-        return self._to_read.pop(0) if self._to_read else b""
+        return b""
+
+    def _go_on(self) -> None:
+        """Get the next part ready; after the last one, the request has been answered, unless the server just stops."""
+        self._part = next(self._parts, None)
+        if self._part is None and self._ending != "hang":
+            self._end()
+
+    def _end(self) -> None:
+        self._network.in_flight -= self._is_answering
+        self._is_answering, self._part = False, None
 
     async def aclose(self) -> None:
+        self._end()
         self._network.open -= self._is_open
         self._is_open = False
         await anyio.lowlevel.checkpoint()
 
-    async def _answered(self, wire: Wire, body: bytes) -> list[bytes]:
-        """Return the parts that come in: none of them is empty, and after the last one the connection is closed."""
-        request = json.loads(body)
+    async def _answered(self, wire: Wire, body: bytes) -> Iterator[Part]:
+        """Return the parts that come in, none of them empty, and note what follows the last one."""
+        request, self._ending = json.loads(body), "close"
         match self._network.playback.play(request["model"], self._network.now):
-            case Answer(text, after):
-                await anyio.sleep(after)
-                asked = prompt(request)
-                said = answer(wire, request["model"], asked if text is None else text, asked)
-                return self._parts(wire, Status(200, body=said))
+            case Answer() | Breaks() as answer:
+                return self._replied(wire, reply(wire, answer, request))
             case Status() as status:
                 await anyio.sleep(status.after)
-                return self._parts(wire, status)
+                return self._refused(wire, status)
             case Reset(after):
                 await anyio.sleep(after)
-                cause = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
-                raise httpcore2.ReadError(str(cause)) from cause
+                raise _reset()
             case Raw(data):
-                return [data] if data else []
+                return iter([(0.0, data)] if data else [])
             case Refused():  # it was not so when the connection was made
-                return []
+                return iter(())
             case Hang():
                 await anyio.sleep_forever()
                 raise AssertionError("unreachable")
 
-    def _parts(self, wire: Wire, status: Status) -> list[bytes]:
+    def _replied(self, wire: Wire, answer: Reply) -> Iterator[Part]:
+        framing = {"content-length": str(answer.length)}
+        if answer.length is None:
+            framing = {"transfer-encoding": "chunked"}
+        head = self._head(wire, 200, {"content-type": answer.content_type, **framing})
+        self._ending = answer.ending
+        for wait, data in answer.parts:
+            if head:
+                yield wait, head
+                wait, head = 0.0, b""
+            yield wait, _framed(data, answer)
+        if answer.length is None and answer.ending == "end":
+            yield 0.0, b"0\r\n\r\n"
+
+    def _refused(self, wire: Wire, status: Status) -> Iterator[Part]:
         body = status.body if status.body is not None else error(wire, status.status)
-        headers = {
-            "content-type": status.content_type,
-            "content-length": str(len(body)),
-            "date": formatdate(WALL_CLOCK + self._network.now, usegmt=True),
-            REQUEST_ID[wire]: "simulated",
-            **status.headers,
-        }
-        lines = [f"HTTP/1.1 {status.status} Simulated", *(f"{name}: {value}" for name, value in headers.items())]
-        return ["\r\n".join([*lines, "\r\n"]).encode("latin-1"), body]
+        headers = {"content-type": status.content_type, "content-length": str(len(body)), **status.headers}
+        return iter([(0.0, self._head(wire, status.status, headers)), (0.0, body)])
+
+    def _head(self, wire: Wire, status: int, headers: dict[str, str]) -> bytes:
+        date = formatdate(WALL_CLOCK + self._network.now, usegmt=True)
+        every = {"date": date, REQUEST_ID[wire]: "simulated", **headers}
+        lines = [f"HTTP/1.1 {status} Simulated", *(f"{name}: {value}" for name, value in every.items())]
+        return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
+
+
+def _framed(data: bytes, answer: Reply) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if answer.length is None and data else data
+
+
+def _reset() -> httpcore2.ReadError:
+    cause = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+    error = httpcore2.ReadError(str(cause))
+    error.__cause__ = cause
+    return error
 
 
 @contextmanager

@@ -1,0 +1,158 @@
+"""An answer that is coming in: one attempt's stream, under its permit and the limits that rule it.
+
+Limits are scopes that are open while something is waited for, and never while the caller's own code runs: how long
+that takes between two reads says nothing about the provider.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import anyio
+
+from ..actors import Endpoint, Permit
+from ..providers import (
+    ActorStoppedError,
+    AttemptError,
+    ContentEvent,
+    Failure,
+    Request,
+    Response,
+    Upstream,
+    Verdict,
+    attempt_error,
+)
+from ._plan import Route
+
+CLOSE_WITHIN = 1.0
+"""Seconds to close the connection of a stream that is left before its end (table C)."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A route, the endpoint that serves it, and its place in the chain: 0 is the primary's."""
+
+    route: Route
+    endpoint: Endpoint
+    place: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long one attempt may take: `within` seconds for a whole answer, or until the first content of a stream; then
+    until the instant `deadline`. `is_callers` says that it is the caller's timeout that set `within`.
+    """
+
+    within: float
+    is_callers: bool
+    deadline: float
+
+
+async def whole(served: Served, permit: Permit, request: Request, bounds: Bounds) -> Response:
+    """Ask for a whole answer in one piece.
+
+    Raises:
+        AttemptError: The attempt failed, or took longer than it may.
+        ActorStoppedError: The endpoint was stopped.
+        OSError: The machine is at fault, no provider.
+    """
+    with permit.covers(anyio.move_on_after(bounds.within)):
+        return await served.endpoint.provider.complete(request)
+    raise _ended(served, permit, bounds.within, is_callers=bounds.is_callers)
+
+
+async def streamed(served: Served, permit: Permit, request: Request, bounds: Bounds) -> Response:
+    """Ask for a whole answer that comes as a stream, so that the limits of streams guard it; errors as `whole`."""
+    live = await begun(served, permit, request, bounds)
+    try:
+        while True:
+            while live.upstream.take() is not None:
+                pass
+            if (response := live.upstream.response) is not None:
+                return response
+            await live.read()
+    finally:
+        await live.close()
+
+
+async def begun(served: Served, permit: Permit, request: Request, bounds: Bounds) -> Live:
+    """Ask for a stream and wait for its first content, or its end; errors as `whole`.
+
+    After cancellation the connection is closed.
+    """
+    permit.waits(anyio.current_time())
+    upstream: Upstream | None = None
+    try:
+        with permit.covers(anyio.move_on_after(bounds.within)):
+            upstream = await served.endpoint.provider.stream(request)
+            while (first := upstream.take()) is None and upstream.response is None:
+                await upstream.read()
+            permit.began(anyio.current_time())
+            live, upstream = Live(served, permit, upstream, bounds.deadline, first), None
+            return live
+        raise _ended(served, permit, bounds.within, is_callers=bounds.is_callers)
+    finally:
+        if upstream is not None:
+            await _close(upstream)
+
+
+@final
+class Live:
+    """A stream whose first content has come. `started` is the instant at which its attempt began."""
+
+    __slots__ = ("_first", "_only_signs_for", "deadline", "permit", "served", "started", "upstream")
+
+    def __init__(
+        self, served: Served, permit: Permit, upstream: Upstream, deadline: float, first: ContentEvent | None
+    ) -> None:
+        self.served, self.permit, self.upstream, self.deadline, self._first = served, permit, upstream, deadline, first
+        self.started = permit.admitted_at if permit.waits_since is None else permit.waits_since
+        self._only_signs_for = 0.0
+
+    def take(self) -> ContentEvent | None:
+        """Return the next content that is here already."""
+        if (event := self._first) is not None:
+            self._first = None
+            return event
+        event = self.upstream.take()
+        if event is not None:
+            self._only_signs_for = 0.0
+        return event
+
+    async def read(self) -> None:
+        """Wait until something has come, within the limits of a stream.
+
+        Raises:
+            AttemptError: The stream failed, or was silent for longer than it may be.
+            ActorStoppedError: The endpoint was stopped.
+            OSError: The machine is at fault, no provider.
+        """
+        limits, now = self.served.route.limits, anyio.current_time()
+        silence = min(limits.stall, max(limits.content_stall - self._only_signs_for, 0.0))
+        left = max(self.deadline - now, 0.0)
+        with self.permit.covers(anyio.move_on_after(min(silence, left))):
+            await self.upstream.read()
+            self._only_signs_for += anyio.current_time() - now
+            return
+        raise _ended(self.served, self.permit, min(silence, left), is_callers=left < silence)
+
+    async def close(self) -> None:
+        """Close the connection, unless it is read to its end; also when cancelled."""
+        await _close(self.upstream)
+
+
+async def _close(upstream: Upstream) -> None:
+    with anyio.move_on_after(CLOSE_WITHIN, shield=True):
+        await upstream.aclose()
+
+
+def _ended(served: Served, permit: Permit, limit: float, *, is_callers: bool) -> AttemptError | ActorStoppedError:
+    """Return what a limit of ours that ended means: the endpoint stops, or somebody took too long."""
+    if permit.stopped:
+        return ActorStoppedError(served.endpoint.name)
+    verdict = Verdict.CUT_SHORT if is_callers else Verdict.TIMEOUT
+    route = served.route
+    return attempt_error(Failure(transport=route.transport, model=route.model, verdict=verdict, after=limit))

@@ -1,0 +1,174 @@
+"""A stream as a caller has it: entered, iterated, left. What follows an interruption is decided by the dispatch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Literal, TypeAlias, final
+
+import anyio.lowlevel
+
+from ..providers import Finished, Partial, Response, StreamEvent, TextDelta
+from ._dispatch import Dispatch
+from ._live import Live
+
+OnInterrupt: TypeAlias = Literal["raise", "restart"]
+
+
+@final
+class Stream:
+    """One answer, as it comes. Made by `Agent.stream`; used once, in an `async with`, by one task at a time.
+
+    Entering waits until the first content; then it is iterated for events, the last of which is `Finished`. However the
+    block is left, the connection is closed within a second unless it was read to its end, and nobody is blamed.
+    """
+
+    def __init__(self, dispatch: Dispatch, *, restarts: bool) -> None:
+        self._dispatch, self._restarts = dispatch, restarts
+        self._live: Live | None = None
+        self._response: Response | None = None
+        self._is_entered = self._is_busy = self._is_over = False
+        self._home: object = None
+
+    async def __aenter__(self) -> Stream:
+        """Wait for the first content.
+
+        After cancellation nothing is left behind.
+
+        Raises:
+            RuntimeError: It was entered before.
+            Exception: What `Agent.complete` raises, for the same reasons.
+        """
+        if self._is_entered:
+            raise RuntimeError("a stream is entered once: ask the agent for another one")
+        self._is_entered, self._home = True, anyio.lowlevel.current_token()
+        self._live = await self._dispatch.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the stream; an exception of the block's goes on as it is."""
+        live, self._live = self._live, None
+        if live is None:
+            return
+        if kind is GeneratorExit:  # the garbage collector ends a coroutine, which may not wait any more
+            self._dispatch.abandoned(live)
+        else:
+            await self._dispatch.left(live)
+
+    def __del__(self) -> None:
+        live, self._live = self._live, None
+        if live is None:
+            return
+        if _here() == self._home:
+            self._dispatch.abandoned(live)
+        else:  # the permit belongs to another thread, or to a loop that is no more
+            live.upstream.abandon()
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        """Return the next event.
+
+        It waits only where nothing has come yet; there, and nowhere else, limits rule.
+
+        Raises:
+            StreamInterruptedError: The answer was cut off; its `partial` is what had come.
+            TimeoutExceededError: The request's timeout ended while we waited; also with a `partial`.
+            ActorStoppedError: The supervisor is closed or closing.
+            RuntimeError: The stream is not open, or another task is reading it.
+        """
+        live = self._live
+        if live is None or self._is_busy:
+            raise self._misused()
+        event = live.take()
+        return event if event is not None else await self._next(live)
+
+    def text_stream(self) -> TextStream:
+        """Return an iterator over nothing but the pieces of the answer's text.
+
+        Raises:
+            ValueError: The stream may restart: text that was given could not be taken back.
+        """
+        return TextStream(self, restarts=self._restarts)
+
+    @property
+    def response(self) -> Response:
+        """The whole answer, with usage and trail.
+
+        Raises:
+            RuntimeError: It is not finished.
+        """
+        if self._response is None:
+            raise RuntimeError("the answer is not finished: iterate the stream to its end first")
+        return self._response
+
+    @property
+    def partial(self) -> Partial | None:
+        """What has come so far; None before the first content and after the stream was left or has failed."""
+        return None if self._live is None else self._live.upstream.partial
+
+    async def _next(self, live: Live) -> StreamEvent:
+        self._is_busy = True
+        try:
+            while live.upstream.response is None:
+                try:
+                    await live.read()
+                except Exception as error:  # noqa: BLE001 - whatever ends it, the dispatch says what follows
+                    return await self._interrupted(live, error)
+                if (event := live.take()) is not None:
+                    return event
+            return await self._finished(live)
+        finally:
+            self._is_busy = False
+
+    async def _interrupted(self, live: Live, error: Exception) -> StreamEvent:
+        self._live = None  # whatever happens now, that one has ended
+        self._live, restarted = await self._dispatch.interrupted(live, error, restarts=self._restarts)
+        return restarted
+
+    async def _finished(self, live: Live) -> Finished:
+        self._live, self._is_over = None, True
+        self._response = await self._dispatch.finish(live)
+        return Finished(self._response)
+
+    def _misused(self) -> Exception:
+        if self._is_over:
+            return StopAsyncIteration()
+        if self._is_busy:
+            return RuntimeError("a stream is read by one task at a time")
+        how = "it was left, or has failed" if self._is_entered else "use it in an async with"
+        return RuntimeError(f"this stream is not open: {how}")
+
+
+@final
+class TextStream:
+    """The pieces of an answer's text. It needs no closing: the stream that it belongs to does.
+
+    Raises:
+        ValueError: The stream may restart: text that was given could not be taken back.
+    """
+
+    def __init__(self, events: AsyncIterator[object], *, restarts: bool) -> None:
+        if restarts:
+            raise ValueError("text_stream cannot take back text: iterate the events, or leave on_interrupt at 'raise'")
+        self._events = events
+
+    def __aiter__(self) -> TextStream:
+        return self
+
+    async def __anext__(self) -> str:
+        """Return the next piece; errors as `Stream.__anext__`."""
+        while True:
+            event = await anext(self._events)
+            if isinstance(event, TextDelta):
+                return event.text
+
+
+def _here() -> object:
+    try:
+        return anyio.lowlevel.current_token()
+    except RuntimeError:
+        return None
