@@ -35,10 +35,11 @@ def main() -> None:
     """Measure everything and print it; with `--json` as one object."""
     with upstream.running() as url:
         complete = {backend: run("-m", "benchmarks.complete", backend, url) for backend in BACKENDS}
+        stream = {backend: run("-m", "benchmarks.stream", backend, url) for backend in BACKENDS}
     dispatcher = {backend: run("-m", "benchmarks.dispatcher", backend) for backend in BACKENDS}
     imported = run("-c", IMPORT)
     if "--json" in sys.argv:
-        print(json.dumps({"complete": complete, "dispatcher": dispatcher, "import": imported}))
+        print(json.dumps({"complete": complete, "stream": stream, "dispatcher": dispatcher, "import": imported}))
         return
     console = Console(highlight=False)
     table = Table("backend", "messages", "in flight", "AsyncOpenAI.create", "agent.complete", "ratio", box=None)
@@ -48,6 +49,14 @@ def main() -> None:
             table.add_row(*cells, f"{row['bare']:.0f} us", f"{row['ours']:.0f} us", f"{row['ours'] / row['bare']:.2f}x")
     console.print("CPU per call, over a mock upstream on loopback:")
     console.print(table)
+    streams = Table("backend", "wire", "bare SDK", "agent.stream", "ratio", "memory of an open stream", box=None)
+    for backend, figures in stream.items():
+        for wire in ("openai", "anthropic"):
+            bare, ours = figures[wire]["bare"], figures[wire]["ours"]
+            memory = f"{figures['bytes'] / 1024:.0f} KiB" if wire == "openai" else ""
+            streams.add_row(backend, wire, f"{bare:.1f} us", f"{ours:.1f} us", f"{ours / bare:.2f}x", memory)
+    console.print("\nCPU per chunk of a stream, 100 of them in a burst, the request included:")
+    console.print(streams)
     console.print("\nCPU of the dispatcher alone, over a provider that answers at once:")
     for backend, row in dispatcher.items():
         own = ", ".join(f"{cost:.0f} us with {in_flight} in flight" for in_flight, cost in row["own"].items())

@@ -1,6 +1,7 @@
-"""A mock upstream that is fast enough not to be the limit: a process of its own, no parsing beyond the length.
+"""A mock upstream that is fast enough not to be the limit: a process of its own, hardly any parsing.
 
-`python -m benchmarks.upstream` prints its port and answers every POST on it with the same chat completion.
+`python -m benchmarks.upstream` prints its port. Every POST is answered with the same chat completion; one that wants a
+stream with a burst of 100 chunks, on either wire; one to the model `open` with the first of them, and nothing more.
 """
 
 from __future__ import annotations
@@ -11,13 +12,39 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from understudy.simulation._answers import answer
+from understudy.simulation._answers import Said, Wire, answer
+from understudy.simulation._sse import events
 
 BODY = answer("openai", "a-model", "Johann Wolfgang von Goethe wrote Faust. " * 6, "Who wrote Faust?")
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: r-1\r\ncontent-length: %d\r\n\r\n%s" % (
     len(BODY),
     BODY,
 )
+
+CHUNKS = 100
+
+STREAM = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-request-id: r-1\r\ntransfer-encoding: chunked\r\n\r\n"
+)
+
+
+def _burst(wire: Wire) -> tuple[bytes, bytes]:
+    """Return the head of a stream with its first chunk, and the rest: each event a chunk of the HTTP body, too."""
+    sent = events(wire, "a-model", Said("word " * CHUNKS, given=4), usage=True)
+    assert len(sent.pieces) == CHUNKS
+    first, *rest = [b"%x\r\n%s\r\n" % (len(event), event) for event in (sent.opening, *sent.pieces)]
+    end = sent.closing + sent.terminator
+    return STREAM + first + rest[0], b"".join([*rest[1:], b"%x\r\n%s\r\n" % (len(end), end), b"0\r\n\r\n"])
+
+
+BURSTS = {"openai": _burst("openai"), "anthropic": _burst("anthropic")}
+
+
+def _answer(request: bytes) -> bytes:
+    if b'"stream":true' not in request and b'"stream": true' not in request:
+        return ANSWER
+    first, rest = BURSTS["anthropic" if b"/messages" in request[:80] else "openai"]
+    return first if b'"model":"open"' in request else first + rest
 
 
 class _Connection(asyncio.Protocol):
@@ -36,8 +63,9 @@ class _Connection(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self._buffer) < end + 4 + length:
                 return
+            request = bytes(self._buffer[: end + 4 + length])
             del self._buffer[: end + 4 + length]
-            self._transport.write(ANSWER)
+            self._transport.write(_answer(request))
 
 
 async def _serve() -> None:

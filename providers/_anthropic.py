@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import anthropic
 
+from ._dialects import render
 from ._http import http_client
 from ._port import Target
 from ._sdk import SDKProvider, Wire, settle_client
-from ._wire_anthropic import read, render
+from ._wire_anthropic import read
 
 
 def connect(target: Target) -> SDKProvider:
@@ -20,6 +23,5 @@ def connect(target: Target) -> SDKProvider:
         open_telemetry={"traces": False, "propagation": False},
     )
     settle_client(client)
-    return SDKProvider(
-        target, client, Wire("/v1/messages", render, read, "request-id"), anthropic.APIStatusError, anthropic.Omit()
-    )
+    wire = Wire("/v1/messages", partial(render, target.transport, target.base_url), read, "request-id")
+    return SDKProvider(target, client, wire, anthropic.APIStatusError, anthropic.Omit())

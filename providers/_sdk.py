@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeAlias, final
 import httpx2
 
 from ._clean import cleaner
+from ._dialects import issuer_of
 from ._errors import AttemptError, Failure, attempt_error
 from ._foreign import bare, judge_exception, place, remedy, root
 from ._hints import retry_after
@@ -25,6 +26,7 @@ from ._json import encode
 from ._judge import judge, read_evidence
 from ._port import Target
 from ._request import Request, Response
+from ._shape import as_text
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError
 
@@ -104,6 +106,7 @@ class SDKProvider:
         self._target, self._client, self._wire, self._status_error = target, client, wire, status_error
         self._options = {} if target.api_key else {"headers": {"Authorization": omit}}
         self._clients: dict[frozenset[tuple[str, str]], Client] = {}
+        self._issuer = issuer_of(target.transport, target.base_url)
         self._clean = cleaner(target.secrets)
 
     async def complete(self, request: Request) -> Response:
@@ -137,7 +140,7 @@ class SDKProvider:
             answer: httpx2.Response = await client.post(
                 wire.path, cast_to=httpx2.Response, content=content, options=options
             )
-            response = wire.read(answer.content, answer.headers.get("content-type", ""), self._target.transport)
+            response = wire.read(answer.content, answer.headers.get("content-type", ""), self._issuer)
         except WireError as error:
             return _Failed(self._unreadable(request, answer, error))
         except self._status_error as error:
@@ -147,7 +150,7 @@ class SDKProvider:
             return _Failed(self._refused(request, answer))
         except Exception as error:  # noqa: BLE001 - the border: whatever an SDK raises gets a verdict
             return self._lost(request, error)
-        return _completed(response, request, rendered, self._request_id(answer))
+        return _completed(response, self._target.transport, request, rendered, self._request_id(answer))
 
     async def aclose(self) -> None:
         """Close the client; see `Provider.aclose`."""
@@ -229,11 +232,14 @@ def _hint(answer: httpx2.Response) -> float | None:
     return retry_after(milliseconds, seconds, date=headers.get("date"), wall_clock=time.time())
 
 
-def _completed(response: Response, request: Request, rendered: Rendered, request_id: str | None) -> Response:
+def _completed(
+    response: Response, transport: str, request: Request, rendered: Rendered, request_id: str | None
+) -> Response:
+    response = as_text(response, request.parameters)
     return Response(
         response.blocks,
         response.model or request.model,
-        response.transport,
+        transport,
         response.finish_reason,
         response.usage,
         request_id=request_id,

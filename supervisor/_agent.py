@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Unpack, final, get_args
+from typing import Any, Unpack, final, get_args
 
 from ..providers import Messages, Parameters, Response, accept, checked
 from ..providers import number as is_number
 from ._course import Chain, Question
 from ._dispatch import Dispatch
+from ._functions import as_tools
+from ._repair import answer_shaped
+from ._run_stream import RunStream
+from ._run_values import Iteration, Run
 from ._stream import OnInterrupt, Stream
+from ._structured import wanted
+from ._tool_run import Terms, ToolRun
 
 
 @final
@@ -38,6 +44,7 @@ class Agent:
         *,
         timeout: float | None = None,
         stream_upstream: bool = False,
+        response_model: type[Any] | Mapping[str, Any] | None = None,
         **parameters: Unpack[Parameters],
     ) -> Response:
         """Ask for one whole answer.
@@ -47,16 +54,21 @@ class Agent:
             timeout: Seconds for everything: all attempts on all routes. Default `LLM_TOTAL_TIMEOUT`.
             stream_upstream: Have the answer streamed by whoever gives it, whatever its route is set to: then the limits
                 for a first token and for pauses guard it too, and an answer that is cut off is handed over.
+            response_model: What the answer has to be: a pydantic model, another type that pydantic knows (a dataclass,
+                a TypedDict, `list[…]`), or a JSON schema. The response's `parsed` then holds it: an instance, or for a
+                schema the valid JSON value. An answer that is not valid goes back to the model once.
             parameters: See `Parameters`. They win over what the route has set; a None is as if it were not there.
 
         Returns:
-            The first answer, with the trail that led to it.
+            The first answer, with the trail that led to it. While the model asks for tools, `parsed` is None.
 
         After cancellation nothing is left behind: the connection is closed or reusable, and nobody is blamed.
 
         Raises:
-            TypeError: A parameter has an unknown name, or `messages` is no list.
+            TypeError: A parameter has an unknown name, `messages` is no list, or `response_model` no type or schema.
             ValueError: A parameter or a message is impossible.
+            ResponseInvalidError: The answer is not what `response_model` says, and was not in a second round either;
+                or it is a refusal, or cut off.
             AttemptError: The only attempt failed, and nobody was left to ask; the subclass says why.
             AllAttemptsFailedError: Several attempts failed.
             AllRoutesClosedError: Nobody could be asked.
@@ -65,8 +77,12 @@ class Agent:
             OSError: This machine is at fault, no provider (an unreadable file, say).
             RuntimeError: The supervisor belongs to another event loop or thread.
         """
-        question = self._question(messages, parameters, timeout)
-        return await Dispatch(self._chain, replace(question, stream_upstream=stream_upstream)).answer()
+        question = replace(self._question(messages, parameters, timeout), stream_upstream=stream_upstream)
+        if response_model is None:
+            return await Dispatch(self._chain, question).answer()
+        if "shape" in question.parameters:
+            raise TypeError("response_model and shape both say what the answer has to be: give one of them")
+        return await answer_shaped(self._chain, question, wanted(response_model))
 
     def stream(
         self,
@@ -93,10 +109,99 @@ class Agent:
             ValueError: A parameter, a message or `on_interrupt` is impossible.
             RuntimeError: The supervisor belongs to another event loop or thread.
         """
-        if on_interrupt not in get_args(OnInterrupt):
-            raise ValueError("on_interrupt must be 'raise' or 'restart'")
+        _check_on_interrupt(on_interrupt)
         question = replace(self._question(messages, parameters, timeout), opens=True)
         return Stream(Dispatch(self._chain, question), restarts=on_interrupt == "restart")
+
+    async def run(
+        self,
+        messages: Messages,
+        *,
+        max_iterations: int = 20,
+        timeout: float | None = None,
+        tools_at_once: int = 1,
+        max_input_tokens: int | None = None,
+        on_iteration: Callable[[Iteration], Any] | None = None,
+        stream_upstream: bool = False,
+        **parameters: Unpack[Parameters],
+    ) -> Run:
+        """Ask, run the tools that the model asks for, tell it what came of them, and so on until it answers.
+
+        A run stays on the route that answers; if that fails, every other one is a candidate, and no tool is run again.
+        An exception of a tool is told to the model, as are unknown tools and arguments that do not fit; so nothing but
+        the errors below ends a run. A function that is not async runs in a worker thread, with the context variables of
+        the caller.
+
+        Args:
+            messages: As for `complete`.
+            max_iterations: Turns in which tools may be called. After them one more answer is asked for, without tools.
+            timeout: Seconds for everything, tools too. Default `LLM_TOTAL_TIMEOUT`.
+            tools_at_once: How many tools of one turn may run at the same time; their results keep the order of the
+                calls.
+            max_input_tokens: About how many tokens a request may have; the oldest turns are left out of one that has
+                more. `Run.messages` holds them all the same.
+            on_iteration: Called, or awaited, after each turn and its tools. What it raises ends the run as it is.
+            stream_upstream: As for `complete`.
+            parameters: See `Parameters`; `tools` are needed. A `tool_choice` that forces a tool holds for the first
+                turn.
+
+        Returns:
+            The answer, the whole conversation, every tool call, and the trail and the usage of all turns.
+
+        After cancellation no tool runs any more, but for functions in threads: nothing can end those, and nobody waits
+        for them. Otherwise as for `complete`.
+
+        Raises:
+            TypeError: As for `complete`; or `tools` are missing, or one has nothing to run, or cannot be made of a
+                function.
+            ValueError: As for `complete`.
+            AttemptError: As for `complete`. So for the next ones; their trail is that of the turn that failed.
+            AllAttemptsFailedError: Several attempts failed.
+            AllRoutesClosedError: Nobody could be asked.
+            TimeoutExceededError: The timeout ended first; its trail is that of all turns.
+            ActorStoppedError: The supervisor is closed or closing.
+            OSError: This machine is at fault, no provider.
+            RuntimeError: The supervisor belongs to another event loop or thread.
+        """
+        within = self._total_timeout if timeout is None else timeout
+        terms = Terms(within, max_iterations, tools_at_once, max_input_tokens, on_iteration, stream_upstream)
+        return await self._tool_run(messages, parameters, terms).result()
+
+    def stream_run(
+        self,
+        messages: Messages,
+        *,
+        max_iterations: int = 20,
+        timeout: float | None = None,
+        tools_at_once: int = 1,
+        max_input_tokens: int | None = None,
+        on_iteration: Callable[[Iteration], Any] | None = None,
+        on_interrupt: OnInterrupt = "raise",
+        **parameters: Unpack[Parameters],
+    ) -> RunStream:
+        """Do what `run` does, and hand out the answers as they come: `async with agent.stream_run(…) as stream`.
+
+        Its events are those of a stream, and an `Iteration` after the tools of each turn; `Finished` comes once, at the
+        end, and `stream.run` is then what `run` returns.
+
+        Args:
+            on_interrupt: As for `stream`, for each turn. Tools that have been run are not run again.
+            max_iterations: As for `run`, and so for all others.
+
+        Raises:
+            Exception: As `run` and `stream` do.
+        """
+        _check_on_interrupt(on_interrupt)
+        within = self._total_timeout if timeout is None else timeout
+        terms = Terms(within, max_iterations, tools_at_once, max_input_tokens, on_iteration)
+        return RunStream(self._tool_run(messages, parameters, terms), restarts=on_interrupt == "restart")
+
+    def _tool_run(self, messages: Messages, parameters: Parameters, terms: Terms) -> ToolRun:
+        self._check_here()
+        given = _checked(parameters)
+        if "tools" not in given:
+            raise TypeError("run needs tools=[…]: typed functions, or Tool(…, run=function)")
+        return ToolRun(self._chain, accept(messages), given, terms)
 
     def _question(self, messages: Messages, parameters: Parameters, timeout: float | None) -> Question:
         self._check_here()
@@ -104,4 +209,15 @@ class Agent:
             timeout = self._total_timeout
         elif not is_number(timeout) or timeout <= 0:
             raise ValueError("timeout must be a number of seconds above 0")
-        return Question(accept(messages), checked(parameters), timeout)
+        return Question(accept(messages), _checked(parameters), timeout)
+
+
+def _checked(parameters: Parameters) -> Parameters:
+    if "tools" in parameters:
+        parameters = {**parameters, "tools": as_tools(parameters["tools"])}  # type: ignore[typeddict-item] # looked at next
+    return checked(parameters)
+
+
+def _check_on_interrupt(value: str) -> None:
+    if value not in get_args(OnInterrupt):
+        raise ValueError("on_interrupt must be 'raise' or 'restart'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Literal, TypeAlias, final
 
@@ -91,9 +92,7 @@ class Stream:
         Raises:
             ValueError: The stream may restart: text that was given could not be taken back.
         """
-        if self._restarts:
-            raise ValueError("text_stream cannot take back text: iterate the events, or leave on_interrupt at 'raise'")
-        return TextStream(self)
+        return TextStream(self, restarts=self._restarts)
 
     @property
     def response(self) -> Response:
@@ -147,10 +146,16 @@ class Stream:
 
 @final
 class TextStream:
-    """The pieces of an answer's text. It needs no closing: the stream that it belongs to does."""
+    """The pieces of an answer's text. It needs no closing: the stream that it belongs to does.
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    Raises:
+        ValueError: The stream may restart: text that was given could not be taken back.
+    """
+
+    def __init__(self, events: AsyncIterator[object], *, restarts: bool) -> None:
+        if restarts:
+            raise ValueError("text_stream cannot take back text: iterate the events, or leave on_interrupt at 'raise'")
+        self._events = events
 
     def __aiter__(self) -> TextStream:
         return self
@@ -158,8 +163,8 @@ class TextStream:
     async def __anext__(self) -> str:
         """Return the next piece; errors as `Stream.__anext__`."""
         while True:
-            event = await anext(self._stream)
-            if type(event) is TextDelta:
+            event = await anext(self._events)
+            if isinstance(event, TextDelta):
                 return event.text
 
 
