@@ -117,6 +117,7 @@ class Stream:
                 try:
                     await live.read()
                 except Exception as error:  # noqa: BLE001 - whatever ends it, the dispatch says what follows
+                    _forget_frame(error)
                     return await self._interrupted(live, error)
                 if (event := live.take()) is not None:
                     return event
@@ -165,6 +166,14 @@ class TextStream:
             event = await anext(self._events)
             if isinstance(event, TextDelta):
                 return event.text
+
+
+def _forget_frame(error: Exception) -> None:
+    """Take the frame that caught an error out of its traceback: it holds the stream, which might be dropped some day,
+    and the dispatch holds the error.
+    """
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
 
 
 def _here() -> object:
