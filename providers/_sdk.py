@@ -16,11 +16,12 @@ from typing import Any, Protocol, TypeAlias, final
 
 import httpx2
 
+from ._body import body_of
 from ._clean import cleaner
 from ._errors import AttemptError, Failure, attempt_error
 from ._foreign import bare, judge_exception, place, remedy, root
 from ._hints import retry_after
-from ._http import drop_connection, is_stale
+from ._http import is_stale
 from ._json import encode
 from ._judge import judge, read_evidence
 from ._port import Target
@@ -143,7 +144,7 @@ class SDKProvider:
         except self._status_error as error:
             answer = error.response  # type: ignore[attr-defined]
             if answer.status_code == 421:  # this connection does not lead to that host
-                drop_connection(answer)
+                body_of(answer).drop()
             return _Failed(self._refused(request, answer))
         except Exception as error:  # noqa: BLE001 - the border: whatever an SDK raises gets a verdict
             return self._lost(request, error)
