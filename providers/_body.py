@@ -121,6 +121,7 @@ class Body(httpx2.AsyncByteStream):
         self._unpacker = zlib.decompressobj(_GZIP) if self._encoding == "gzip" else None
         self._came = self._read = 0
         self._has_more = False
+        self._failed: BodyError | None = None
         self._parser, self._network = _parser_of(self._inner), response.extensions["network_stream"]
         self._source: _Source = (
             _Generators(self._inner) if self._parser is None else _Connection(self._parser, self._network)
@@ -147,6 +148,8 @@ class Body(httpx2.AsyncByteStream):
     async def _next(self) -> bytes:
         if self._encoding not in {"", "identity", "gzip"}:
             raise BodyError("the answer is packed in a way that was not asked for")
+        if self._failed is not None:
+            raise self._failed
         part = b"" if self._has_more else await self._source.read()
         self._came += len(part)
         if self._unpacker is not None:
@@ -171,11 +174,12 @@ class Body(httpx2.AsyncByteStream):
         return part
 
     def _end(self) -> None:
-        self.is_at_end = True
+        """End, or fail with the next read: what came before counts."""
         if self._parser is not None and self._parser.trailing_data[0]:  # the next request would take it for its answer
             self.drop()
         if self._unpacker is not None and not self._unpacker.eof:
-            raise BodyError("the answer is gzip that was cut short")
+            self._failed = BodyError("the answer is gzip that was cut short")
+        self.is_at_end = self._failed is None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while not self.is_at_end:
