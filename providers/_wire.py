@@ -6,10 +6,12 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from ._json import decode
-from ._request import EFFORTS, Effort, Parameters
+from ._judge import judge, read_evidence
+from ._request import EFFORTS, Effort, Parameters, Response
+from ._stream import ContentEvent, Partial
 from ._verdicts import Verdict
 
 
@@ -31,6 +33,39 @@ class WireError(Exception):
         self.verdict, self.message = verdict, message
 
 
+class Reading(Protocol):
+    """One answer, read from the events of its stream by the rules of its wire. After an error it is of no more use.
+
+    `response` is the whole answer, as soon as there is one. `is_complete` says that nothing of its content is missing,
+    though tokens may still be told: from now on a cut connection is no failure. `extra` says that more content came
+    after the end; it is ignored.
+    """
+
+    response: Response | None
+    is_complete: bool
+    extra: bool
+
+    @property
+    def partial(self) -> Partial:
+        """What has come so far."""
+
+    def feed(self, event: str, data: bytes) -> Sequence[ContentEvent]:
+        """Return the content in one event: its name, empty if it has none, and its data.
+
+        Raises:
+            WireError: The provider reports an error, or breaks the rules of its wire, or the whole answer is none.
+        """
+        ...
+
+    def end(self) -> None:
+        """Take note that the stream has ended: where the answer is complete there is a `response` now.
+
+        Raises:
+            WireError: It is not complete, `TRUNCATED`; or the whole answer is none.
+        """
+        ...
+
+
 def json_object(body: bytes, content_type: str) -> dict[str, Any]:
     """Return the JSON object in `body`.
 
@@ -50,6 +85,22 @@ def json_object(body: bytes, content_type: str) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise WireError(Verdict.MALFORMED, "the answer is JSON, but no object")
     return parsed
+
+
+def reported(data: bytes) -> WireError:
+    """Return what a stream's own report of an error means, under a 200."""
+    evidence = read_evidence(200, data, None)
+    return WireError(judge(evidence), evidence.message or "the stream reports an error, but not which")
+
+
+def malformed(what: str) -> WireError:
+    """Return the error for a stream that breaks its wire's rules: `what` it holds."""
+    return WireError(Verdict.MALFORMED, f"the stream holds {what}")
+
+
+def truncated(what: str) -> WireError:
+    """Return the error for a stream that ended without `what` ends an answer."""
+    return WireError(Verdict.TRUNCATED, f"the stream ended without {what}")
 
 
 def stops(parameters: Parameters) -> list[str]:

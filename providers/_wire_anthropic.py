@@ -180,7 +180,15 @@ def read(body: bytes, content_type: str, transport: str) -> Response:
     Raises:
         WireError: It is no answer: not JSON, no content, or an empty one.
     """
-    answer = json_object(body, content_type)
+    return conclude(json_object(body, content_type), transport)
+
+
+def conclude(answer: Mapping[str, Any], transport: str) -> Response:
+    """Return the answer that a whole one says, or one that was put together from a stream.
+
+    Raises:
+        WireError: It is no answer: no content, or an empty one.
+    """
     try:
         content = answer["content"]
         if not isinstance(content, list):
@@ -193,9 +201,7 @@ def read(body: bytes, content_type: str, transport: str) -> Response:
     if not said and finish in {"stop", "tool_calls", "other"}:
         raise WireError(Verdict.EMPTY, "the answer is finished, but has no text and no tool call")
     model = answer.get("model")
-    return Response(
-        blocks, model if isinstance(model, str) else "", transport, finish, _read_usage(answer.get("usage"))
-    )
+    return Response(blocks, model if isinstance(model, str) else "", transport, finish, read_usage(answer.get("usage")))
 
 
 def _read_block(part: Mapping[str, Any], transport: str) -> Block | None:
@@ -204,14 +210,24 @@ def _read_block(part: Mapping[str, Any], transport: str) -> Block | None:
         case "text":
             return Text(_string(part["text"]), transport)
         case "thinking":
-            return Reasoning(_string(part["thinking"]), signature=part.get("signature"), issuer=transport)
+            signature = _string(part.get("signature") or "") or None
+            return Reasoning(_string(part["thinking"]), signature=signature, issuer=transport)
         case "redacted_thinking":
             return Reasoning("", redacted=_string(part["data"]), issuer=transport)
         case "tool_use":
-            arguments = encode(part.get("input") or {}).decode()
+            arguments = read_input(part.get("input"))
             return ToolCall(_string(part["id"]), _string(part["name"]), arguments, transport)
         case _:
             return None
+
+
+def read_input(value: object) -> str:
+    """Return a tool call's input as JSON text; a text is one already.
+
+    Raises:
+        ValueError: It is nested too deeply.
+    """
+    return value if isinstance(value, str) and value else encode(value or {}).decode()
 
 
 def _string(value: object) -> str:
@@ -220,7 +236,8 @@ def _string(value: object) -> str:
     return value
 
 
-def _read_usage(usage: object) -> Usage:
+def read_usage(usage: object) -> Usage:
+    """Return the tokens that an answer, or what has come of one, tells of."""
     if not isinstance(usage, Mapping):
         return Usage()
     plain = whole(usage.get("input_tokens"))

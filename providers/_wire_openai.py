@@ -193,14 +193,23 @@ def read(body: bytes, content_type: str, transport: str) -> Response:
     Raises:
         WireError: It is no answer: not JSON, no choices, or an empty one.
     """
-    answer = json_object(body, content_type)
+    return conclude(json_object(body, content_type), transport)
+
+
+def conclude(answer: Mapping[str, Any], transport: str) -> Response:
+    """Return the answer that a whole one says, or one that was put together from a stream.
+
+    Raises:
+        WireError: It is no answer: no choices, an empty one, or one that ended with an error.
+    """
     try:
         choice = answer["choices"][0]
-        message = choice["message"]
+        message, ended = choice["message"], choice.get("finish_reason")
         blocks, refused = _read_message(message, transport)
-        finish = _FINISH.get(choice.get("finish_reason"), "other")
+        finish = _FINISH.get(ended, "other")
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise WireError(Verdict.MALFORMED, "the answer has no choices[0].message that can be read") from None
+    check_end(ended)
     if refused and finish == "stop":
         finish = "refusal"
     calls = any(isinstance(block, ToolCall) for block in blocks)
@@ -209,9 +218,17 @@ def read(body: bytes, content_type: str, transport: str) -> Response:
     if not calls and finish in {"stop", "tool_calls", "other"} and not _said(blocks):
         raise WireError(Verdict.EMPTY, "the answer is finished, but has no text and no tool call")
     model = answer.get("model")
-    return Response(
-        blocks, model if isinstance(model, str) else "", transport, finish, _read_usage(answer.get("usage"))
-    )
+    return Response(blocks, model if isinstance(model, str) else "", transport, finish, read_usage(answer.get("usage")))
+
+
+def check_end(finish_reason: object) -> None:
+    """Refuse an answer that ended because its model failed, as OpenRouter says it.
+
+    Raises:
+        WireError: It did; `PROVIDER`.
+    """
+    if finish_reason == "error":
+        raise WireError(Verdict.PROVIDER, "the answer ended with an error")
 
 
 def _said(blocks: Iterable[Block]) -> bool:
@@ -220,13 +237,12 @@ def _said(blocks: Iterable[Block]) -> bool:
 
 def _read_message(message: Mapping[str, Any], transport: str) -> tuple[tuple[Block, ...], bool]:
     blocks: list[Block] = []
-    thought = message.get("reasoning_content") or message.get("reasoning")
-    if isinstance(thought, str) and thought:
-        blocks.append(Reasoning(thought, issuer=transport))
-    content, refusal = message.get("content"), message.get("refusal")
-    if isinstance(content, list):
-        content = "".join(part["text"] for part in content if part.get("type") == "text")
-    if isinstance(content, str) and content:
+    thought, fragments = read_thought(message), message.get("reasoning_details")
+    details = _details(fragments) if isinstance(fragments, list) else None
+    if thought or details:
+        blocks.append(Reasoning(thought, issuer=transport, details=details))
+    content, refusal = read_content(message.get("content")), message.get("refusal")
+    if content:
         blocks.append(Text(content, transport))
     elif isinstance(refusal, str) and refusal:
         blocks.append(Text(refusal, transport))
@@ -235,20 +251,54 @@ def _read_message(message: Mapping[str, Any], transport: str) -> tuple[tuple[Blo
     return tuple(blocks), isinstance(refusal, str) and bool(refusal)
 
 
+def read_thought(message: Mapping[str, Any]) -> str:
+    """Return what a message, or a piece of one, says of the model's thinking, by either of the names it has."""
+    thought = message.get("reasoning_content") or message.get("reasoning")
+    return thought if isinstance(thought, str) else ""
+
+
+def read_content(content: object) -> str:
+    """Return the text of a message, or of a piece of one: a string, or the text among several parts.
+
+    Raises:
+        KeyError, TypeError, AttributeError: The parts are none.
+    """
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type") == "text")
+    return content if isinstance(content, str) else ""
+
+
 def _read_call(call: Mapping[str, Any], number: int, transport: str) -> ToolCall:
-    function = call["function"]
-    name, arguments = function["name"], function.get("arguments")
+    function, identity = call["function"], call.get("id")
+    name, arguments = function["name"], read_arguments(function.get("arguments"))
     if not isinstance(name, str):
         raise TypeError("a tool call without a name")
-    if not isinstance(arguments, str):  # some servers send the object itself
-        arguments = encode(arguments or {}).decode()
-    identity = call.get("id")
-    return ToolCall(
-        identity if isinstance(identity, str) and identity else f"call_{number}", name, arguments, transport
-    )
+    if not isinstance(identity, str) or not identity:
+        identity = missing_id(number)
+    return ToolCall(identity, name, arguments, transport, _details(call.get("extra_content")))
 
 
-def _read_usage(usage: object) -> Usage:
+def read_arguments(arguments: object) -> str:
+    """Return a tool call's arguments as the JSON text they are; some servers send the object itself.
+
+    Raises:
+        ValueError: The object is nested too deeply.
+    """
+    return arguments if isinstance(arguments, str) else encode(arguments or {}).decode()
+
+
+def missing_id(number: int) -> str:
+    """Return the id of a tool call, the `number`th from 0, to which its server gave none."""
+    return f"call_{number}"
+
+
+def _details(value: object) -> str | None:
+    """Return as JSON what only its issuer understands: thinking, or what belongs to a tool call."""
+    return encode(value).decode() if value else None
+
+
+def read_usage(usage: object) -> Usage:
+    """Return the tokens that an answer, or a part of one, tells of."""
     if not isinstance(usage, Mapping):
         return Usage()
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")

@@ -234,6 +234,7 @@ def response(*blocks: Block, finish: FinishReason = "stop", usage: Usage = UNTOL
 
 GOETHE, NO = Text("Goethe", "openai"), Text("I will not.", "openai")
 THOUGHT = Reasoning("hm", issuer="openai")
+DETAILED = Reasoning("hm", issuer="openai", details='[{"id":1}]')
 BY_OBJECT = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
 NAMELESS = [{"function": {"name": "now"}}, {"id": "", "function": {"name": "now"}}]
 PLAIN_USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120, "prompt_tokens_details": None}
@@ -255,7 +256,7 @@ GOOD: list[tuple[dict[str, Any], Response]] = [
     (answer(said("Goethe", tool_calls=[FUNCTION])), response(GOETHE, CALL, finish="tool_calls")),
     (answer(said(None, refusal="I will not.", annotations=[])), response(NO, finish="refusal")),
     (answer(said("Goethe", reasoning_content="hm"), unknown={"field": [1]}), response(THOUGHT, GOETHE)),
-    (answer(said("Goethe", reasoning="hm", reasoning_details=[{}])), response(THOUGHT, GOETHE)),
+    (answer(said("Goethe", reasoning="hm", reasoning_details=[{"id": 1}])), response(DETAILED, GOETHE)),
 ]
 """What the vendor sends, and what its relatives add."""
 

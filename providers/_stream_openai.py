@@ -1,0 +1,174 @@
+"""The OpenAI chat-completions wire, streamed: chunks to content, and to one whole answer. Pure.
+
+What has come is kept in the shape of an answer that is sent whole, and concluded by the same rules. The answer is
+complete with its `finish_reason`; tokens may follow it, and `[DONE]` ends the stream, where a server sends it.
+
+Source: platform.openai.com/docs/api-reference/chat-streaming; openrouter.ai/docs/api-reference/streaming (errors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+from ._fragments import Calls, Details
+from ._json import decode
+from ._request import Response
+from ._stream import ContentEvent, Partial, ReasoningDelta, TextDelta
+from ._wire import malformed, reported, truncated
+from ._wire_openai import check_end, conclude, read_content, read_thought, read_usage
+
+_DONE = b"[DONE]"
+
+
+@final
+class OpenAIReading:
+    """One answer that comes in chunks; see `Reading`. `model` is the one that was asked for."""
+
+    def __init__(self, transport: str, model: str) -> None:
+        self.response: Response | None = None
+        self.is_complete = self.extra = False
+        self._transport, self._model, self._is_named = transport, model, False
+        self._text: list[str] = []
+        self._thought: list[str] = []
+        self._details, self._calls = Details(), Calls()
+        self._has_content = self._is_refused = False
+        self._finish_reason: object = None
+        self._usage: object = None
+
+    @property
+    def partial(self) -> Partial:
+        """What has come so far."""
+        return Partial(
+            self._transport,
+            self._model,
+            "".join(self._text),
+            "".join(self._thought),
+            self._calls.partial(),
+            read_usage(self._usage),
+        )
+
+    def feed(self, event: str, data: bytes) -> Sequence[ContentEvent]:
+        """Return the content in one event; see `Reading.feed`."""
+        if self.is_complete:
+            self._late(data)
+            return ()
+        try:
+            chunk = decode(data)
+        except ValueError:
+            self._no_json(event, data)
+            return ()
+        try:
+            return self._read(event, chunk, data)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+            raise malformed("a chunk that cannot be read") from None
+
+    def end(self) -> None:
+        """Take note that the stream has ended; see `Reading.end`."""
+        if self.response is None:
+            if not self.is_complete:
+                raise truncated("a finish_reason and [DONE]")
+            self._conclude()
+
+    def _no_json(self, event: str, data: bytes) -> None:
+        said = data.strip()
+        if event == "error":
+            raise reported(data)
+        if said == _DONE:
+            self.is_complete = True
+            self._conclude()
+        elif said:
+            raise malformed("something that is not JSON")
+
+    def _late(self, data: bytes) -> None:
+        """Take the tokens and the end that may follow a complete answer; whatever else comes is of no matter."""
+        if self.response is None and data.strip() == _DONE:
+            self._conclude()
+            return
+        try:
+            chunk: Any = decode(data)
+            self._usage = chunk.get("usage") or self._usage
+            choice = _first(chunk) or {}
+            self.extra |= bool(chunk.get("error")) or _says(choice.get("delta") or {})
+        except (LookupError, TypeError, AttributeError, ValueError):
+            self.extra |= bool(data.strip())
+
+    def _read(self, event: str, chunk: Any, data: bytes) -> Sequence[ContentEvent]:
+        if event or type(chunk) is not dict or "error" in chunk or "choices" not in chunk:
+            _check_errors(event, chunk, data)
+        if usage := chunk.get("usage"):  # with the last chunk, or after it; by some servers with each
+            self._usage = usage
+        if not self._is_named and isinstance(model := chunk.get("model"), str) and model:
+            self._model, self._is_named = model, True
+        choice = _first(chunk)
+        if choice is None:
+            return ()
+        delta = choice.get("delta")
+        events = self._content(delta) if delta else ()
+        if finish_reason := choice.get("finish_reason"):
+            check_end(finish_reason)
+            self._finish_reason, self.is_complete = finish_reason, True
+        return events
+
+    def _content(self, delta: Mapping[str, Any]) -> list[ContentEvent]:
+        events: list[ContentEvent] = []
+        if thought := read_thought(delta):
+            self._thought.append(thought)
+            events.append(ReasoningDelta(thought))
+        if isinstance(details := delta.get("reasoning_details"), list):
+            for fragment in details:
+                self._details.add(fragment)
+        if text := read_content(delta.get("content")):
+            self._has_content = True
+            self._text.append(text)
+            events.append(TextDelta(text))
+        if isinstance(refusal := delta.get("refusal"), str) and refusal:
+            self._is_refused = True
+            if not self._has_content:  # as in an answer that is sent whole, where the content goes first
+                self._text.append(refusal)
+                events.append(TextDelta(refusal))
+        for call in delta.get("tool_calls") or ():
+            events += self._calls.add(call)
+        return events
+
+    def _conclude(self) -> None:
+        message = {
+            "refusal" if self._is_refused else "content": "".join(self._text),
+            "reasoning": "".join(self._thought),
+            "reasoning_details": self._details.whole(),
+            "tool_calls": self._calls.whole(),
+        }
+        choice = {"message": message, "finish_reason": self._finish_reason}
+        self.response = conclude({"choices": [choice], "model": self._model, "usage": self._usage}, self._transport)
+
+
+def _first(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what the chunk says of the first answer; of others, should there be any, nothing is read."""
+    choices = chunk.get("choices")
+    if not choices:
+        return None
+    choice: Mapping[str, Any] = choices[0]
+    return choice if not choice.get("index") else next((other for other in choices if not other.get("index")), None)
+
+
+def _says(delta: Mapping[str, Any]) -> bool:
+    return any(value for name, value in delta.items() if name != "role")
+
+
+def _check_errors(event: str, chunk: Any, data: bytes) -> None:
+    """Raise the error that a chunk reports, in any of the shapes that `read_evidence` knows.
+
+    Raises:
+        WireError: It reports one; or it is no object, `MALFORMED`.
+    """
+    inner = chunk[0] if isinstance(chunk, list) and chunk else chunk
+    if event == "error" or (isinstance(inner, dict) and _is_error(inner)):
+        raise reported(data)
+    if not isinstance(chunk, dict):
+        raise malformed("JSON that is no object")
+
+
+def _is_error(chunk: Mapping[str, object]) -> bool:
+    if chunk.get("error") or "error" in (chunk.get("type"), chunk.get("object")):
+        return True
+    return "choices" not in chunk and bool(chunk.get("detail"))
