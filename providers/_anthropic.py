@@ -7,6 +7,7 @@ import anthropic
 from ._http import http_client
 from ._port import Target
 from ._sdk import SDKProvider, Wire, settle_client
+from ._stream_anthropic import AnthropicReading
 from ._wire_anthropic import read, render
 
 
@@ -20,6 +21,5 @@ def connect(target: Target) -> SDKProvider:
         open_telemetry={"traces": False, "propagation": False},
     )
     settle_client(client)
-    return SDKProvider(
-        target, client, Wire("/v1/messages", render, read, "request-id"), anthropic.APIStatusError, anthropic.Omit()
-    )
+    wire = Wire("/v1/messages", render, read, AnthropicReading, "request-id", usage={})
+    return SDKProvider(target, client, wire, anthropic.APIStatusError, anthropic.Omit())

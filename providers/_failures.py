@@ -11,6 +11,7 @@ from typing import Any, NoReturn, final
 
 import httpx2
 
+from ._body import CutError
 from ._clean import cleaner
 from ._errors import AttemptError, Failure, attempt_error
 from ._foreign import bare, judge_exception, place, remedy, root
@@ -25,11 +26,15 @@ from ._wire import WireError
 @final
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An attempt that failed: the error, what caused it, and whether the connection was to blame, not the provider."""
+    """An attempt that failed: the error, what caused it, and what may be tried again without it being an attempt.
+
+    `is_stale` blames the connection, not the provider; `refuses_usage` says that asking for the usage was at fault.
+    """
 
     error: AttemptError
     cause: BaseException | None = None
     is_stale: bool = False
+    refuses_usage: bool = False
 
     def throw(self) -> NoReturn:
         """Raise the error, or what caused it where the machine is at fault. Not to be called in an except block: the
@@ -57,18 +62,27 @@ class Failures:
         said = self._clean(said)
         return attempt_error(Failure(transport=self._transport, model=model, verdict=verdict, said=said, **facts))
 
-    def lost(self, model: str, error: Exception) -> Failed:
+    def lost(self, model: str, error: Exception, **facts: Any) -> Failed:
         """Judge what never became an answer."""
         verdict, link = judge_exception(error)
         sent = _request_of(error)
         stale = verdict is Verdict.PROVIDER and sent is not None and is_stale(sent)
         if verdict is Verdict.INTERNAL:
             said = f"{type(link).__name__}: {link}".removesuffix(": ") + f" (at {place(link)})"
-            return Failed(self.failed(model, verdict, said), None if _request_of(link) else bare(link))
+            return Failed(self.failed(model, verdict, said, **facts), None if _request_of(link) else bare(link))
         below = root(error)
         told = below if below is not None and below.errno is not None else link
         said = f"{type(link).__name__}: {told}".removesuffix(": ")
-        return Failed(self.failed(model, verdict, said, help=remedy(told)), below, stale)
+        return Failed(self.failed(model, verdict, said, help=remedy(told), **facts), below, stale)
+
+    def interrupted(self, model: str, answer: httpx2.Response, error: Exception) -> Failed:
+        """Judge what ended an answer whose head had come."""
+        facts = self._head(answer)
+        if isinstance(error, WireError):
+            return Failed(self.failed(model, error.verdict, error.message, **facts))
+        if isinstance(error, CutError):  # a violation of the protocol, too, but the connection's
+            return Failed(self.failed(model, Verdict.PROVIDER, str(error), **facts))
+        return self.lost(model, error, **facts)
 
     def refused(self, model: str, answer: httpx2.Response) -> AttemptError:
         """Judge an HTTP error, whose body has been read."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, final
 
@@ -18,10 +19,12 @@ import httpx2
 from ._body import body_of
 from ._failures import Failed, Failures
 from ._json import encode
-from ._port import Target
+from ._judge import read_evidence
+from ._port import Target, Upstream
 from ._request import Request, Response
+from ._upstream import Incoming, no_stream, read_page
 from ._verdicts import Verdict
-from ._wire import Rendered, WireError
+from ._wire import Reading, Rendered, WireError
 
 KEPT_CLIENTS = 64
 """Sets of headers whose client is kept (chosen: more routes than an endpoint has; others are made for each call)."""
@@ -30,7 +33,7 @@ KEPT_CLIENTS = 64
 class Client(Protocol):
     """What we use of `AsyncOpenAI` and `AsyncAnthropic`."""
 
-    async def post(self, path: str, *, cast_to: Any, content: bytes, options: Any = ...) -> Any:
+    async def post(self, path: str, *, cast_to: Any, content: bytes, options: Any = ..., stream: Any = ...) -> Any:
         """Send one request."""
         ...
 
@@ -43,6 +46,7 @@ class Client(Protocol):
         ...
 
 
+Begin: TypeAlias = Callable[[str, str], Reading]
 Render: TypeAlias = Callable[[Request], Rendered]
 Read: TypeAlias = Callable[[bytes, str, str], Response]
 
@@ -50,12 +54,17 @@ Read: TypeAlias = Callable[[bytes, str, str], Response]
 @final
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """One wire as a transport uses it: the path, the codec, and the header that names a request."""
+    """One wire as a transport uses it: the path, the codec, and the header that names a request.
+
+    `reading` begins to read a stream, of (transport, model); `usage` are the fields that ask for the usage of one.
+    """
 
     path: str
     render: Render
     read: Read
+    reading: Begin
     request_id: str
+    usage: Mapping[str, Any]
 
 
 _AMBIENT = ("organization", "project", "admin_api_key")
@@ -90,6 +99,7 @@ class SDKProvider:
         self._options = {} if target.api_key else {"headers": {"Authorization": omit}}
         self._clients: dict[frozenset[tuple[str, str]], Client] = {}
         self._failures = Failures(target, wire.request_id)
+        self._asks_for_usage = True
 
     async def complete(self, request: Request) -> Response:
         """Ask once; see `Provider.complete`.
@@ -104,24 +114,45 @@ class SDKProvider:
             given.throw()
         return given
 
+    async def stream(self, request: Request) -> Upstream:
+        """Ask once for an answer in parts, and wait for its head; see `Provider.stream`.
+
+        Usage is asked for; where that alone is refused, the request is sent once more without, which costs no attempt,
+        and so is every later one.
+        """
+        rendered = self._rendered(request)
+        body = {**rendered.body, "stream": True}
+        usage = {name: wish for name, wish in self._wire.usage.items() if name not in body}
+        asks = bool(usage) and self._asks_for_usage
+        answer = await self._sent(request, body | usage if asks else body, is_stream=True)
+        if isinstance(answer, Failed) and answer.refuses_usage and asks:
+            answer = await self._sent(request, body, is_stream=True)
+            self._asks_for_usage = isinstance(answer, Failed) and answer.refuses_usage  # then it was something else
+        given = answer if isinstance(answer, Failed) else await self._opened(request, rendered, answer)
+        if isinstance(given, Failed):
+            given.throw()
+        return given
+
     def _rendered(self, request: Request) -> Rendered:
         try:
             return self._wire.render(request)
         except ValueError as error:
             raise self._failures.failed(request.model, Verdict.CALLER, str(error)) from None
 
-    async def _sent(self, request: Request, body: dict[str, Any]) -> httpx2.Response | Failed:
-        """Send a request; return its answer."""
+    async def _sent(
+        self, request: Request, body: dict[str, Any], *, is_stream: bool = False
+    ) -> httpx2.Response | Failed:
+        """Send a request; return its answer, of a stream the head alone."""
         try:
             content = encode(body)
         except ValueError as error:
             raise self._failures.failed(request.model, Verdict.CALLER, str(error)) from None
-        given = await self._post(request, content)
+        given = await self._post(request, content, is_stream)
         if isinstance(given, Failed) and given.is_stale:
-            given = await self._post(request, content)
+            given = await self._post(request, content, is_stream)
         return given
 
-    async def _post(self, request: Request, content: bytes) -> httpx2.Response | Failed:
+    async def _post(self, request: Request, content: bytes, is_stream: bool) -> httpx2.Response | Failed:
         try:
             parameters, options, client = request.parameters, self._options, self._client
             if "extra_headers" in parameters:
@@ -129,13 +160,14 @@ class SDKProvider:
             if "extra_query" in parameters:
                 options = {**options, "params": dict(parameters["extra_query"])}
             answer: httpx2.Response = await client.post(
-                self._wire.path, cast_to=httpx2.Response, content=content, options=options
+                self._wire.path, cast_to=httpx2.Response, content=content, options=options, stream=is_stream
             )
         except self._status_error as error:
             answer = error.response  # type: ignore[attr-defined]
             if answer.status_code == 421:  # this connection does not lead to that host
                 body_of(answer).drop()
-            return Failed(self._failures.refused(request.model, answer))
+            refused = self._failures.refused(request.model, answer)
+            return Failed(refused, refuses_usage=is_stream and _refuses_usage(answer))
         except Exception as error:  # noqa: BLE001 - the border: whatever an SDK raises gets a verdict
             return self._failures.lost(request.model, error)
         return answer
@@ -149,6 +181,20 @@ class SDKProvider:
             return self._failures.lost(request.model, error)
         request_id = self._failures.request_id(answer)
         return _completed(response, model=request.model, dropped=rendered.dropped, request_id=request_id)
+
+    async def _opened(self, request: Request, rendered: Rendered, answer: httpx2.Response) -> Upstream | Failed:
+        """Return the stream that an answer is, or what it is instead."""
+        model, request_id = request.model, self._failures.request_id(answer)
+        kind = answer.headers.get("content-type", "")
+        if kind.partition(";")[0].strip().lower() in {"", "text/event-stream"}:
+            reading = self._wire.reading(self._transport, model)
+            finish = partial(_completed, model=model, dropped=rendered.dropped, request_id=request_id)
+            return Incoming(answer, reading, self._failures, model, finish)
+        try:
+            content = await read_page(answer)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._failures.interrupted(model, answer, error)
+        return Failed(self._failures.unreadable(model, answer, content, no_stream(content, kind)))
 
     async def aclose(self) -> None:
         """Close the client; see `Provider.aclose`."""
@@ -164,6 +210,15 @@ class SDKProvider:
             if len(self._clients) < KEPT_CLIENTS:
                 self._clients[key] = client
         return client
+
+
+def _refuses_usage(answer: httpx2.Response) -> bool:
+    """Say whether an HTTP error names the wish for usage: servers that check every field do not all know it."""
+    if answer.status_code not in {400, 422}:
+        return False
+    evidence = read_evidence(answer.status_code, answer.content, None)
+    named = " ".join([evidence.message, *evidence.codes, evidence.parameter])
+    return "stream_options" in named or "include_usage" in named
 
 
 def _completed(response: Response, *, model: str, dropped: tuple[str, ...], request_id: str | None) -> Response:
