@@ -1,7 +1,7 @@
 """The providers' room: neutral types, errors, verdicts, and one file per transport. It knows no actors."""
 
 from ._accept import accept
-from ._clean import clean
+from ._clean import clean, cleaner
 from ._dialects import inexpressible, left_out
 from ._errors import (
     AccessRefusedError,
@@ -29,6 +29,7 @@ from ._errors import (
     attempt_error,
     outward,
 )
+from ._export import as_anthropic, as_openai
 from ._hints import retry_after
 from ._json import JSONValue, decode, encode
 from ._judge import Evidence, judge, read_evidence
@@ -49,7 +50,23 @@ from ._messages import (
 )
 from ._parameters import CHECKS, checked, number, suggestion
 from ._port import Connect, Provider, Target, Upstream
-from ._request import EFFORTS, Effort, FinishReason, Messages, Parameters, Request, Response, Tool, Usage
+from ._request import (
+    EFFORTS,
+    STRUCTURED_OUTPUT_MODES,
+    Effort,
+    FinishReason,
+    Messages,
+    Parameters,
+    Request,
+    Response,
+    Shape,
+    StructuredOutputMode,
+    Tool,
+    ToolLike,
+    Usage,
+    tools_of,
+)
+from ._schema import is_object, references, referred, settled, wrapped
 from ._stream import (
     ContentEvent,
     Finished,
@@ -70,6 +87,7 @@ __all__ = (
     "CHECKS",
     "EFFORTS",
     "RULES",
+    "STRUCTURED_OUTPUT_MODES",
     "TRANSPORTS",
     "AccessRefusedError",
     "ActorStoppedError",
@@ -115,8 +133,10 @@ __all__ = (
     "RetryableError",
     "Rule",
     "ServerFailedError",
+    "Shape",
     "StreamEvent",
     "StreamInterruptedError",
+    "StructuredOutputMode",
     "Target",
     "Text",
     "TextDelta",
@@ -125,6 +145,7 @@ __all__ = (
     "ToolCall",
     "ToolCallDelta",
     "ToolCallStarted",
+    "ToolLike",
     "ToolResult",
     "TrailedError",
     "Transport",
@@ -133,15 +154,19 @@ __all__ = (
     "Usage",
     "Verdict",
     "accept",
+    "as_anthropic",
+    "as_openai",
     "assistant",
     "attempt_error",
     "checked",
     "clean",
+    "cleaner",
     "connect",
     "decode",
     "encode",
     "image",
     "inexpressible",
+    "is_object",
     "judge",
     "left_out",
     "load",
@@ -150,9 +175,14 @@ __all__ = (
     "out_of_files",
     "outward",
     "read_evidence",
+    "references",
+    "referred",
     "retry_after",
+    "settled",
     "suggestion",
     "system",
     "tool",
+    "tools_of",
     "user",
+    "wrapped",
 )

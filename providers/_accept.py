@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from ._json import encode
 from ._messages import Block, Detail, Image, Message, Reasoning, Role, Text, ToolCall, ToolResult
 from ._request import Messages, Response
+from ._turns_openai import REASONING
 
 _ROLES: dict[object, Role] = {
     "system": "system",
@@ -15,6 +16,7 @@ _ROLES: dict[object, Role] = {
     "user": "user",
     "assistant": "assistant",
     "tool": "tool",
+    "function": "tool",
 }
 
 _REMEDIES: dict[type, str] = {str: ", write user('…')", Response: ", give its .message"}
@@ -60,14 +62,13 @@ def _from_dict(message: Mapping[str, Any]) -> list[Message]:
     if role is None:
         raise ValueError("its role is none of " + ", ".join(map(str, _ROLES)))
     if role == "tool":
-        return [Message("tool", (ToolResult(_string(message["tool_call_id"]), _text(message.get("content"))),))]
-    content = message.get("content") if message.get("tool_calls") else message["content"]
+        return [Message("tool", (ToolResult(_call_id(message), _text(message.get("content"))),))]
+    content = message.get("content") if any(map(message.get, _INSTEAD)) else message["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
-    blocks = [_block(part) for part in parts]
-    for call in message.get("tool_calls") or ():
-        function = call["function"]
-        arguments = _string(function.get("arguments") or "")
-        blocks.append(ToolCall(_string(call["id"]), _string(function["name"]), arguments))
+    blocks: list[Block] = [*(_thoughts(message) if role == "assistant" else ()), *map(_block, parts)]
+    if not content and isinstance(refusal := message.get("refusal"), str):
+        blocks.append(Text(refusal))
+    blocks += _calls(message)
     results = tuple(block for block in blocks if isinstance(block, ToolResult))
     rest = tuple(block for block in blocks if not isinstance(block, ToolResult))
     found = [Message("tool", results)] if results else []
@@ -76,11 +77,49 @@ def _from_dict(message: Mapping[str, Any]) -> list[Message]:
     return found
 
 
+_INSTEAD = ("tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
+"""What an assistant's message may have in the place of content."""
+
+
+def _call_id(message: Mapping[str, Any]) -> str:
+    """Return the id that a result answers; a function of the older form is known by its name alone."""
+    return _by_name(message["name"]) if message["role"] == "function" else _string(message["tool_call_id"])
+
+
+def _by_name(name: object) -> str:
+    return f"call_{_string(name)}"
+
+
+def _thoughts(message: Mapping[str, Any]) -> Iterator[Reasoning]:
+    """What a server of the OpenAI form wrote of its thinking. It does not say which one, so that it has no issuer:
+    it is sent where a call without any is refused, and to nobody else."""
+    field = REASONING if message.get(REASONING) else "reasoning"
+    thought, details = message.get(field), message.get("reasoning_details")
+    if thought or details:
+        told = encode(details).decode() if isinstance(details, list) and details else None
+        text = _string(thought) if thought else ""
+        yield Reasoning(text, details=told, field=None if field == REASONING or not thought else field)
+
+
+def _calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
+    if message.get("function_call"):
+        function = message["function_call"]
+        yield ToolCall(_by_name(function["name"]), _string(function["name"]), _string(function.get("arguments") or ""))
+    for call in message.get("tool_calls") or ():
+        function, extra = call["function"], call.get("extra_content")
+        name, arguments = _string(function["name"]), _string(function.get("arguments") or "")
+        issuer = "gemini" if isinstance(extra, Mapping) and "google" in extra else None
+        details = encode(extra).decode() if issuer else None
+        yield ToolCall(_string(call["id"]), name, arguments, issuer, details)
+
+
 def _block(part: Mapping[str, Any]) -> Block:
     kind = part["type"]
     match kind:
         case "text":
             return Text(_string(part["text"]))
+        case "refusal":
+            return Text(_string(part["refusal"]))
         case "image_url":
             return _image(_string(part["image_url"]["url"]), part["image_url"].get("detail"))
         case "image":
@@ -98,6 +137,8 @@ def _block(part: Mapping[str, Any]) -> Block:
             return Reasoning(_string(part["thinking"]), signature=part.get("signature"), issuer="anthropic")
         case "redacted_thinking":
             return Reasoning("", redacted=_string(part["data"]), issuer="anthropic")
+        case "document" | "file":
+            raise ValueError(f"a part of type {kind!r} is not supported: send its text, or a picture of it")
         case _:
             raise ValueError(f"a part of type {kind!r} is not known")
 
@@ -115,7 +156,10 @@ def _text(content: object) -> str:
         return ""
     if isinstance(content, str):
         return content
-    return "".join(_string(part["text"]) for part in cast("Iterable[Mapping[str, Any]]", content))
+    parts = list(cast("Iterable[Mapping[str, Any]]", content))
+    if any(part.get("type", "text") != "text" for part in parts):
+        raise ValueError("a tool's result is a text, or a list of text parts: other parts are not supported")
+    return "".join(_string(part["text"]) for part in parts)
 
 
 def _string(value: object) -> str:

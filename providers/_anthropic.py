@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import anthropic
 
+from ._dialects import render
 from ._http import http_client
 from ._port import Target
 from ._sdk import SDKProvider, Wire, settle_client
 from ._stream_anthropic import AnthropicReading
-from ._wire_anthropic import read, render
+from ._wire_anthropic import read
 
 
 def connect(target: Target) -> SDKProvider:
@@ -21,5 +24,12 @@ def connect(target: Target) -> SDKProvider:
         open_telemetry={"traces": False, "propagation": False},
     )
     settle_client(client)
-    wire = Wire("/v1/messages", render, read, AnthropicReading, "request-id", usage={})
+    wire = Wire(
+        "/v1/messages",
+        partial(render, target.transport, target.base_url),
+        read,
+        AnthropicReading,
+        "request-id",
+        usage={},
+    )
     return SDKProvider(target, client, wire, anthropic.APIStatusError, anthropic.Omit())

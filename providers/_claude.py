@@ -1,4 +1,4 @@
-"""How each line of Claude models is told to think, and what it costs to force a tool on it. Pure.
+"""How each line of Claude models is told to think, what it costs to force a tool on it, and to answer in a shape. Pure.
 
 Three forms exist, and the wrong one is a 400: a budget (`thinking.type=enabled`), an effort (`output_config.effort`
 with `thinking.type=adaptive`), and, to think not at all, another `thinking.type` or none. The model's name decides.
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from ._request import Effort, Parameters
+from ._request import Effort, Parameters, StructuredOutputMode
 from ._wire import effort_for, nearest
 
 LEAST_BUDGET = 1024
@@ -30,18 +30,25 @@ class Claude:
 
     `efforts` are its levels, rising; a model without any takes budgets. `off` is the `thinking.type` that stops its
     thinking: empty if it thinks only when asked to, `never` if nothing does. Where `disabled` does not stop it, a tool
-    cannot be forced either.
+    cannot be forced either. `modes` are the ways to an answer in a shape that it knows, the best first.
     """
 
     efforts: tuple[Effort, ...] = ()
     budgets: bool = False
     off: Literal["", "disabled", "between_tools", "never"] = ""
+    modes: tuple[StructuredOutputMode, ...] = ("json_schema", "tool", "json_object")
 
 
 _FOUR: tuple[Effort, ...] = ("low", "medium", "high", "max")
 _FIVE: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
 
 _BUDGETS_ONLY = Claude(budgets=True)
+_OLDER = Claude(budgets=True, modes=("tool", "json_object"))
+"""Claude answers by a schema since 4.5: platform.claude.com/docs/en/build-with-claude/structured-outputs."""
+
+_ELSEWHERE = Claude(budgets=True, modes=("tool", "json_schema", "json_object"))
+"""Tools belonged to this wire from the beginning, `output_config.format` did not."""
+
 _LATEST = Claude(_FIVE, off="never")
 
 _CLAUDES: tuple[tuple[str, Claude], ...] = (
@@ -56,10 +63,12 @@ _CLAUDES: tuple[tuple[str, Claude], ...] = (
     ("claude-opus-4-7", Claude(_FIVE)),
     ("claude-opus-4-6", Claude(_FOUR, budgets=True)),
     ("claude-sonnet-4-6", Claude(_FOUR, budgets=True)),
-    ("claude-opus-4", _BUDGETS_ONLY),
-    ("claude-sonnet-4", _BUDGETS_ONLY),
+    ("claude-opus-4-5", _BUDGETS_ONLY),
+    ("claude-sonnet-4-5", _BUDGETS_ONLY),
     ("claude-haiku-4", _BUDGETS_ONLY),
-    ("claude-3", _BUDGETS_ONLY),
+    ("claude-opus-4", _OLDER),
+    ("claude-sonnet-4", _OLDER),
+    ("claude-3", _OLDER),
     ("claude-", _LATEST),
 )
 """By the beginning of the name, the first that fits; a line that is not known yet is taken for the strictest."""
@@ -73,7 +82,7 @@ def claude_of(model: str) -> Claude:
     name = model.lower().replace(".", "-")
     start = name.find("claude-")
     if start < 0:
-        return _BUDGETS_ONLY
+        return _ELSEWHERE
     return next(claude for beginning, claude in _CLAUDES if name.startswith(beginning, start))
 
 

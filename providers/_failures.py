@@ -54,13 +54,13 @@ class Failures:
     """
 
     def __init__(self, target: Target, request_id: str) -> None:
-        self._transport, self._request_id = target.transport, request_id
+        self.transport, self._request_id = target.transport, request_id
         self._clean = cleaner(target.secrets)
 
     def failed(self, model: str, verdict: Verdict, said: str, **facts: Any) -> AttemptError:
         """Say that an attempt failed; `said` is cleaned."""
         said = self._clean(said)
-        return attempt_error(Failure(transport=self._transport, model=model, verdict=verdict, said=said, **facts))
+        return attempt_error(Failure(transport=self.transport, model=model, verdict=verdict, said=said, **facts))
 
     def lost(self, model: str, error: Exception, **facts: Any) -> Failed:
         """Judge what never became an answer."""

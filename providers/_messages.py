@@ -1,8 +1,8 @@
 """Neutral messages: what agents say, in no vendor's form.
 
-A `Message` is a role and a tuple of blocks. A block that a model made remembers its `issuer` (the
-transport), so that a wire can render what the next model is able to read and leave out what only the
-issuer understands (a thinking signature, say). How messages look on a wire is not known here.
+A `Message` is a role and a tuple of blocks. A block that a model made remembers its `issuer` (the transport, and the
+address where that is not the vendor's own), so that a wire can render what the next model is able to read and leave
+out what only the issuer understands (a thinking signature, say). How messages look on a wire is not known here.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class Reasoning:
     """What a model thought before it answered.
 
     `signature` proves the text to its issuer, who wants it back unchanged in a tool turn; `redacted` is
-    thinking that only the issuer can read; `details` is JSON that it wants back as it is. All of it is dropped for
-    anybody else.
+    thinking that only the issuer can read; `details` is JSON that it wants back as it is; `field` is where it looks
+    for the text, if that is not `reasoning_content`. All of it is dropped for anybody else.
     """
 
     text: str
@@ -113,6 +113,7 @@ class Reasoning:
     redacted: str | None = None
     issuer: str | None = None
     details: str | None = None
+    field: str | None = None
 
 
 Block: TypeAlias = Text | Image | ToolCall | ToolResult | Reasoning

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
-from ._request import EFFORTS, Parameters, Tool
+from ._request import CACHE_POLICIES, EFFORTS, STRUCTURED_OUTPUT_MODES, Parameters, Shape, Tool, tools_of
 
 _Check: TypeAlias = Callable[[Any], bool]
 
@@ -61,11 +61,14 @@ CHECKS: dict[str, tuple[_Check, str]] = {
     "thinking_budget_tokens": (lambda v: _integer(v) and v >= 0, "a whole number of tokens, at least 0"),
     "tools": (
         lambda v: isinstance(v, (list, tuple)) and all(isinstance(tool, Tool) for tool in v),
-        "a list of Tool",
+        "a list of Tool or typed functions",
     ),
     "tool_choice": (lambda v: isinstance(v, str) and bool(v), "auto, none, required, or the name of a tool"),
     "parallel_tool_calls": (lambda v: isinstance(v, bool), "True or False"),
     "json_mode": (lambda v: isinstance(v, bool), "True or False"),
+    "cache_policy": (lambda v: v in CACHE_POLICIES, "one of " + ", ".join(CACHE_POLICIES)),
+    "shape": (lambda v: isinstance(v, Shape), "a Shape"),
+    "structured_output_mode": (lambda v: v in STRUCTURED_OUTPUT_MODES, "one of " + ", ".join(STRUCTURED_OUTPUT_MODES)),
     "extra_body": (
         lambda v: _mapping(v) and OURS.isdisjoint(v),
         "a dict with text as keys, without model, messages and stream, which are said elsewhere",
@@ -106,10 +109,10 @@ def checked(parameters: Mapping[str, object]) -> Parameters:
 
 def _check_tools(given: Parameters) -> None:
     """Refuse what would be lost, or refused by the vendors: a word about tools that are not there."""
-    tools, choice = given.get("tools"), given.get("tool_choice", "auto")
-    if tools is None and "parallel_tool_calls" in given:
+    choice = given.get("tool_choice", "auto")
+    if "tools" not in given and "parallel_tool_calls" in given:
         raise ValueError("parallel_tool_calls must come with tools: give tools=[Tool(…)], or leave it out")
-    names = [tool.name for tool in tools or ()]
+    names = [tool.name for tool in tools_of(given)]
     if len(set(names)) < len(names):
         raise ValueError("tools must have different names")
     if choice in {"auto", "none"}:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypedDict, final, get_args
 
 from ._json import JSONValue
 from ._messages import Block, Message, Reasoning, Text, ToolCall
+from ._schema import is_object
 from ._trail import Attempt, PassedOver
 
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 """Every effort, rising."""
+
+CachePolicy: TypeAlias = Literal["none", "auto"]
+CACHE_POLICIES: tuple[CachePolicy, ...] = get_args(CachePolicy)
+StructuredOutputMode: TypeAlias = Literal["json_schema", "tool", "json_object"]
+STRUCTURED_OUTPUT_MODES: tuple[StructuredOutputMode, ...] = get_args(StructuredOutputMode)
+"""How a model is brought to answer in a shape: held to the schema, by a forced tool, or asked to, in JSON mode."""
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
 
@@ -22,30 +29,66 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filte
 class Tool:
     """A tool a model may ask for: its name, what it is for, and the JSON schema of its arguments.
 
+    `run` is called with the arguments by name when the tool is asked for in `Agent.run`: an async function in place,
+    any other in a worker thread. What it returns is told to the model.
+
     Raises:
-        TypeError: The name or the description is no text, or the schema no dict.
+        TypeError: The name or the description is no text, the schema no dict, or `run` nothing that can be called.
         ValueError: The name is empty.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    run: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not all(isinstance(text, str) for text in (self.name, self.description)):
             raise TypeError("the name and the description of a Tool are texts")
         if not isinstance(self.parameters, Mapping):
             raise TypeError("the parameters of a Tool are the JSON schema of its arguments, a dict")
+        if self.run is not None and not callable(self.run):
+            raise TypeError("the run of a Tool is a function that takes its arguments by name")
         if not self.name:
             raise ValueError("a Tool needs a name")
+
+
+ToolLike: TypeAlias = Tool | Callable[..., Any]
+"""A tool, or a typed function that is made into one."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """The shape an answer has to have: a name for it, and the JSON schema of the object that it is.
+
+    Raises:
+        TypeError: The name is no text, or the schema no dict.
+        ValueError: The name is empty, or the schema is not that of an object.
+    """
+
+    name: str
+    schema: Mapping[str, Any] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(part, kind) for part, kind in ((self.name, str), (self.schema, Mapping))):
+            raise TypeError("a Shape is a name, a text, and the JSON schema of an object, a dict")
+        if not self.name:
+            raise ValueError("a Shape needs a name")
+        if not is_object(self.schema):
+            raise ValueError("the schema of a Shape is that of an object: put any other value into a property of one")
 
 
 class Parameters(TypedDict, total=False):
     """What may be said of a request beyond its messages. Each wire maps what it can and drops the rest.
 
-    Tokens are counted as the model counts them; `tool_choice` is `auto`, `none`, `required` or a tool's name;
+    Tokens are counted as the model counts them; `tool_choice` is `auto`, `none`, `required` or a tool's name. With the
+    `cache_policy` `auto` a wire that wants to be told what of a prompt to cache is told: tools, instructions, and the
+    conversation so far; the others do it by themselves.
     `extra_body`, `extra_headers` and `extra_query` reach the provider as they are. A field of `extra_body` takes the
-    place of ours whole, as in the vendors' SDKs; `model`, `messages` and `stream` it cannot hold.
+    place of ours whole, as in the vendors' SDKs; `model`, `messages` and `stream` it cannot hold. Among `tools` may be
+    typed functions: an agent makes a `Tool` of each before anything is asked. `shape` is what the answer has to be,
+    `structured_output_mode` how a model is told so, where it knows that way; unset, the best of its ways.
     """
 
     max_tokens: int
@@ -58,13 +101,21 @@ class Parameters(TypedDict, total=False):
     stop: str | Sequence[str]
     reasoning_effort: Effort
     thinking_budget_tokens: int
-    tools: Sequence[Tool]
+    tools: Sequence[ToolLike]
     tool_choice: str
     parallel_tool_calls: bool
     json_mode: bool
+    cache_policy: CachePolicy
+    shape: Shape
+    structured_output_mode: StructuredOutputMode
     extra_body: Mapping[str, Any]
     extra_headers: Mapping[str, str]
     extra_query: Mapping[str, Any]
+
+
+def tools_of(parameters: Parameters) -> list[Tool]:
+    """Return the tools; none of them is a mere function any more once the parameters are checked."""
+    return [tool for tool in parameters.get("tools", ()) if isinstance(tool, Tool)]
 
 
 @final

@@ -17,11 +17,13 @@ from typing import Any, Protocol, TypeAlias, final
 import httpx2
 
 from ._body import body_of
+from ._dialects import issuer_of
 from ._failures import Failed, Failures
 from ._json import encode
 from ._judge import read_evidence
 from ._port import Target, Upstream
-from ._request import Request, Response
+from ._request import Parameters, Request, Response
+from ._shape import as_text
 from ._upstream import Incoming, no_stream, read_page
 from ._verdicts import Verdict
 from ._wire import Reading, Rendered, WireError
@@ -98,6 +100,7 @@ class SDKProvider:
         self._transport, self._client, self._wire, self._status_error = target.transport, client, wire, status_error
         self._options = {} if target.api_key else {"headers": {"Authorization": omit}}
         self._clients: dict[frozenset[tuple[str, str]], Client] = {}
+        self._issuer = issuer_of(target.transport, target.base_url)
         self._failures = Failures(target, wire.request_id)
         self._asks_for_usage = True
 
@@ -174,27 +177,38 @@ class SDKProvider:
 
     def _read(self, request: Request, rendered: Rendered, answer: httpx2.Response) -> Response | Failed:
         try:
-            response = self._wire.read(answer.content, answer.headers.get("content-type", ""), self._transport)
+            response = self._wire.read(answer.content, answer.headers.get("content-type", ""), self._issuer)
         except WireError as error:
             return Failed(self._failures.unreadable(request.model, answer, answer.content, error))
         except Exception as error:  # noqa: BLE001 - a bug of ours, told as such
             return self._failures.lost(request.model, error)
-        request_id = self._failures.request_id(answer)
-        return _completed(response, model=request.model, dropped=rendered.dropped, request_id=request_id)
+        return self._finisher(request, rendered, answer)(response)
 
     async def _opened(self, request: Request, rendered: Rendered, answer: httpx2.Response) -> Upstream | Failed:
         """Return the stream that an answer is, or what it is instead."""
-        model, request_id = request.model, self._failures.request_id(answer)
+        model = request.model
         kind = answer.headers.get("content-type", "")
         if kind.partition(";")[0].strip().lower() in {"", "text/event-stream"}:
-            reading = self._wire.reading(self._transport, model)
-            finish = partial(_completed, model=model, dropped=rendered.dropped, request_id=request_id)
+            reading, finish = self._wire.reading(self._issuer, model), self._finisher(request, rendered, answer)
             return Incoming(answer, reading, self._failures, model, finish)
         try:
             content = await read_page(answer)
         except Exception as error:  # noqa: BLE001 - as above
             return self._failures.interrupted(model, answer, error)
         return Failed(self._failures.unreadable(model, answer, content, no_stream(content, kind)))
+
+    def _finisher(
+        self, request: Request, rendered: Rendered, answer: httpx2.Response
+    ) -> Callable[[Response], Response]:
+        """Return what completes a response by what its body does not say. It holds no prompt."""
+        return partial(
+            _completed,
+            parameters=request.parameters,
+            model=request.model,
+            transport=self._transport,
+            dropped=rendered.dropped,
+            request_id=self._failures.request_id(answer),
+        )
 
     async def aclose(self) -> None:
         """Close the client; see `Provider.aclose`."""
@@ -221,11 +235,20 @@ def _refuses_usage(answer: httpx2.Response) -> bool:
     return "stream_options" in named or "include_usage" in named
 
 
-def _completed(response: Response, *, model: str, dropped: tuple[str, ...], request_id: str | None) -> Response:
+def _completed(
+    response: Response,
+    *,
+    parameters: Parameters,
+    model: str,
+    transport: str,
+    dropped: tuple[str, ...],
+    request_id: str | None,
+) -> Response:
+    response = as_text(response, parameters)
     return Response(
         response.blocks,
         response.model or model,
-        response.transport,
+        transport,
         response.finish_reason,
         response.usage,
         request_id=request_id,

@@ -15,6 +15,7 @@ from ._fragments import Calls, Details
 from ._json import decode
 from ._request import Response
 from ._stream import ContentEvent, Partial, ReasoningDelta, TextDelta
+from ._turns_openai import REASONING
 from ._wire import malformed, reported, truncated
 from ._wire_openai import check_end, conclude, read_content, read_thought, read_usage
 
@@ -30,7 +31,7 @@ class OpenAIReading:
         self.is_complete = self.extra = False
         self._transport, self._model, self._is_named = transport, model, False
         self._text: list[str] = []
-        self._thought: list[str] = []
+        self._field, self._thought = REASONING, list[str]()
         self._details, self._calls = Details(), Calls()
         self._has_content = self._is_refused = False
         self._finish_reason: object = None
@@ -112,7 +113,9 @@ class OpenAIReading:
 
     def _content(self, delta: Mapping[str, Any]) -> list[ContentEvent]:
         events: list[ContentEvent] = []
-        if thought := read_thought(delta):
+        field, thought = read_thought(delta)
+        if thought:
+            self._field = field
             self._thought.append(thought)
             events.append(ReasoningDelta(thought))
         if isinstance(details := delta.get("reasoning_details"), list):
@@ -134,7 +137,7 @@ class OpenAIReading:
     def _conclude(self) -> None:
         message = {
             "refusal" if self._is_refused else "content": "".join(self._text),
-            "reasoning": "".join(self._thought),
+            self._field: "".join(self._thought),
             "reasoning_details": self._details.whole(),
             "tool_calls": self._calls.whole(),
         }

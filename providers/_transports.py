@@ -9,7 +9,7 @@ import importlib
 from dataclasses import dataclass
 from typing import final
 
-from ._dialects import OPENAI_URL
+from ._dialects import ADDRESSES
 from ._port import Connect, Provider, Target
 
 
@@ -26,11 +26,11 @@ class Transport:
 
 
 TRANSPORTS: dict[str, Transport] = {
-    "openai": Transport("_openai", OPENAI_URL),
-    "anthropic": Transport("_anthropic", "https://api.anthropic.com"),
-    "gemini": Transport("_openai", "https://generativelanguage.googleapis.com/v1beta/openai"),
-    "lmstudio": Transport("_openai", "http://localhost:1234/v1", needs_key=False),
-    "nous": Transport("_openai", "https://inference-api.nousresearch.com/v1"),
+    "openai": Transport("_openai", ADDRESSES["openai"]),
+    "anthropic": Transport("_anthropic", ADDRESSES["anthropic"]),
+    "gemini": Transport("_openai", ADDRESSES["gemini"]),
+    "lmstudio": Transport("_openai", ADDRESSES["lmstudio"], needs_key=False),
+    "nous": Transport("_openai", ADDRESSES["nous"]),
 }
 
 

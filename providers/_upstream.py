@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, final
 
 import anyio
@@ -66,7 +67,7 @@ class Incoming:
     @property
     def partial(self) -> Partial:
         """See `Upstream.partial`."""
-        return self._reading.partial
+        return replace(self._reading.partial, transport=self._failures.transport)  # the reading knows the issuer
 
     def take(self) -> ContentEvent | None:
         """See `Upstream.take`."""

@@ -6,16 +6,17 @@ Source of the shapes and limits: platform.claude.com/docs/en/api/messages. How a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ._claude import claude_of, forcing, room, thinking
+from ._claude import Claude, claude_of, forcing, room, thinking
 from ._json import encode
-from ._messages import Block, Image, Message, Reasoning, Text, ToolCall, ToolResult
-from ._request import FinishReason, Parameters, Request, Response, Tool, Usage
+from ._messages import Block, Reasoning, Text, ToolCall
+from ._request import FinishReason, Parameters, Request, Response, Tool, Usage, tools_of
+from ._shape import Told, Ways, anthropic_format, told
+from ._turns_anthropic import Turn, instructions_of, mark, may_think, plain, turns_of
 from ._verdicts import Verdict
-from ._wire import Rendered, WireError, json_object, legal_id, stops, whole
+from ._wire import Rendered, WireError, json_object, stops, whole
 
 DEFAULT_MAX_TOKENS = 4096
 """This wire insists on a limit; every Claude model takes this one. Thinking comes on top."""
@@ -27,47 +28,82 @@ _INEXPRESSIBLE = (
 """The first three were taken out of the API with its version 2026-10-21, which the SDK speaks: sent at all, even at
 their defaults, they are a 400. The others have never been in it."""
 
-_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
-"""What a tool call's id may be: the API's error names the characters; the length is chosen, as the other wire's."""
-
-_PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-"""`anthropic.types.Base64ImageSourceParam`."""
+_THINKING = ("reasoning_effort", "thinking_budget_tokens")
 
 _TOOL_CHOICE = {"auto": "auto", "none": "none", "required": "any"}
 
 
-def render(request: Request) -> Rendered:
+def render(request: Request, *, issuer: str = "anthropic") -> Rendered:
     """Return the body of `POST /v1/messages` for `request`.
 
+    Args:
+        issuer: Whose thinking the server can read.
+
     Raises:
-        ValueError: A message holds what this wire has no place for; names it.
+        ValueError: A message holds what this wire has no place for, or the last one is the assistant's, and the model
+            does not continue it; says so.
     """
-    parameters, claude = request.parameters, claude_of(request.model)
+    claude = claude_of(request.model)
+    shaped = _told(request, claude) if "shape" in request.parameters else None
+    request = request if shaped is None else shaped.request
+    parameters, turns = request.parameters, _turns(request, claude, issuer)
     body: dict[str, Any] = {
         "model": request.model,
-        "max_tokens": parameters.get("max_tokens", DEFAULT_MAX_TOKENS + room(claude, parameters)),
-        "messages": _turns(request.messages),
+        "max_tokens": _max_tokens(claude, parameters),
+        "messages": turns,
     }
-    if instructions := "\n\n".join(m.text for m in request.messages if m.role == "system" and m.text):
+    if instructions := instructions_of(request.messages):
         body["system"] = instructions
-    if not parameters:
+    if not parameters and shaped is None:
+        plain(turns)
         return Rendered(body, ())
     dropped = [name for name in _INEXPRESSIBLE if parameters.get(name, False) is not False]
     thought, left_out = thinking(claude, parameters, body["max_tokens"])
+    if thought.get("thinking", {}).get("type") == "enabled" and not may_think(turns):
+        thought, left_out = {}, [name for name in _THINKING if name in parameters]
     body.update(thought)
     dropped += left_out
+    if shaped is not None:
+        dropped += shaped.dropped
+        if shaped.format is not None:
+            body["output_config"] = {**body.get("output_config", {}), "format": shaped.format}
     if sequences := [sequence for sequence in stops(parameters) if sequence.strip()]:
         body["stop_sequences"] = sequences
     if len(sequences) < len(stops(parameters)):
         dropped.append("stop")
     dropped += _render_tools(body, parameters, unthinking=forcing(claude, thought))
+    if parameters.get("cache_policy") == "auto":
+        mark(body)
+    plain(turns)
     body.update(parameters.get("extra_body", {}))
     return Rendered(body, tuple(sorted(dropped)))
 
 
+def _turns(request: Request, claude: Claude, issuer: str) -> list[Turn]:
+    """Return the turns; models that know efforts continue no answer, and bind thinking to what stood before it.
+
+    Source: platform.claude.com/docs/en/api/errors, "Prefill not supported"; …/build-with-claude/preserved-thinking.
+    """
+    turns = turns_of(request.messages, issuer, bound=bool(claude.efforts))
+    if claude.efforts and turns[-1]["role"] == "assistant":
+        raise ValueError("this model does not continue an assistant message: let the last message be the user's")
+    return turns
+
+
+def _max_tokens(claude: Claude, parameters: Parameters) -> int:
+    return parameters.get("max_tokens", DEFAULT_MAX_TOKENS + room(claude, parameters))
+
+
+def _told(request: Request, claude: Claude) -> Told:
+    """Say the shape of the answer in a way that the model knows; one that thinks cannot be forced to a tool."""
+    thought, _ = thinking(claude, request.parameters, _max_tokens(claude, request.parameters))
+    forces = forcing(claude, thought) is not None
+    return told(request, Ways(claude.modes, anthropic_format, forces=forces, json_mode=False))
+
+
 def _render_tools(body: dict[str, Any], parameters: Parameters, *, unthinking: dict[str, Any] | None) -> list[str]:
     """Say the tools and the choice; `unthinking` has to be said where one is forced, None means none can be."""
-    tools = parameters.get("tools")
+    tools = tools_of(parameters)
     if not tools:
         return []
     body["tools"] = [_tool(tool) for tool in tools]
@@ -95,73 +131,6 @@ def _tool(tool: Tool) -> dict[str, Any]:
     if tool.description:
         rendered["description"] = tool.description
     return rendered
-
-
-def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """Merge messages into turns: roles alternate, and tool results are part of the user's turn."""
-    turns: list[dict[str, Any]] = []
-    for message in messages:
-        if message.role == "system":
-            for block in message.blocks:
-                if not isinstance(block, Text):
-                    raise ValueError(f"a system message cannot hold {type(block).__name__}")
-            continue
-        role = "assistant" if message.role == "assistant" else "user"
-        parts = [part for block in message.blocks if (part := _part(block, role)) is not None]
-        if not parts:
-            continue
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += parts
-        else:
-            turns.append({"role": role, "content": parts})
-    for turn in turns:
-        parts = turn["content"]
-        if len(parts) == 1 and parts[0]["type"] == "text":
-            turn["content"] = parts[0]["text"]
-    return turns
-
-
-def _part(block: Block, role: str) -> dict[str, Any] | None:
-    """Return a content block; None for what this model cannot read (foreign thinking) or refuses (empty text)."""
-    match block:
-        case Text(text=text):
-            return {"type": "text", "text": text} if text else None
-        case Image(url=str(url)) if role == "user":
-            return {"type": "image", "source": {"type": "url", "url": url}}
-        case Image(data=data) if role == "user":
-            return {"type": "image", "source": {"type": "base64", "media_type": _media_type(block), "data": data}}
-        case ToolCall(id=identity, name=name) if role == "assistant":
-            return {
-                "type": "tool_use",
-                "id": legal_id(identity, _ID),
-                "name": name,
-                "input": _arguments(block),
-            }
-        case ToolResult(call_id=identity, content=content, is_error=failed) if role == "user":
-            result = {"type": "tool_result", "tool_use_id": legal_id(identity, _ID), "content": content}
-            return {**result, "is_error": True} if failed else result
-        case Reasoning(issuer="anthropic", redacted=str(redacted)) if role == "assistant":
-            return {"type": "redacted_thinking", "data": redacted}
-        case Reasoning(issuer="anthropic", signature=str(signature), text=text) if role == "assistant":
-            return {"type": "thinking", "thinking": text, "signature": signature}
-        case Reasoning():
-            return None
-        case _:
-            raise ValueError(f"a message of the {role} cannot hold {type(block).__name__}")
-
-
-def _media_type(picture: Image) -> str | None:
-    media_type = "image/jpeg" if picture.media_type == "image/jpg" else picture.media_type
-    if media_type not in _PICTURES:
-        raise ValueError(f"an Image is one of {', '.join(sorted(_PICTURES))} here, not {media_type}: convert it")
-    return media_type
-
-
-def _arguments(call: ToolCall) -> dict[str, Any]:
-    try:
-        return call.parse()
-    except ValueError:  # what the model wrote, so that it can see its own mistake
-        return {"arguments": call.arguments}
 
 
 _FINISH: dict[object, FinishReason] = {

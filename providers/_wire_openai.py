@@ -6,16 +6,29 @@ platform.openai.com/docs/api-reference/chat; ai.google.dev/gemini-api/docs/opena
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from ._json import encode
-from ._messages import Block, Image, Message, Reasoning, Text, ToolCall, ToolResult
-from ._request import EFFORTS, Effort, FinishReason, Parameters, Request, Response, Tool, Usage
+from ._messages import Block, Reasoning, Text, ToolCall
+from ._request import (
+    EFFORTS,
+    Effort,
+    FinishReason,
+    Parameters,
+    Request,
+    Response,
+    StructuredOutputMode,
+    Tool,
+    Usage,
+    tools_of,
+)
+from ._shape import Told, Ways, openai_format, told
+from ._subset import OPENAI, Subset
+from ._turns_openai import REASONING, Memory, messages_of
 from ._verdicts import Verdict
-from ._wire import Rendered, WireError, effort_for, json_object, legal_id, nearest, stops, whole
+from ._wire import Rendered, WireError, effort_for, json_object, nearest, stops, whole
 
 
 @final
@@ -27,7 +40,10 @@ class Dialect:
     are the levels of thinking it knows, rising; without any it cannot be told. With `budgets` it takes Gemini's
     thinking budget. `tools_unthinking` and `sampling_unthinking` say that tools, and temperature and top_p, go only
     with the effort `none`; the latter holds for models that make no effort unless told. `tool_by_name` is False where
-    a choice must be a word. `most_stops` are the stop sequences it takes; `ids` is what a tool call's id may be.
+    a choice must be a word. `most_stops` are the stop sequences it takes; `memory` says how it takes a conversation.
+
+    `modes` are the ways to an answer in a shape that it knows, the best first; `subset` is what it enforces of a
+    schema. With `format_or_tools` it takes a format of the answer or tools, but not both.
     """
 
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -38,7 +54,10 @@ class Dialect:
     sampling_unthinking: bool = False
     tool_by_name: bool = True
     most_stops: int | None = None
-    ids: re.Pattern[str] = re.compile(r".*", re.DOTALL)
+    memory: Memory = Memory()  # noqa: RUF009 - frozen
+    modes: tuple[StructuredOutputMode, ...] = ("json_object", "json_schema", "tool")
+    subset: Subset = OPENAI
+    format_or_tools: bool = False
 
 
 _PASSED = ("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed")
@@ -55,15 +74,21 @@ _NEUTRAL: dict[str, object] = {
 """Values that ask for nothing but what happens anyway: nothing is lost where they are not sent."""
 
 
-def render(request: Request, dialect: Dialect) -> Rendered:
+def render(request: Request, dialect: Dialect, *, issuer: str = "") -> Rendered:
     """Return the body of `POST /chat/completions` for `request`.
+
+    Args:
+        issuer: Whose reasoning and details the server can read.
 
     Raises:
         ValueError: A message holds what this wire has no place for; names it.
     """
+    shaped = _told(request, dialect) if "shape" in request.parameters else None
+    request = request if shaped is None else shaped.request
     parameters = request.parameters
-    body: dict[str, Any] = {"model": request.model, "messages": list(_messages(request.messages, dialect.ids))}
-    if not parameters:
+    messages = messages_of(request.messages, dialect.memory, issuer=issuer)
+    body: dict[str, Any] = {"model": request.model, "messages": messages}
+    if not parameters and shaped is None:
         return Rendered(body, ())
     refused = dialect.unsupported
     _render_tools(body, parameters, dialect)
@@ -80,9 +105,24 @@ def render(request: Request, dialect: Dialect) -> Rendered:
         dropped += ["stop"] if len(body["stop"]) < len(sequences) else []
     if "json_mode" not in refused and parameters.get("json_mode"):
         body["response_format"] = {"type": "json_object"}
+    if shaped is not None:
+        dropped += shaped.dropped
+        if shaped.format is not None:
+            body["response_format"] = shaped.format
     dropped += [name for name in refused if _is_lost(name, parameters)]
     body.update(parameters.get("extra_body", {}))
     return Rendered(body, tuple(sorted(dropped)))
+
+
+def _told(request: Request, dialect: Dialect) -> Told:
+    """Say the shape of the answer in a way that the dialect knows."""
+    ways = Ways(
+        dialect.modes,
+        lambda shape: openai_format(shape, dialect.subset),
+        json_mode="json_mode" not in dialect.unsupported,
+        format_or_tools=dialect.format_or_tools,
+    )
+    return told(request, ways)
 
 
 def _is_lost(name: str, parameters: Parameters) -> bool:
@@ -93,7 +133,7 @@ def _is_lost(name: str, parameters: Parameters) -> bool:
 
 
 def _render_tools(body: dict[str, Any], parameters: Parameters, dialect: Dialect) -> None:
-    tools = parameters.get("tools")
+    tools = tools_of(parameters)
     if not tools:
         return
     choice = parameters.get("tool_choice")
@@ -127,55 +167,6 @@ def _render_thinking(body: dict[str, Any], parameters: Parameters, dialect: Dial
         return asked[:-1]
     body["reasoning_effort"] = nearest(wanted, dialect.efforts)
     return asked[1:]
-
-
-def _messages(messages: Iterable[Message], ids: re.Pattern[str]) -> Iterable[dict[str, Any]]:
-    for message in messages:
-        blocks = message.blocks
-        if len(blocks) == 1 and type(blocks[0]) is Text and message.role != "tool":
-            yield {"role": message.role, "content": blocks[0].text}
-        elif message.role == "tool":
-            yield from (_tool_result(block, ids) for block in blocks)
-        elif message.role == "assistant":
-            yield _assistant(message, ids)
-        else:
-            yield {"role": message.role, "content": [_part(block, message.role) for block in blocks]}
-
-
-def _tool_result(block: Block, ids: re.Pattern[str]) -> dict[str, Any]:
-    if not isinstance(block, ToolResult):
-        raise ValueError(f"a tool message holds tool results, not {type(block).__name__}")
-    return {"role": "tool", "tool_call_id": legal_id(block.call_id, ids), "content": block.content}
-
-
-def _assistant(message: Message, ids: re.Pattern[str]) -> dict[str, Any]:
-    """An assistant turn: text and tool calls. Reasoning is not sent: this wire has no common place for it."""
-    calls = [
-        {
-            "id": legal_id(block.id, ids),
-            "type": "function",
-            "function": {"name": block.name, "arguments": block.arguments},
-        }
-        for block in message.blocks
-        if isinstance(block, ToolCall)
-    ]
-    for block in message.blocks:
-        if isinstance(block, (Image, ToolResult)):
-            raise ValueError(f"an assistant message cannot hold {type(block).__name__}")
-    text = message.text
-    turn: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
-    if calls:
-        turn["tool_calls"] = calls
-    return turn
-
-
-def _part(block: Block, role: str) -> dict[str, Any]:
-    if isinstance(block, Text):
-        return {"type": "text", "text": block.text}
-    if isinstance(block, Image) and role == "user":
-        url = block.url if block.url is not None else f"data:{block.media_type};base64,{block.data}"
-        return {"type": "image_url", "image_url": {"url": url, **({"detail": block.detail} if block.detail else {})}}
-    raise ValueError(f"a {role} message cannot hold {type(block).__name__}")
 
 
 _FINISH: dict[object, FinishReason] = {
@@ -237,10 +228,11 @@ def _said(blocks: Iterable[Block]) -> bool:
 
 def _read_message(message: Mapping[str, Any], transport: str) -> tuple[tuple[Block, ...], bool]:
     blocks: list[Block] = []
-    thought, fragments = read_thought(message), message.get("reasoning_details")
+    (field, thought), fragments = read_thought(message), message.get("reasoning_details")
     details = _details(fragments) if isinstance(fragments, list) else None
     if thought or details:
-        blocks.append(Reasoning(thought, issuer=transport, details=details))
+        named = None if field == REASONING or not thought else field
+        blocks.append(Reasoning(thought, issuer=transport, details=details, field=named))
     content, refusal = read_content(message.get("content")), message.get("refusal")
     if content:
         blocks.append(Text(content, transport))
@@ -251,10 +243,11 @@ def _read_message(message: Mapping[str, Any], transport: str) -> tuple[tuple[Blo
     return tuple(blocks), isinstance(refusal, str) and bool(refusal)
 
 
-def read_thought(message: Mapping[str, Any]) -> str:
-    """Return what a message, or a piece of one, says of the model's thinking, by either of the names it has."""
-    thought = message.get("reasoning_content") or message.get("reasoning")
-    return thought if isinstance(thought, str) else ""
+def read_thought(message: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a message, or a piece of one, says of the model's thinking, behind the name that it has there."""
+    field = REASONING if message.get(REASONING) else "reasoning"
+    thought = message.get(field)
+    return field, thought if isinstance(thought, str) else ""
 
 
 def read_content(content: object) -> str:

@@ -52,22 +52,22 @@ from ._upstream import ScriptedUpstream, Step
 WALL_CLOCK = 1767225600.0
 """What the calendar says when a world begins: 2026-01-01T00:00Z, for hints that are dates."""
 
-_TORN = {
-    "reset": (Verdict.PROVIDER, "connection reset", None),
-    "incomplete": (Verdict.PROVIDER, "connection closed before the body was complete", None),
-}
+_RESET, _CLOSED = "connection reset", "connection closed before the body was complete"
 
 _BROKEN_STREAM: dict[str, tuple[Verdict, str, int | None]] = {
-    **_TORN,
+    "reset": (Verdict.PROVIDER, _RESET, 200),
+    "incomplete": (Verdict.PROVIDER, _CLOSED, 200),
     "cut": (Verdict.TRUNCATED, "the stream ended before its answer did", 200),
     "garbage": (Verdict.MALFORMED, "an event of the stream is not JSON", 200),
 }
 
 _BROKEN_WHOLE: dict[str, tuple[Verdict, str, int | None]] = {
-    **_TORN,
+    "reset": (Verdict.PROVIDER, _RESET, None),
+    "incomplete": (Verdict.MALFORMED, _CLOSED, None),
     "cut": (Verdict.MALFORMED, "the answer is something that is not JSON", 200),
     "garbage": (Verdict.MALFORMED, "the answer is something that is not JSON", 200),
 }
+"""What a broken answer comes to: the verdict, what is said of it, and the status that is known by then."""
 
 
 @final
@@ -90,11 +90,7 @@ class ScriptedProvider:
             self._end()
 
     async def stream(self, request: Request) -> Upstream:
-        """Do what the script says, a piece at a time; the stream is in flight until its end, or until it is closed.
-
-        Raises:
-            AttemptError: Nothing came that could be read; the class and the verdict say why.
-        """
+        """Do what the script says; see `Provider.stream`. A stream is in flight until it ends or is closed."""
         self._begin()
         try:
             behaviour = await self._met(request)

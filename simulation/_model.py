@@ -9,9 +9,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias, final
 
-from ..providers import Message, Request, ToolResult
+from ..providers import Message, Request, ToolResult, tools_of
 from ._answers import Called, Said, Wire, tokens
 from ._script import Answer
 
@@ -49,7 +50,7 @@ def asked(request: Request) -> Asked:
     parameters = request.parameters
     return _asked(
         [turn for message in request.messages for turn in _of_message(message)],
-        {tool.name: tool.parameters for tool in parameters.get("tools", ())},
+        {tool.name: tool.parameters for tool in tools_of(parameters)},
         parameters.get("tool_choice", "auto"),
         parallel=parameters.get("parallel_tool_calls", True),
     )
@@ -158,23 +159,30 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def _made_up(schema: Mapping[str, Any], definitions: Mapping[str, Any], text: str, number: int) -> object:
+_DEEPEST = 8
+"""Levels of a schema that are made up in full (a schema may hold itself); below them, lists are empty and choices are
+the last one, and twice as deep there is nothing at all."""
+
+
+def _made_up(
+    schema: Mapping[str, Any], definitions: Mapping[str, Any], text: str, number: int, *, depth: int = 0
+) -> object:
     """Return a value of a schema: its constant or first choice, else the text or the number."""
+    fill = partial(_made_up, definitions=definitions, text=text, number=number, depth=depth + 1)
+    if depth > 2 * _DEEPEST:
+        return None
     if "$ref" in schema:
-        schema = definitions.get(str(schema["$ref"]).rpartition("/")[2], {})
+        return fill(definitions.get(str(schema["$ref"]).rpartition("/")[2], {}))
     for several in ("anyOf", "oneOf", "allOf"):
         if schema.get(several):
-            schema = schema[several][0]
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
+            return fill(schema[several][0 if depth < _DEEPEST else -1])
+    if "const" in schema or schema.get("enum"):
+        return schema["const"] if "const" in schema else schema["enum"][0]
     match schema.get("type", "object" if "properties" in schema else "string"):
         case "object":
-            fields = schema.get("properties", {})
-            return {name: _made_up(field, definitions, text, number) for name, field in fields.items()}
+            return {name: fill(field) for name, field in schema.get("properties", {}).items()}
         case "array":
-            return [_made_up(schema.get("items", {}), definitions, text, number)]
+            return [fill(schema.get("items", {}))] if depth < _DEEPEST else []
         case "integer" | "number":
             return number
         case "boolean":

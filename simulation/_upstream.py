@@ -83,15 +83,17 @@ class ScriptedUpstream:
         return self._waiting.popleft() if self._waiting else None
 
     async def read(self) -> None:
-        """Wait for the next step; see `Upstream.read`. After cancellation the stream is closed.
+        """Wait for the next step, unless there is content to take; see `Upstream.read`. Being cancelled closes it.
 
         Raises:
             AttemptError: The script wants it to fail.
             anyio.ClosedResourceError: It was closed before its end.
         """
-        if self.response is None and self._failure is None:
-            if not self._is_open:
-                raise anyio.ClosedResourceError
+        if self._waiting or self.response is not None or self._failure is not None:
+            await anyio.lowlevel.checkpoint()
+        elif not self._is_open:
+            raise anyio.ClosedResourceError
+        else:
             try:
                 wait, come = await self._next()
                 await anyio.sleep(wait)
@@ -99,8 +101,6 @@ class ScriptedUpstream:
                 self.abandon()
                 raise
             self._take_in(come)
-        else:
-            await anyio.lowlevel.checkpoint()
         if self._failure is not None:
             raise attempt_error(self._failure)
 

@@ -2,13 +2,17 @@
 
 from ._agent import Agent
 from ._events import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
+from ._functions import as_tool
 from ._hooks import Hook
 from ._notes import notes
 from ._plan import NO_AGENT, AgentPlan, Limits, Plan, Route, RouteVariables, load, sound, without_keys
 from ._restarts import Intensity
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
+from ._run_stream import RunEvent, RunStream
+from ._run_values import Iteration, Run, ToolUse
 from ._settings import Settings
+from ._stream import Stream
 from ._supervisor import DRAIN_FOR, Supervisor, supervise
 from ._tasks import background_tasks
 from ._values import EXPECTED
@@ -26,6 +30,7 @@ __all__ = (
     "HandedOver",
     "Hook",
     "Intensity",
+    "Iteration",
     "Limits",
     "Plan",
     "Policy",
@@ -34,8 +39,14 @@ __all__ = (
     "Route",
     "RouteSettings",
     "RouteVariables",
+    "Run",
+    "RunEvent",
+    "RunStream",
     "Settings",
+    "Stream",
     "Supervisor",
+    "ToolUse",
+    "as_tool",
     "background_tasks",
     "load",
     "notes",

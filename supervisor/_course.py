@@ -43,7 +43,8 @@ class Chain:
 class Question:
     """What is asked: the conversation, the parameters, the `timeout` in seconds for everything, and which route of the
     chain comes `first`, counted from 0; the others follow in their order. With `stream_upstream` a whole answer is
-    streamed from whoever gives it; with `opens` it is handed out as it comes.
+    streamed from whoever gives it; with `opens` it is handed out as it comes. `nudges` is how many empty answers are
+    answered with a word that the model should go on, before one is handed over.
     """
 
     messages: tuple[Message, ...]
@@ -52,15 +53,19 @@ class Question:
     first: int = 0
     stream_upstream: bool = False
     opens: bool = False
+    nudges: int = 0
 
 
 @final
 class Course:
-    """Where one request is in its chain. `stays` says that the primary was not its first choice."""
+    """Where one request is in its chain. `stays` says that the primary was not its first choice, `is_nudged` that the
+    route at hand is told to go on.
+    """
 
     def __init__(self, chain: Chain, question: Question, account: Account) -> None:
         self._chain, self._question, self._account = chain, question, account
-        self._progress = Progress(routes=len(chain.routes))
+        self._progress = Progress(routes=len(chain.routes), nudges=question.nudges)
+        self.is_nudged = False
         routes, first = chain.routes, question.first
         self._order: tuple[Served, ...] = (routes[first], *routes[:first], *routes[first + 1 :]) if first else routes
         self.stays = first > 0
@@ -165,9 +170,11 @@ class Course:
         if isinstance(step, Again) and not served.endpoint.may_retry():
             step = after(replace(failed, retry_forbidden=True), self._progress, policy, remaining, self._chain.rand)
         if isinstance(step, Again):
-            in_place = self._progress.retried_in_place + step.in_place
+            in_place = self._progress.retried_in_place + (step.in_place and not step.nudges)
             once = self._progress.retried_once or failure.verdict.rule.retry is Retry.ONCE
-            self._progress = replace(self._progress, retried_in_place=in_place, retried_once=once)
+            nudges = self._progress.nudges - step.nudges
+            self._progress = replace(self._progress, retried_in_place=in_place, retried_once=once, nudges=nudges)
+            self.is_nudged = self.is_nudged or step.nudges
         return step
 
     def wait_for(self, served: Served, wait: float) -> float:
@@ -195,6 +202,7 @@ class Course:
     def advance(self) -> None:
         progress = self._progress
         self._progress = replace(progress, route=progress.route + 1, tries=0, retried_once=False)
+        self.is_nudged = False
 
     def _pass_over(self, served: Served, refusal: Refusal) -> Permit | None:
         """Go on to the next route without asking this one. After the last one end, unless one may be asked early."""
@@ -229,7 +237,7 @@ class Course:
         if isinstance(permit, Refusal):
             return None
         self._order = (served, *(routes[route] for route in sorted(in_time - {first})))
-        self._progress = Progress(routes=len(self._order))
+        self._progress = Progress(routes=len(self._order), nudges=self._progress.nudges)
         return permit
 
     def why_left(self) -> str:

@@ -30,12 +30,16 @@ from ..providers import (
     TrailedError,
     Verdict,
     attempt_error,
+    user,
 )
 from ._account import Account
 from ._course import Chain, Course, Question
 from ._events import AccessRefused, RequestEnded
 from ._live import Live, Served, begun, streamed, whole
 from ._routing import Again, Next, Raise
+
+NUDGE = user("Your last answer was empty. Go on: call a tool, or give your answer.")
+"""What an empty answer is answered with in a tool run, once. It is no part of the conversation."""
 
 
 @final
@@ -46,6 +50,11 @@ class Dispatch:
         self._chain, self._question = chain, question
         self._account = Account(chain.agent, question.timeout)
         self._course = Course(chain, question, self._account)
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent that asks."""
+        return self._chain.agent
 
     @property
     def place(self) -> int:
@@ -199,10 +208,12 @@ class Dispatch:
     async def _attempt(self, served: Served, permit: Permit, started: float) -> Response | Live | None:
         """Make one attempt. None when it failed; its failure is then the account's last."""
         route = served.route
-        request = Request(route.model, self._question.messages, _merged(route.parameters, self._question.parameters))
+        question, parameters = self._question, _merged(route.parameters, self._question.parameters)
+        messages = (*question.messages, NUDGE) if self._course.is_nudged else question.messages
+        request = Request(route.model, messages, parameters)
         bounds = self._course.bounds(served, started, is_probe=permit.is_probe)
         try:
-            if self._question.opens:
+            if question.opens:
                 return await begun(served, permit, request, bounds)
             exchange = streamed if self._course.streams(served) else whole
             response = await exchange(served, permit, request, bounds)

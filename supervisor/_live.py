@@ -69,7 +69,7 @@ async def streamed(served: Served, permit: Permit, request: Request, bounds: Bou
     live = await begun(served, permit, request, bounds)
     try:
         while True:
-            while live.upstream.take() is not None:
+            while live.take() is not None:  # by which content is told from mere signs of life
                 pass
             if (response := live.upstream.response) is not None:
                 return response

@@ -5,7 +5,8 @@
    hand over, a route is left      ├─────────────┤
    ───────────────────────────────▶│  HandOver   │  at once, never after a wait
    "once", or in place, or the     ├─────────────┤
-   last route and worth a retry    │   Again     │  the same route, after `wait` seconds
+   last route and worth a retry,   │   Again     │  the same route, after `wait` seconds
+   or empty in a tool run          │             │
    ───────────────────────────────▶└─────────────┘
 
 What a verdict says stands in the failure table (`providers/_verdicts.py`); who may be asked at all, in the actors.
@@ -57,7 +58,8 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a request has come. `tries` counts the attempts on the route at hand, `retried_once` its "once";
-    `internal` counts bugs of ours, of which no third route shall be the victim (R-SUP-4)."""
+    `internal` counts bugs of ours, of which no third route shall be the victim (R-SUP-4). `nudges` are those left: an
+    empty answer is worth as many further questions before it is handed over."""
 
     routes: int
     route: int = 0
@@ -66,6 +68,7 @@ class Progress:
     retried_once: bool = False
     retried_in_place: int = 0
     internal: int = 0
+    nudges: int = 0
 
     @property
     def routes_after(self) -> int:
@@ -95,10 +98,13 @@ class HandOver(Enum):
 @final
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The same route is asked again after `wait` seconds; `in_place` keeps the permit: both tries are one outcome."""
+    """The same route is asked again after `wait` seconds; `in_place` keeps the permit: both tries are one outcome.
+    `nudges` says that a word is added to the request: that the model should go on.
+    """
 
     wait: float
     in_place: bool = False
+    nudges: bool = False
 
 
 Next: TypeAlias = Raise | HandOver | Again
@@ -134,6 +140,8 @@ def after(failed: Failed, progress: Progress, policy: Policy, remaining: float, 
         wait = ONCE_WAIT[0] + (ONCE_WAIT[1] - ONCE_WAIT[0]) * rand()
         if wait < _affordable(progress, remaining):
             return Again(wait)
+    if failed.verdict is Verdict.EMPTY and progress.nudges > 0 and may_retry:
+        return Again(0.0, in_place=True, nudges=True)
     if not _handed_over(failed.verdict, policy) or (failed.verdict is Verdict.INTERNAL and progress.internal >= 2):
         return Raise.NOW
     if progress.has_next:

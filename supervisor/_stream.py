@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Literal, TypeAlias, final
 
@@ -10,6 +11,7 @@ import anyio.lowlevel
 from ..providers import Finished, Partial, Response, StreamEvent, TextDelta
 from ._dispatch import Dispatch
 from ._live import Live
+from ._structured import Wanted
 
 OnInterrupt: TypeAlias = Literal["raise", "restart"]
 
@@ -22,8 +24,8 @@ class Stream:
     block is left, the connection is closed within a second unless it was read to its end, and nobody is blamed.
     """
 
-    def __init__(self, dispatch: Dispatch, *, restarts: bool) -> None:
-        self._dispatch, self._restarts = dispatch, restarts
+    def __init__(self, dispatch: Dispatch, *, restarts: bool, wanted: Wanted | None = None) -> None:
+        self._dispatch, self._restarts, self._wanted = dispatch, restarts, wanted
         self._live: Live | None = None
         self._response: Response | None = None
         self._is_entered = self._is_busy = self._is_over = False
@@ -76,6 +78,7 @@ class Stream:
         Raises:
             StreamInterruptedError: The answer was cut off; its `partial` is what had come.
             TimeoutExceededError: The request's timeout ended while we waited; also with a `partial`.
+            ResponseInvalidError: The answer is whole, but not what `response_model` says.
             ActorStoppedError: The supervisor is closed or closing.
             RuntimeError: The stream is not open, or another task is reading it.
         """
@@ -91,9 +94,7 @@ class Stream:
         Raises:
             ValueError: The stream may restart: text that was given could not be taken back.
         """
-        if self._restarts:
-            raise ValueError("text_stream cannot take back text: iterate the events, or leave on_interrupt at 'raise'")
-        return TextStream(self)
+        return TextStream(self, restarts=self._restarts)
 
     @property
     def response(self) -> Response:
@@ -118,6 +119,7 @@ class Stream:
                 try:
                     await live.read()
                 except Exception as error:  # noqa: BLE001 - whatever ends it, the dispatch says what follows
+                    _forget_frame(error)
                     return await self._interrupted(live, error)
                 if (event := live.take()) is not None:
                     return event
@@ -132,8 +134,11 @@ class Stream:
 
     async def _finished(self, live: Live) -> Finished:
         self._live, self._is_over = None, True
-        self._response = await self._dispatch.finish(live)
-        return Finished(self._response)
+        response = await self._dispatch.finish(live)
+        if self._wanted is not None:
+            response = self._wanted.must_finish(response, self._dispatch.agent)
+        self._response = response
+        return Finished(response)
 
     def _misused(self) -> Exception:
         if self._is_over:
@@ -146,10 +151,16 @@ class Stream:
 
 @final
 class TextStream:
-    """The pieces of an answer's text. It needs no closing: the stream that it belongs to does."""
+    """The pieces of an answer's text. It needs no closing: the stream that it belongs to does.
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    Raises:
+        ValueError: The stream may restart: text that was given could not be taken back.
+    """
+
+    def __init__(self, events: AsyncIterator[object], *, restarts: bool) -> None:
+        if restarts:
+            raise ValueError("text_stream cannot take back text: iterate the events, or leave on_interrupt at 'raise'")
+        self._events = events
 
     def __aiter__(self) -> TextStream:
         return self
@@ -157,9 +168,17 @@ class TextStream:
     async def __anext__(self) -> str:
         """Return the next piece; errors as `Stream.__anext__`."""
         while True:
-            event = await anext(self._stream)
-            if type(event) is TextDelta:
+            event = await anext(self._events)
+            if isinstance(event, TextDelta):
                 return event.text
+
+
+def _forget_frame(error: Exception) -> None:
+    """Take the frame that caught an error out of its traceback: it holds the stream, which might be dropped some day,
+    and the dispatch holds the error.
+    """
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
 
 
 def _here() -> object:

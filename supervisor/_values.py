@@ -22,6 +22,8 @@ PARAMETER_OF: dict[str, str] = {
     "stop_sequences": "stop",
     "thinking_effort": "reasoning_effort",
     "thinking_budget_tokens": "thinking_budget_tokens",
+    "cache_policy": "cache_policy",
+    "structured_output_mode": "structured_output_mode",
 }
 """The request parameter that a route's setting gives a default to."""
 
@@ -43,8 +45,6 @@ EXPECTED: dict[str, str] = {
     "api_key_env": "the name of a variable that holds a key",
     "provider_params": "a JSON object without model, messages and stream; extra_body and extra_query in it are "
     "objects, extra_headers maps texts to texts",
-    "structured_output_mode": "a text",
-    "cache_policy": "a text",
     "timeout": _SECONDS,
     "first_token_timeout": _SECONDS,
     "stall_timeout": _SECONDS,

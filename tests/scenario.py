@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import anyio
 
@@ -46,6 +46,10 @@ def chain(*transports: str, **route: Any) -> AgentSettings:
     return AgentSettings(primary=routes[0], fallbacks=tuple(routes[1:]))
 
 
+Opened: TypeAlias = tuple[Agent, Supervisor, World]
+"""What a scenario plays with."""
+
+
 @asynccontextmanager
 async def opened(
     scripts: dict[str, Script],
@@ -54,7 +58,7 @@ async def opened(
     route: dict[str, Any] | None = None,
     hooks: Iterable[Hook] = (),
     **settings: Any,
-) -> AsyncIterator[tuple[Agent, Supervisor, World]]:
+) -> AsyncIterator[Opened]:
     """Open a supervisor of one agent with a route per script, in order; check at the end that nothing is left."""
     world = World(scripts)
     configured = Settings.in_code(agents={"deriver": chain(*scripts, **(route or {}))}, **settings)

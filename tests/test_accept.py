@@ -27,6 +27,9 @@ from understudy.providers import (
     user,
 )
 
+LEGACY = ToolCall("call_add", "add", "{}")
+SIGNED = ToolCall("c1", "add", "", "gemini", '{"google":{"thought_signature":"s"}}')
+
 
 def test_neutral_messages_pass_through() -> None:
     """A `Message` is taken as it is, from any iterable."""
@@ -78,6 +81,31 @@ def test_a_bare_text_is_one_user_message() -> None:
             },
             [assistant(["let me see", ToolCall("c1", "add", '{"a":1}'), ToolCall("c2", "now", "")])],
         ),
+        (
+            {"role": "assistant", "content": None, "refusal": "I will not.", "annotations": [], "audio": None},
+            [assistant("I will not.")],
+        ),
+        ({"role": "assistant", "content": "yes", "refusal": None}, [assistant("yes")]),
+        ({"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}, [assistant("no")]),
+        ({"role": "assistant", "function_call": {"name": "add", "arguments": "{}"}}, [assistant(LEGACY)]),
+        ({"role": "function", "name": "add", "content": "42"}, [tool("call_add", "42")]),
+        ({"role": "assistant", "content": "yes", "reasoning_content": "hm"}, [assistant([Reasoning("hm"), "yes"])]),
+        ({"role": "assistant", "reasoning": "hm"}, [assistant(Reasoning("hm", field="reasoning"))]),
+        (
+            {"role": "assistant", "content": "yes", "reasoning_details": [{"a": 1}], "reasoning_content": None},
+            [assistant([Reasoning("", details='[{"a":1}]'), "yes"])],
+        ),
+        (
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [
+                    {"id": "c1", "function": {"name": "add"}, "extra_content": {"google": {"thought_signature": "s"}}},
+                    {"id": "c2", "function": {"name": "add"}, "extra_content": {"own": 1}},
+                ],
+            },
+            [assistant([SIGNED, ToolCall("c2", "add", "")])],
+        ),
         ({"role": "tool", "tool_call_id": "c1", "content": "42"}, [tool("c1", "42")]),
         ({"role": "tool", "tool_call_id": "c1"}, [tool("c1", "")]),
         (
@@ -89,6 +117,10 @@ def test_a_bare_text_is_one_user_message() -> None:
             [tool("c1", "42")],
         ),
         # Anthropic
+        (
+            {"role": "assistant", "content": [{"type": "text", "text": "a", "citations": [{"cited_text": "b"}]}]},
+            [assistant("a")],
+        ),
         (
             {"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}]},
             [user(Image(url="https://x/y.png"))],
@@ -169,6 +201,10 @@ def part(**fields: object) -> dict[str, object]:
         (part(type="text"), "'text' is missing"),
         (part(type="text", text=None), "a NoneType stands where a text belongs"),
         (part(type="video", url="x"), "a part of type 'video' is not known"),
+        (part(type="document", source={}), "a part of type 'document' is not supported: send its text"),
+        (part(type="tool_result", tool_use_id="c", content=[{"type": "image"}]), "other parts are not supported"),
+        ({"role": "function", "content": "x"}, "'name' is missing"),
+        ({"role": "assistant", "content": "x", "reasoning_content": 5}, "a int stands where a text belongs"),
         (part(type="image_url", image_url={"url": 5}), "a int stands where a text belongs"),
         (part(type="image", source={"type": "url", "url": None}), "a NoneType stands where a text belongs"),
         (part(type="image", source={"type": "base64", "data": "aGk="}), "'media_type' is missing"),

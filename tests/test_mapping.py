@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Final, get_args
 
 import pytest
@@ -20,9 +21,11 @@ from understudy.providers import (
     Effort,
     Parameters,
     Request,
+    Shape,
     Tool,
     ToolCall,
     assistant,
+    system,
     tool,
     user,
 )
@@ -73,7 +76,25 @@ BOTH = {"tools": [function(ADD), function(OTHER)]}
 OURS = {"tools": [anthropic_tool(ADD), anthropic_tool(OTHER)]}
 NAMED = {"type": "function", "function": {"name": "add"}}
 JSON = {"response_format": {"type": "json_object"}}
+MARKED = [
+    {"role": "user", "content": [{"type": "text", "text": "hello", "cache_control": {"type": "ephemeral"}}]},
+]
 UNTHINKING = {"thinking": {"type": "disabled"}}
+
+FACT = Shape("Fact", {"type": "object", "properties": {"it": {"type": "string"}}, "required": ["it"]})
+STRICT = {**FACT.schema, "additionalProperties": False}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "Fact", "schema": STRICT, "strict": True}}
+OF_CLAUDE = {"type": "json_schema", "schema": STRICT}
+ANSWER = Tool("Fact", "Gives the answer. It is called once, when the answer is complete.", FACT.schema)
+NAMED_ANSWER = {"type": "function", "function": {"name": "Fact"}}
+INSTRUCTED = (
+    "Give your final answer as one JSON object and nothing else: no prose around it, no code fence. It must be "
+    'valid by this JSON schema:\n{"type":"object","properties":{"it":{"type":"string"}},"required":["it"]}'
+)
+ASKED_FOR = {
+    "messages": [{"role": "system", "content": INSTRUCTED}, {"role": "user", "content": "hello"}],
+    **JSON,
+}
 
 
 def effort(level: str) -> dict[str, Any]:
@@ -121,6 +142,17 @@ TABLE: list[tuple[str, dict[str, Any], Row]] = [
     ("stop", {"stop": ["a", "b"]}, same({"stop": ["a", "b"]}, {"stop_sequences": ["a", "b"]}, without="thinking")),
     ("json_mode", {"json_mode": True}, same(JSON, without="lmstudio")),
     ("json_mode", {"json_mode": False}, wide({}, {})),
+    ("shape", {"shape": FACT}, wide(
+        ASKED_FOR, {"output_config": {"format": OF_CLAUDE}},
+        **{name: {"response_format": FORMAT} for name in ("openai", "thinking", *GEMINIS.split(), "lmstudio")})),
+    ("structured_output_mode", {"structured_output_mode": "tool"}, wide({}, {})),
+    ("structured_output_mode", {"structured_output_mode": "json_schema", "shape": FACT}, wide(
+        {"response_format": FORMAT}, {"output_config": {"format": OF_CLAUDE}})),
+    ("structured_output_mode", {"structured_output_mode": "tool", "shape": FACT}, wide(
+        {"tools": [function(ANSWER)], "tool_choice": NAMED_ANSWER},
+        {"tools": [anthropic_tool(ANSWER)], "tool_choice": {"type": "tool", "name": "Fact"}},
+        lmstudio={"tools": [function(ANSWER)], "tool_choice": "required"},
+        adaptive={"tools": [anthropic_tool(ANSWER)], "tool_choice": {"type": "tool", "name": "Fact"}, **UNTHINKING})),
     ("reasoning_effort", {"reasoning_effort": "none"}, wide(
         effort("none"), {}, openai=DROPPED, thinking=effort("minimal"), gemini_3=effort("low"), lmstudio=DROPPED,
         adaptive=UNTHINKING)),
@@ -157,6 +189,8 @@ TABLE: list[tuple[str, dict[str, Any], Row]] = [
     ("parallel_tool_calls", {"tools": [ADD, OTHER], "parallel_tool_calls": False}, wide(
         {**BOTH, "parallel_tool_calls": False},
         {**OURS, "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}})),
+    ("cache_policy", {"cache_policy": "auto"}, wide({}, {"messages": MARKED})),
+    ("cache_policy", {"cache_policy": "none"}, wide({}, {})),
     ("extra_body", {"extra_body": {"user": "u"}}, wide({"user": "u"}, {"user": "u"})),
     ("extra_headers", {"extra_headers": {"x-a": "b"}}, wide({}, {})),
     ("extra_query", {"extra_query": {"a": "b"}}, wide({}, {})),
@@ -252,6 +286,100 @@ GEMINI_RULES: list[tuple[str, Any, dict[str, Any]]] = [
 def test_gemini_is_told_to_think_as_its_model_can(model: str, parameters: Any, fragment: dict[str, Any]) -> None:
     """A budget where the model has one, else the nearest level; one that cannot be stopped gets its lowest."""
     assert sent(TARGETS["gemini"], parameters, model) == (fragment, ())
+
+
+INSTRUCTED_MESSAGES = ASKED_FOR["messages"]
+FREE_FORM = Shape("Free", {"type": "object", "additionalProperties": {"type": "string", "oneOf": []}})
+NOT_STRICT = {"name": "Free", "schema": {**FREE_FORM.schema, "additionalProperties": {"type": "string", "anyOf": []}}}
+TUNED = Shape("a shape", {"type": "object", "properties": {"it": {"type": "integer", "minimum": 3}}})
+NODE = {"type": "object", "properties": {"below": {"type": "array", "items": {"$ref": "#/$defs/Node"}}}}
+TREE = Shape("Tree", {"$ref": "#/$defs/Node", "$defs": {"Node": NODE}})
+FLAT_TREE = {**NODE, "$defs": {"Node": NODE}}
+
+
+def by_schema(**described: Any) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": described}}
+
+
+SHAPE_RULES: list[tuple[str, str, Any, dict[str, Any], tuple[str, ...]]] = [
+    # OpenAI's own models
+    ("openai", "gpt-4o-mini", {}, {"response_format": FORMAT}, ()),
+    ("openai", "gpt-4.1", {"tools": [ADD]}, {"response_format": FORMAT, "tools": [function(ADD)]}, ()),
+    ("openai", "gpt-4o-2024-05-13", {}, {"messages": INSTRUCTED_MESSAGES, **JSON}, ()),
+    ("openai", "gpt-4-turbo", {}, {"messages": INSTRUCTED_MESSAGES, **JSON}, ()),
+    ("openai", "gpt-4-turbo", {"structured_output_mode": "json_schema"}, {"messages": INSTRUCTED_MESSAGES, **JSON},
+     ("structured_output_mode",)),
+    ("openai", "gpt-4", {}, {"tools": [function(ANSWER)], "tool_choice": NAMED_ANSWER}, ()),
+    ("openai", "o3", {"structured_output_mode": "json_object"}, {"messages": INSTRUCTED_MESSAGES, **JSON}, ()),
+    ("openai", "gpt-5", {"json_mode": True}, {"response_format": FORMAT}, ()),
+    ("openai", "gpt-5.6-sol", {"structured_output_mode": "tool"},
+     {"tools": [function(ANSWER)], "tool_choice": NAMED_ANSWER, **effort("none")}, ()),
+    ("openai", "gpt-5", {"shape": FREE_FORM}, by_schema(**NOT_STRICT, strict=False), ()),
+    ("openai", "gpt-4.1", {"shape": TUNED}, by_schema(name="a_shape", strict=True, schema={
+        "type": "object", "additionalProperties": False, "required": ["it"],
+        "properties": {"it": {"anyOf": [{"type": "integer", "minimum": 3}, {"type": "null"}]}}}), ()),
+    ("openai", "ft:gpt-4.1:org", {"shape": TUNED}, by_schema(name="a_shape", strict=True, schema={
+        "type": "object", "additionalProperties": False, "required": ["it"], "properties": {"it": {
+            "anyOf": [{"type": "integer"}, {"type": "null"}], "description": "{minimum: 3}"}}}), ()),
+    # the answer's tool beside others
+    ("openai", "gpt-5", {"structured_output_mode": "tool", "tools": [ADD]},
+     {"tools": [function(ADD), function(ANSWER)], "tool_choice": "required"}, ()),
+    ("openai", "gpt-5", {"structured_output_mode": "tool", "tools": [ADD], "tool_choice": "none"},
+     {"tools": [function(ADD), function(ANSWER)], "tool_choice": NAMED_ANSWER}, ()),
+    ("openai", "gpt-5", {"structured_output_mode": "tool", "tools": [ADD], "tool_choice": "add"},
+     {"tools": [function(ADD), function(ANSWER)], "tool_choice": NAMED}, ()),
+    ("openai", "gpt-5", {"structured_output_mode": "tool", "tools": [Tool("Fact")]},
+     {"tools": [function(Tool("Fact")), function(dataclasses.replace(ANSWER, name="Fact_answer"))],
+      "tool_choice": "required"}, ()),
+    # servers that are compatible
+    ("compatible", "any", {"structured_output_mode": "json_schema"}, {"response_format": FORMAT}, ()),
+    ("nous", "any", {}, {"messages": INSTRUCTED_MESSAGES, **JSON}, ()),
+    ("lmstudio", "any", {"structured_output_mode": "json_object"}, {"response_format": FORMAT},
+     ("structured_output_mode",)),
+    # gemini before 3 takes a format or tools
+    ("gemini", "gemini-2.5-flash", {"tools": [ADD]},
+     {"tools": [function(ADD), function(ANSWER)], "tool_choice": "required"}, ()),
+    ("gemini", "gemini-2.5-flash", {"tools": [ADD], "structured_output_mode": "json_object"},
+     {"tools": [function(ADD)], "messages": INSTRUCTED_MESSAGES}, ()),
+    ("gemini", "gemini-3-flash-preview", {"tools": [ADD]}, {"response_format": FORMAT, "tools": [function(ADD)]}, ()),
+    # Claude: what it thinks goes with a format, but not with a forced tool
+    ("anthropic", "claude-opus-5", effort("low"),
+     {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low", "format": OF_CLAUDE}}, ()),
+    ("anthropic", "claude-haiku-4-5", {"tools": [ADD]},
+     {"output_config": {"format": OF_CLAUDE}, "tools": [anthropic_tool(ADD)]}, ()),
+    ("anthropic", "claude-haiku-4-5", {"json_mode": True, "structured_output_mode": "json_object"},
+     {"system": INSTRUCTED}, ()),
+    ("anthropic", "claude-opus-4-1", {},
+     {"tools": [anthropic_tool(ANSWER)], "tool_choice": {"type": "tool", "name": "Fact"}}, ()),
+    ("anthropic", "claude-opus-4-1", {"structured_output_mode": "json_schema", "thinking_budget_tokens": 2048},
+     {**budget(2048), "system": INSTRUCTED}, ("structured_output_mode",)),
+    ("anthropic", "claude-haiku-4-5", {"shape": TREE},
+     {"tools": [anthropic_tool(dataclasses.replace(ANSWER, name="Tree", parameters=FLAT_TREE))],
+      "tool_choice": {"type": "tool", "name": "Tree"}}, ()),
+    ("anthropic", "claude-opus-5-5", {"structured_output_mode": "tool"}, {"system": INSTRUCTED},
+     ("structured_output_mode",)),
+    ("anthropic", "glm-5", {},
+     {"tools": [anthropic_tool(ANSWER)], "tool_choice": {"type": "tool", "name": "Fact"}}, ()),
+    ("anthropic", "glm-5", {"structured_output_mode": "json_schema"}, {"output_config": {"format": OF_CLAUDE}}, ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "model", "parameters", "fragment", "dropped"), SHAPE_RULES)
+def test_a_shape_is_said_in_the_best_way_a_model_knows(
+    target: str, model: str, parameters: Any, fragment: dict[str, Any], dropped: tuple[str, ...]
+) -> None:
+    """Held to the schema, by a forced tool, or told so in JSON mode; what is asked for and not known is named."""
+    given = {"shape": FACT, "max_tokens": 100_000, **parameters}
+    added, lost = sent(TARGETS[target], given, model)
+    assert added.pop("max_tokens", None) or added.pop("max_completion_tokens")
+    assert (added, lost) == (fragment, dropped)
+
+
+def test_the_schema_joins_a_system_message_that_is_there() -> None:
+    """Some models' templates take one system message, in front; pictures and other turns stay as they are."""
+    messages = (system("Be brief."), user("hello"), system("later"))
+    body = render(*TARGETS["compatible"][:2], Request("m", messages, {"shape": FACT})).body
+    assert [turn["content"] for turn in body["messages"]] == [f"Be brief.\n\n{INSTRUCTED}", "hello", "later"]
 
 
 FORCED = {"tools": [ADD], "tool_choice": "required"}
@@ -404,14 +532,14 @@ def test_a_field_of_extra_body_takes_the_place_of_ours_whole(target: str) -> Non
 def test_a_long_id_is_shortened_for_openai_alone() -> None:
     """OpenAI takes 40 characters; call and result still meet, two ids stay two, and others get what they gave."""
     long = ["x" * 41, "x" * 42, "call_1", "y" * 40]
-    turns = [assistant(ToolCall(identity, "add", "{}")) for identity in long]
-    request = Request("gpt-5", (*turns, *(tool(identity, "1") for identity in long)))
+    turns = [(assistant(ToolCall(identity, "add", "{}")), tool(identity, "1")) for identity in long]
+    request = Request("gpt-5", tuple(message for turn in turns for message in turn))
 
     def ids(target: str) -> list[str]:
         transport, base_url, _ = TARGETS[target]
         messages = render(transport, base_url, request).body["messages"]
-        asked = [turn["tool_calls"][0]["id"] for turn in messages[:4]]
-        assert [turn["tool_call_id"] for turn in messages[4:]] == asked
+        asked = [turn["tool_calls"][0]["id"] for turn in messages[::2]]
+        assert [turn["tool_call_id"] for turn in messages[1::2]] == asked
         return asked
 
     assert ids("compatible") == ids("gemini") == long

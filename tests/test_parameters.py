@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.providers import CHECKS, EFFORTS, Parameters, Tool, checked, number, suggestion
+from understudy.providers import CHECKS, EFFORTS, Parameters, Shape, Tool, checked, number, suggestion
 
 NAN, INF = math.nan, math.inf
 BEYOND_FLOAT = 10**400
 TOOL = Tool("add")
+SHAPE = Shape("any", {"type": "object"})
 
 
 def short(value: object) -> str:
@@ -35,6 +36,9 @@ TABLE: dict[str, tuple[list[object], list[object]]] = {
     "tool_choice": (["auto", "none", "required", "add"], ["", 1, {"type": "auto"}, True]),
     "parallel_tool_calls": ([True, False], [1, 0, "true"]),
     "json_mode": ([True, False], [1, 0, "true"]),
+    "cache_policy": (["none", "auto"], ["", "Auto", True, 1, "always"]),
+    "shape": ([SHAPE], [{"type": "object"}, "Facts", Shape]),
+    "structured_output_mode": (["json_schema", "tool", "json_object"], ["", "JSON_SCHEMA", "json", 1, []]),
     "extra_body": (
         [{}, {"a": {"b": [1]}}, {"temperature": 0}],
         [[], "a", {1: "a"}, {"stream": True}, {"model": "m"}, {"messages": []}],

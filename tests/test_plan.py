@@ -171,7 +171,9 @@ def test_a_route_made_in_code_is_named_by_the_variables_it_could_have() -> None:
             {},
             {"extra_query": {"v": "1"}, "extra_body": {"store": True}},
         ),
-        ({"STRUCTURED_OUTPUT_MODE": "x", "CACHE_POLICY": "y", "TIMEOUT": "9"}, {}, {}),
+        ({"CACHE_POLICY": "auto"}, {}, {"cache_policy": "auto"}),
+        ({"STRUCTURED_OUTPUT_MODE": "tool"}, {}, {"structured_output_mode": "tool"}),
+        ({"TIMEOUT": "9"}, {}, {}),
     ],
 )
 def test_a_route_has_the_parameters_that_are_set_for_it(

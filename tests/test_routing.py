@@ -8,11 +8,23 @@ from hypothesis import strategies as st
 
 from understudy.providers import Verdict
 from understudy.supervisor import Policy
-from understudy.supervisor._routing import Again, Failed, HandOver, Next, Progress, Raise, after, backoff, share
+from understudy.supervisor._routing import (
+    Again,
+    Failed,
+    HandOver,
+    Next,
+    Progress,
+    Raise,
+    after,
+    backoff,
+    share,
+)
 
 FIRST_OF_TWO = Progress(routes=2, attempts=1, tries=1)
 LAST_OF_TWO = Progress(routes=2, route=1, attempts=2, tries=1)
 ALONE = Progress(routes=1, attempts=1, tries=1)
+AND_NUDGE = Again(0.0, in_place=True, nudges=True)
+NUDGED = Progress(routes=2, attempts=1, tries=1, nudges=1)
 PLAIN, IN_PLACE = Policy(), Policy(in_place_retries=1)
 NEVER = Policy(hand_over_refused=False)
 
@@ -31,6 +43,14 @@ P, T, V = Verdict.PROVIDER, Verdict.THROTTLED, Verdict
         (Failed(V.EMPTY), FIRST_OF_TWO, PLAIN, HandOver.NOW),
         (Failed(V.QUOTA), FIRST_OF_TWO, PLAIN, HandOver.NOW),
         (Failed(V.LOCAL_OVERLOAD), FIRST_OF_TWO, PLAIN, HandOver.NOW),
+        # empty in a tool run: once more, with a word; never at the cost of a route's attempt
+        (Failed(V.EMPTY), NUDGED, PLAIN, AND_NUDGE),
+        (Failed(V.EMPTY), Progress(routes=1, attempts=1, tries=1, nudges=1), PLAIN, AND_NUDGE),
+        (Failed(V.EMPTY), Progress(routes=1, attempts=1, tries=1), PLAIN, Raise.NOW),
+        (Failed(V.EMPTY, retry_forbidden=True), NUDGED, PLAIN, HandOver.NOW),
+        (Failed(V.EMPTY), Progress(routes=3, attempts=1, tries=1, nudges=1), PLAIN, HandOver.NOW),
+        (Failed(V.EMPTY), Progress(routes=1, attempts=3, tries=3, nudges=1), PLAIN, Raise.NOW),
+        (Failed(V.MALFORMED), NUDGED, PLAIN, HandOver.NOW),
         # the request is at fault, or we are: nobody else is asked
         (Failed(V.CALLER), FIRST_OF_TWO, PLAIN, Raise.NOW),
         (Failed(V.CAPABILITY), FIRST_OF_TWO, PLAIN, Raise.NOW),
@@ -136,13 +156,19 @@ def test_an_attempt_gets_its_share_of_what_remains(
     assert share(limit, remaining, left) == expected
 
 
-@given(st.lists(st.sampled_from(list(Verdict)), max_size=30), st.integers(1, 6), st.integers(1, 6), st.integers(0, 1))
+@given(
+    st.lists(st.sampled_from(list(Verdict)), max_size=30),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.integers(0, 1),
+    st.integers(0, 2),
+)
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_every_request_ends_within_its_budget(
-    verdicts: list[Verdict], routes: int, attempts: int, in_place: int
+    verdicts: list[Verdict], routes: int, attempts: int, in_place: int, nudges: int
 ) -> None:
     """Whatever fails and how, there are at most max(attempts, routes) attempts, and routes are only left forwards."""
-    policy, progress = Policy(attempts, in_place), Progress(routes)
+    policy, progress = Policy(attempts, in_place), Progress(routes, nudges=nudges)
     for verdict in verdicts:
         progress = Progress(
             routes,
@@ -152,16 +178,21 @@ def test_every_request_ends_within_its_budget(
             progress.retried_once,
             progress.retried_in_place,
             progress.internal + (verdict is Verdict.INTERNAL),
+            progress.nudges,
         )
         match after(Failed(verdict), progress, policy, 100, lambda: 0.5):
             case Raise():
                 break
             case HandOver():
                 assert progress.has_next
-                progress = Progress(routes, progress.route + 1, progress.attempts, internal=progress.internal)
-            case Again(wait):
-                assert 0 <= wait < 100
                 progress = Progress(
-                    routes, progress.route, progress.attempts, progress.tries, True, 1, progress.internal
+                    routes, progress.route + 1, progress.attempts, internal=progress.internal, nudges=progress.nudges
+                )
+            case Again(wait, nudges=nudged):
+                assert 0 <= wait < 100
+                assert progress.nudges >= nudged
+                left = progress.nudges - nudged
+                progress = Progress(
+                    routes, progress.route, progress.attempts, progress.tries, True, 1, progress.internal, left
                 )
     assert progress.attempts <= max(attempts, routes)

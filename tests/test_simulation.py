@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
+import json
 import math
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import anthropic
 import anthropic.types
 import anyio
 import anyio.lowlevel
 import httpx
+import openai
 import openai.types.chat
 import pytest
 
 from understudy.providers import Target
+from understudy.providers._sdk import settle_client
 from understudy.simulation import (
     Answer,
     Behaviour,
+    Breaks,
     Hang,
     Phase,
     Refused,
     Reset,
     Script,
+    SimulatedServer,
     Status,
     World,
     simulated_server,
 )
+from understudy.simulation._model import Asked, say
 
 OUTAGE = Script((Phase(Status(503), since=10, until=20), Phase(Hang(), model="slow", calls=2)), Answer("well"))
 
@@ -199,6 +209,180 @@ class TestServer:
         with pytest.raises(ZeroDivisionError):
             async with simulated_server():
                 raise ZeroDivisionError
+
+
+TOOL_SCHEMA = {
+    "type": "object",
+    "properties": {"what": {"type": "string"}, "to": {"type": "integer"}, "deep": {"$ref": "#/$defs/Deep"}},
+    "$defs": {"Deep": {"type": "object", "properties": {"is": {"type": "boolean"}, "of": {"enum": ["é", "f"]}}}},
+}
+CHAT_TOOLS: Any = [{"type": "function", "function": {"name": name, "parameters": TOOL_SCHEMA}} for name in ("a", "b")]
+MESSAGE_TOOLS: Any = [{"name": name, "input_schema": TOOL_SCHEMA} for name in ("a", "b")]
+ARGUMENTS = {"what": "one two three", "to": 1, "deep": {"is": True, "of": "é"}}
+MESSAGES: Any = BODY["messages"]
+
+
+@asynccontextmanager
+async def chat(server: SimulatedServer) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The vendor's own client, asking a simulated server."""
+    async with openai.AsyncOpenAI(base_url=server.openai_url, api_key="none", max_retries=0, timeout=None) as client:
+        settle_client(client)
+        yield client
+        gc.collect()  # the generators that the client leaves on trio, before a test that does not forgive them
+
+
+@asynccontextmanager
+async def claude(server: SimulatedServer) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    """The other vendor's."""
+    async with anthropic.AsyncAnthropic(
+        base_url=server.anthropic_url, api_key="none", max_retries=0, timeout=None
+    ) as client:
+        settle_client(client)
+        yield client
+        gc.collect()  # the generators that the client leaves on trio, before a test that does not forgive them
+
+
+THOUGHTFUL = Script.always(Answer("four  five\nsix", thinking="let me see"))
+WITH_TOOLS = Script.always(Answer(rounds=1))
+
+
+@pytest.mark.anyio
+@pytest.mark.sockets
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+class TestStreams:
+    """What a simulated server streams, as the vendors' own clients read it."""
+
+    async def test_a_chat_streams_its_answer(self) -> None:
+        """Reasoning, text, finish reason, and usage because it was asked for; without, none is told."""
+        async with simulated_server(THOUGHTFUL) as server, chat(server) as client:
+            chunks = [
+                chunk
+                async for chunk in await client.chat.completions.create(
+                    model="a-model", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+                )
+            ]
+            bare = [c async for c in await client.chat.completions.create(model="a", messages=MESSAGES, stream=True)]
+            whole = await client.chat.completions.create(model="a-model", messages=MESSAGES)
+        deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+        assert "".join(delta.content or "" for delta in deltas) == whole.choices[0].message.content
+        assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas) == "let me see"
+        assert len(deltas) == 1 + 3 + 3 + 1
+        assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-2:] == [None, "stop"]
+        assert (chunks[-1].choices, chunks[-1].usage) == ([], whole.usage)
+        assert all(chunk.usage is None for chunk in bare)
+        assert server.in_flight == server.left == 0
+
+    async def test_a_chat_streams_tool_calls(self) -> None:
+        """Their arguments come in fragments, and are those of the whole answer."""
+        async with simulated_server(WITH_TOOLS) as server, chat(server) as client:
+            async with client.chat.completions.stream(model="m", messages=MESSAGES, tools=CHAT_TOOLS) as stream:
+                final = await stream.get_final_completion()
+            whole = await client.chat.completions.create(model="m", messages=MESSAGES, tools=CHAT_TOOLS)
+        assert final.choices[0].finish_reason == whole.choices[0].finish_reason == "tool_calls"
+        calls: Any = final.choices[0].message.tool_calls
+        assert [(call.function.name, json.loads(call.function.arguments)) for call in calls] == [
+            ("a", ARGUMENTS),
+            ("b", ARGUMENTS),
+        ]
+        expected: Any = whole.choices[0].message.tool_calls
+        assert [(c.id, c.function.arguments) for c in calls] == [(c.id, c.function.arguments) for c in expected]
+
+    @pytest.mark.parametrize("script", [THOUGHTFUL, WITH_TOOLS], ids=["thoughtful", "tools"])
+    async def test_a_message_streams_what_it_is(self, script: Script) -> None:
+        """The client accumulates the stream to the very message that it gets when it asks for it whole."""
+        async with simulated_server(script) as server, claude(server) as client:
+            async with client.messages.stream(
+                model="m", max_tokens=9, messages=MESSAGES, tools=MESSAGE_TOOLS
+            ) as stream:
+                kinds = [event.type async for event in stream]
+                final = await stream.get_final_message()
+            whole = await client.messages.create(model="m", max_tokens=9, messages=MESSAGES, tools=MESSAGE_TOOLS)
+        shown = {"id", "content", "stop_reason", "usage", "role", "model"}
+        assert final.model_dump(include=shown) == whole.model_dump(include=shown)
+        assert (kinds[0], kinds[-1]) == ("message_start", "message_stop")
+        if script is WITH_TOOLS:
+            assert [block.input for block in final.content if block.type == "tool_use"] == [ARGUMENTS, ARGUMENTS]
+
+    async def test_results_come_back_in_the_answer(self) -> None:
+        """On both wires: every result since the user's last text, a line each."""
+        script = Script.always(Answer(None, rounds=1))
+        asked = [{"role": "user", "content": "earlier"}, {"role": "assistant", "content": "yes"}, *MESSAGES]
+        calls = [{"id": f"c{n}", "type": "function", "function": {"name": "a", "arguments": "{}"}} for n in (1, 2)]
+        results = [{"role": "tool", "tool_call_id": f"c{n}", "content": f"result {n}"} for n in (1, 2)]
+        uses = [{"type": "tool_use", "id": f"c{n}", "name": "a", "input": {}} for n in (1, 2)]
+        parts = [{"type": "tool_result", "tool_use_id": f"c{n}", "content": f"result {n}"} for n in (1, 2)]
+        chatted: Any = [*asked, {"role": "assistant", "content": None, "tool_calls": calls}, *results]
+        turns: Any = [*asked, {"role": "assistant", "content": uses}, {"role": "user", "content": parts}]
+        async with simulated_server(script) as server, chat(server) as one, claude(server) as other:
+            said = await one.chat.completions.create(model="m", messages=chatted, tools=CHAT_TOOLS)
+            told = await other.messages.create(model="m", max_tokens=9, messages=turns, tools=MESSAGE_TOOLS)
+        assert said.choices[0].message.content == "one two three\nresult 1\nresult 2"
+        assert [block.text for block in told.content if block.type == "text"] == [said.choices[0].message.content]
+
+    async def test_errors_in_a_stream_have_the_vendors_shape(self) -> None:
+        """Each client recognises its vendor's error event."""
+        script = Script.always(Breaks(Answer("a b c"), 1, "error", "rate_limit_error"))
+        async with simulated_server(script) as server, chat(server) as one, claude(server) as other:
+            with pytest.raises(openai.APIError, match="simulated rate_limit_error") as caught:
+                [c async for c in await one.chat.completions.create(model="m", messages=MESSAGES, stream=True)]
+            with pytest.raises(anthropic.APIStatusError) as told:
+                async with other.messages.stream(model="m", max_tokens=9, messages=MESSAGES) as stream:
+                    [event async for event in stream]
+        assert caught.value.type == "rate_limit_error"
+        assert (told.value.status_code, told.value.type) == (200, "rate_limit_error")
+
+    async def test_who_leaves_a_stream_is_seen_to_have_left(self) -> None:
+        """The server stops in the middle of the answer."""
+        async with simulated_server(Script.always(Answer("a b c", every=60))) as server:
+            async with chat(server) as client:
+                stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+                assert server.in_flight == 1
+                await stream.close()
+            await anyio.sleep(1)
+            assert (server.in_flight, server.left, server.connections) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({}, "text"),
+        ({"type": "number"}, 3),
+        ({"type": "null"}, None),
+        ({"const": 7}, 7),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, 3),
+        ({"type": "array", "items": {"type": "string"}}, ["text"]),
+        ({"properties": {"a": {"type": "boolean"}}}, {"a": True}),
+        ({"$ref": "#/$defs/List", "$defs": {"List": {"type": "array", "items": {"$ref": "#/$defs/List"}}}}, [[[[]]]]),
+    ],
+)
+def test_arguments_are_made_up_after_the_schema(schema: dict[str, Any], value: object) -> None:
+    """Whatever a schema wants, there is a value."""
+    tools = {"a": {"type": "object", "properties": {"it": schema}, "$defs": schema.get("$defs", {})}}
+    said = say(Answer(rounds=3), Asked("text", ("one", "two"), 2, 2, tools), "openai")
+    assert json.loads(said.calls[0].arguments) == {"it": value}
+
+
+def test_a_schema_that_holds_itself_has_an_end() -> None:
+    """Even one that no finite value fits."""
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
+    said = say(Answer(rounds=1), Asked("text", (), 0, 0, {"a": {**node, "$defs": {"Node": node}}}), "openai")
+    assert said.calls[0].arguments.count("next") < 20
+
+
+def test_a_tool_insisted_on_by_name_gets_the_text() -> None:
+    """A script says what a model that must answer by a tool puts into it."""
+    asked = Asked("text", (), 0, 0, {"a": {"type": "object", "properties": {}}, "b": {}}, "a")
+    assert [call.arguments for call in say(Answer('{"x": 1}'), asked, "openai").calls] == ['{"x": 1}']
+    assert [call.arguments for call in say(Answer("[1]"), asked, "anthropic").calls] == ["{}"]
+    assert [call.arguments for call in say(Answer("x"), asked, "anthropic").calls] == ["{}"]
+
+
+def test_scripts_that_cannot_be_played_are_refused() -> None:
+    """A round without calls, and a way to break off that there is not."""
+    with pytest.raises(ValueError, match="at least one call"):
+        Answer(calls=0)
+    with pytest.raises(ValueError, match="one of these ways: reset"):
+        Breaks(Answer(), how="slowly")  # type: ignore[arg-type]
 
 
 @pytest.mark.anyio

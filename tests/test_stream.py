@@ -295,6 +295,25 @@ async def test_a_stream_that_is_dropped_is_closed_by_its_actor() -> None:
     assert stage.ended == ["cancelled"] * 100
 
 
+async def test_a_stream_that_a_bug_restarted_is_gone_when_it_is_dropped() -> None:
+    """What failed before does not keep it alive: no garbage collector has to come first."""
+    bad: list[tuple[float, Any]] = [(1.0, TextDelta("a")), (1.0, ZeroDivisionError("a bug"))]
+    async with opened(openai=Pieces(bad), anthropic=Pieces(HELLO)) as stage:
+        stream = stage.agent.stream("Who?", on_interrupt="restart")
+        await stream.__aenter__()
+        assert await anext(stream) == TextDelta("a")
+        assert isinstance(await anext(stream), Restarted)
+        assert stage.health("anthropic").in_flight == 1
+        gc.disable()
+        try:
+            del stream
+            assert stage.health("anthropic").in_flight == 0
+        finally:
+            gc.enable()
+        await anyio.sleep(1)
+    assert stage.ended == ["cancelled"]
+
+
 async def test_a_coroutine_that_is_closed_leaves_its_stream_to_the_actor() -> None:
     """A block that is ended by `GeneratorExit` must not wait any more, and does not."""
     provider = Pieces(HELLO)
@@ -417,6 +436,14 @@ class TestWholeAnswersOverStreams:
             response = await stage.agent.complete("Who?", stream_upstream=True)
             assert anyio.current_time() == pytest.approx(34, abs=0.02)
         assert response.text == "Hello."
+
+    async def test_a_long_answer_is_not_a_silent_one(self) -> None:
+        """Content is a sign of more than life: however long an answer takes in all, it is never without content."""
+        long = Pieces(said(*"abcdefghij", every=20.0))
+        async with opened(openai=long, anthropic=Pieces(HELLO)) as stage:
+            response = await stage.agent.complete("Who?", stream_upstream=True, timeout=1000)
+            assert anyio.current_time() == pytest.approx(181, abs=0.02)
+        assert (response.text, response.is_fallback) == ("abcdefghij", False)
 
     async def test_no_route_takes_more_than_its_share_of_the_timeout(self) -> None:
         """A stream that never ends leaves the next route its half."""

@@ -204,7 +204,7 @@ async def test_how_a_stream_ends(wire: Wire, row: Row, monkeypatch: pytest.Monke
             assert re.search(row.says, str(it.error))
             if it.upstream is not None:
                 assert it.upstream.response is None
-                assert it.upstream.partial.text == row.text
+                assert (it.upstream.partial.text, it.upstream.partial.transport) == (row.text, wire)
                 with pytest.raises(anyio.ClosedResourceError):
                     await it.upstream.read()
         assert busy(provider) == 0

@@ -44,6 +44,7 @@ def test_its_values_arrive() -> None:
         "max_tokens": 4096,
         "reasoning_effort": "minimal",
         "thinking_budget_tokens": 1024,
+        "structured_output_mode": "json_object",
     }
     assert fallback.parameters == {"temperature": 0.3, "max_tokens": 2500}
     own, other = agents["summary"].routes

@@ -35,6 +35,7 @@ from understudy.providers import (
     tool,
     user,
 )
+from understudy.providers._history import CONTINUED
 from understudy.providers._wire import WireError
 from understudy.providers._wire_anthropic import DEFAULT_MAX_TOKENS, read, render
 
@@ -66,6 +67,17 @@ def use(identity: str, arguments: object) -> dict[str, Any]:
     return {"type": "tool_use", "id": identity, "name": "add", "input": arguments}
 
 
+C1, C2 = ToolCall("c1", "add", '{"a":1}'), ToolCall("c2", "add", "")
+
+
+def run(arguments: str) -> list[Message]:
+    return [assistant(ToolCall("c1", "add", arguments)), tool("c1", "42")]
+
+
+def ran(arguments: object) -> list[tuple[str, object]]:
+    return [("assistant", [use("c1", arguments)]), ("user", [result("c1", "42")])]
+
+
 OURS = Reasoning("hm", signature="s1", issuer="anthropic")
 THINKING = {"type": "thinking", "thinking": "hm", "signature": "s1"}
 REDACTED = {"type": "redacted_thinking", "data": "r1"}
@@ -90,27 +102,59 @@ SOURCES = [
         ([user("a"), user("b")], [("user", [text("a"), text("b")])]),
         ([user("a"), system("x"), user("b")], [("user", [text("a"), text("b")])]),
         ([user("a"), assistant(""), user("b")], [("user", [text("a"), text("b")])]),
-        ([user("a"), assistant("b"), assistant("c")], [("user", "a"), ("assistant", [text("b"), text("c")])]),
-        # tools: results are part of the user's turn
         (
-            [assistant(["sure", ToolCall("c1", "add", '{"a":1}'), ToolCall("c2", "add", "")])],
-            [("assistant", [text("sure"), use("c1", {"a": 1}), use("c2", {})])],
+            [user("a"), assistant("b"), assistant("c"), user("d")],
+            [("user", "a"), ("assistant", [text("b"), text("c")]), ("user", "d")],
+        ),
+        # the user begins, and says something
+        ([assistant("b"), user("c")], [("user", CONTINUED), ("assistant", "b"), ("user", "c")]),
+        ([user("")], [("user", CONTINUED)]),
+        ([user("a"), user(" \n"), user("b")], [("user", [text("a"), text("b")])]),
+        ([user("a"), assistant("b"), user("")], [("user", "a"), ("assistant", "b"), ("user", CONTINUED)]),
+        ([system("be brief")], [("user", CONTINUED)]),
+        # an answer to be continued ends without whitespace
+        ([user("a"), assistant("b: ")], [("user", "a"), ("assistant", "b:")]),
+        # tools: results are part of the user's turn, first and in the order of the calls
+        (
+            [user("a"), assistant(["sure", C1, C2]), user("and?"), tool("c2", "boom", is_error=True), tool("c1", "42")],
+            [
+                ("user", "a"),
+                ("assistant", [text("sure"), use("c1", {"a": 1}), use("c2", {})]),
+                ("user", [result("c1", "42"), result("c2", "boom", is_error=True), text("and?")]),
+            ],
         ),
         (
-            [tool("c1", "42"), tool("c2", "boom", is_error=True), user("and?")],
-            [("user", [result("c1", "42"), result("c2", "boom", is_error=True), text("and?")])],
+            [user("a"), assistant(C1), tool("c1", " "), assistant(C2), tool("c2", "", is_error=True)],
+            [
+                ("user", "a"),
+                ("assistant", [use("c1", {"a": 1})]),
+                ("user", [{"type": "tool_result", "tool_use_id": "c1"}]),
+                ("assistant", [use("c2", {})]),
+                ("user", [result("c2", "The tool failed.", is_error=True)]),
+            ],
         ),
         # arguments that are no JSON object go back as the model wrote them
-        ([assistant(ToolCall("c1", "add", '{"a":'))], [("assistant", [use("c1", {"arguments": '{"a":'})])]),
-        ([assistant(ToolCall("c1", "add", "[1]"))], [("assistant", [use("c1", {"arguments": "[1]"})])]),
-        # reasoning: what this issuer signed or hid, and nobody else's
-        ([assistant([OURS, "yes"])], [("assistant", [THINKING, text("yes")])]),
+        ([user("a"), *run('{"a":')], [("user", "a"), *ran({"arguments": '{"a":'})]),
+        ([user("a"), *run("[1]")], [("user", "a"), *ran({"arguments": "[1]"})]),
+        # reasoning: what this issuer signed or hid, and nobody else's; a turn does not end with it
         (
-            [assistant([Reasoning("", redacted="r1", issuer="anthropic"), "yes"])],
-            [("assistant", [REDACTED, text("yes")])],
+            [user("a"), assistant([OURS, "yes"]), user("b")],
+            [("user", "a"), ("assistant", [THINKING, text("yes")]), ("user", "b")],
         ),
-        ([assistant([*FOREIGN, UNSIGNED, "yes"])], [("assistant", "yes")]),
+        (
+            [user("a"), assistant([Reasoning("", redacted="r1", issuer="anthropic"), "yes"]), user("b")],
+            [("user", "a"), ("assistant", [REDACTED, text("yes")]), ("user", "b")],
+        ),
+        (
+            [user("a"), assistant([*FOREIGN, UNSIGNED, "yes"]), user("b")],
+            [("user", "a"), ("assistant", "yes"), ("user", "b")],
+        ),
         ([user("a"), assistant(FOREIGN), user("b")], [("user", [text("a"), text("b")])]),
+        ([user("a"), assistant(OURS), user("b")], [("user", [text("a"), text("b")])]),
+        (
+            [user("a"), assistant(["yes", OURS]), user("b")],
+            [("user", "a"), ("assistant", "yes"), ("user", "b")],
+        ),
     ],
 )
 def test_messages_become_alternating_turns(messages: list[Message], turns: list[tuple[str, object]]) -> None:
@@ -125,6 +169,7 @@ def test_messages_become_alternating_turns(messages: list[Message], turns: list[
         ([system("be brief"), user("a"), system(["be ", "kind"])], "be brief\n\nbe kind"),
         ([system(""), system("be brief")], "be brief"),
         ([system("")], None),
+        ([system("be brief"), system(" \n")], "be brief"),
         ([], None),
     ],
 )
@@ -142,11 +187,13 @@ def test_system_messages_are_the_instructions(messages: list[Message], instructi
         assistant(image(b"hi", "image/png")),
         assistant(ToolResult("c", "r")),
         Message("tool", (ToolCall("c", "add", "{}"),)),
+        Message("tool", (ToolResult("c", "r"), Text("x"))),
+        user(["x", Reasoning("hm")]),
     ],
 )
 def test_a_block_in_the_wrong_message_is_refused(message: Message) -> None:
     """What the wire has no place for is said, not lost."""
-    with pytest.raises(ValueError, match=f"cannot hold {type(message.blocks[-1]).__name__}"):
+    with pytest.raises(ValueError, match=type(message.blocks[-1]).__name__):
         render(Request("claude", (message,)))
 
 
@@ -166,10 +213,10 @@ def test_a_picture_of_another_kind_is_refused_with_what_is_taken() -> None:
 def test_no_two_calls_become_one() -> None:
     """An id that breaks the rules is rewritten: alike in call and result, and apart from every other."""
     broken = ["call:1", "call.1", "call_1", "", "é" * 80, "é" * 81, "a" * 64, "a" * 65, "\ud800"]
-    calls = [assistant(ToolCall(identity, "add", "{}")) for identity in broken]
-    turns = sent(*calls, *(tool(identity, "1") for identity in broken))["messages"]
-    asked = [part["id"] for part in turns[0]["content"]]
-    assert [part["tool_use_id"] for part in turns[1]["content"]] == asked
+    calls = assistant([ToolCall(identity, "add", "{}") for identity in broken])
+    turns = sent(user("a"), calls, *(tool(identity, "1") for identity in broken))["messages"]
+    asked = [part["id"] for part in turns[1]["content"]]
+    assert [part["tool_use_id"] for part in turns[2]["content"]] == asked
     assert len(set(asked)) == len(broken)
     assert all(re.fullmatch("[a-zA-Z0-9_-]{1,64}", identity) for identity in asked)
     assert (asked[2], asked[6]) == ("call_1", "a" * 64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from understudy.providers import (
     tool,
     user,
 )
+from understudy.providers._history import CONTINUED
 from understudy.providers._wire import WireError
 from understudy.providers._wire_openai import Dialect, read, render
 
@@ -92,18 +94,15 @@ def text(said: str) -> dict[str, str]:
         (system(["be brief", "be kind"]), [{"role": "system", "content": [text("be brief"), text("be kind")]}]),
         (user(["what is it?", *PICTURES]), [{"role": "user", "content": [text("what is it?"), *URLS]}]),
         (assistant(["let me", " see"]), [{"role": "assistant", "content": "let me see"}]),
-        (assistant(["sure", CALL]), [{"role": "assistant", "content": "sure", "tool_calls": [FUNCTION]}]),
-        (assistant(CALL), [{"role": "assistant", "content": None, "tool_calls": [FUNCTION]}]),
         (assistant([*THOUGHTS, "yes"]), [{"role": "assistant", "content": "yes"}]),
-        (assistant(THOUGHTS), [{"role": "assistant", "content": ""}]),
-        (tool("call_1", "42"), [{"role": "tool", "tool_call_id": "call_1", "content": "42"}]),
-        (
-            Message("tool", (ToolResult("call_1", "42"), FAILED)),
-            [
-                {"role": "tool", "tool_call_id": f"call_{n}", "content": content}
-                for n, content in [(1, "42"), (2, "boom")]
-            ],
-        ),
+        # who says nothing
+        (assistant(THOUGHTS), [{"role": "user", "content": CONTINUED}]),
+        (assistant(""), [{"role": "user", "content": CONTINUED}]),
+        (user(""), [{"role": "user", "content": CONTINUED}]),
+        (user(["", ""]), [{"role": "user", "content": CONTINUED}]),
+        (user(["", "a"]), [{"role": "user", "content": "a"}]),
+        (system(""), [{"role": "user", "content": CONTINUED}]),
+        (system(["", ""]), [{"role": "user", "content": CONTINUED}]),
     ],
 )
 def test_messages_of_every_role_are_rendered(message: Message, turns: list[dict[str, Any]]) -> None:
@@ -113,18 +112,45 @@ def test_messages_of_every_role_are_rendered(message: Message, turns: list[dict[
     exhaust(SDK.validate_python(body))
 
 
+ANSWERS = [
+    {"role": "tool", "tool_call_id": f"call_{number}", "content": content}
+    for number, content in [(1, "42"), (2, "boom")]
+]
+SECOND = {**FUNCTION, "id": "call_2"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "turns"),
+    [
+        (
+            [assistant(["sure", CALL]), tool("call_1", "42")],
+            [{"role": "assistant", "content": "sure", "tool_calls": [FUNCTION]}, ANSWERS[0]],
+        ),
+        (
+            [assistant([CALL, replace(CALL, id="call_2")]), Message("tool", (ToolResult("call_1", "42"), FAILED))],
+            [{"role": "assistant", "content": None, "tool_calls": [FUNCTION, SECOND]}, *ANSWERS],
+        ),
+    ],
+)
+def test_tool_calls_are_rendered_with_their_results(messages: list[Message], turns: list[dict[str, Any]]) -> None:
+    """A call is part of the assistant's message, and each result a message of its own."""
+    body = render(Request("gpt", tuple(messages)), COMMON).body
+    assert body["messages"] == turns
+    exhaust(SDK.validate_python(body))
+
+
 @pytest.mark.parametrize(
     "message",
     [
         system(Image(url="https://x/y.png")),
         system(CALL),
         user(CALL),
-        user(ToolResult("c", "r")),
         user(["x", Reasoning("hm")]),
         assistant(Image(url="https://x/y.png")),
         assistant(ToolResult("c", "r")),
         Message("tool", (Text("x"),)),
         Message("tool", (ToolResult("c", "r"), CALL)),
+        system(ToolResult("c", "r")),
     ],
 )
 def test_a_block_in_the_wrong_message_is_refused(message: Message) -> None:
@@ -234,7 +260,8 @@ def response(*blocks: Block, finish: FinishReason = "stop", usage: Usage = UNTOL
 
 GOETHE, NO = Text("Goethe", "openai"), Text("I will not.", "openai")
 THOUGHT = Reasoning("hm", issuer="openai")
-DETAILED = Reasoning("hm", issuer="openai", details='[{"id":1}]')
+ELSEWHERE = replace(THOUGHT, field="reasoning")
+DETAILED = replace(ELSEWHERE, details='[{"id":1}]')
 BY_OBJECT = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
 NAMELESS = [{"function": {"name": "now"}}, {"id": "", "function": {"name": "now"}}]
 PLAIN_USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120, "prompt_tokens_details": None}
@@ -256,6 +283,7 @@ GOOD: list[tuple[dict[str, Any], Response]] = [
     (answer(said("Goethe", tool_calls=[FUNCTION])), response(GOETHE, CALL, finish="tool_calls")),
     (answer(said(None, refusal="I will not.", annotations=[])), response(NO, finish="refusal")),
     (answer(said("Goethe", reasoning_content="hm"), unknown={"field": [1]}), response(THOUGHT, GOETHE)),
+    (answer(said("Goethe", reasoning="hm")), response(ELSEWHERE, GOETHE)),
     (answer(said("Goethe", reasoning="hm", reasoning_details=[{"id": 1}])), response(DETAILED, GOETHE)),
 ]
 """What the vendor sends, and what its relatives add."""

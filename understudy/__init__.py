@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .providers import Restarted as Restarted
     from .providers import RetryableError as RetryableError
     from .providers import ServerFailedError as ServerFailedError
+    from .providers import Shape as Shape
     from .providers import StreamEvent as StreamEvent
     from .providers import StreamInterruptedError as StreamInterruptedError
     from .providers import Text as Text
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from .providers import UnderstudyError as UnderstudyError
     from .providers import Usage as Usage
     from .providers import Verdict as Verdict
+    from .providers import as_anthropic as as_anthropic
+    from .providers import as_openai as as_openai
     from .providers import assistant as assistant
     from .providers import image as image
     from .providers import system as system
@@ -60,9 +63,16 @@ if TYPE_CHECKING:
     from .providers import user as user
     from .supervisor import Agent as Agent
     from .supervisor import AgentSettings as AgentSettings
+    from .supervisor import Iteration as Iteration
     from .supervisor import RouteSettings as RouteSettings
+    from .supervisor import Run as Run
+    from .supervisor import RunEvent as RunEvent
+    from .supervisor import RunStream as RunStream
     from .supervisor import Settings as Settings
+    from .supervisor import Stream as Stream
     from .supervisor import Supervisor as Supervisor
+    from .supervisor import ToolUse as ToolUse
+    from .supervisor import as_tool as as_tool
 
 _PROVIDERS = (
     *("AccessRefusedError", "ActorStoppedError", "AllAttemptsFailedError", "AllRoutesClosedError", "Attempt"),
@@ -70,13 +80,16 @@ _PROVIDERS = (
     *("Image", "Message", "Messages", "Parameters", "Partial"),
     *("PartialCall", "PassedOver", "QuotaExceededError", "RateLimitedError", "Reasoning"),
     *("ReasoningDelta", "RequestRejectedError", "Response", "ResponseInvalidError", "ResponseMalformedError"),
-    *("Restarted", "RetryableError", "ServerFailedError", "StreamEvent", "StreamInterruptedError"),
+    *("Restarted", "RetryableError", "ServerFailedError", "Shape", "StreamEvent", "StreamInterruptedError"),
     *("Text", "TextDelta", "TimeoutExceededError", "Tool", "ToolCall"),
     *("ToolCallDelta", "ToolCallStarted", "ToolResult", "UnderstudyError", "Usage"),
     *("Verdict",),
-    *("assistant", "image", "system", "tool", "user"),
+    *("as_anthropic", "as_openai", "assistant", "image", "system", "tool", "user"),
 )
-_SUPERVISOR = ("Agent", "AgentSettings", "RouteSettings", "Settings", "Supervisor")
+_SUPERVISOR = (
+    *("Agent", "AgentSettings", "Iteration", "RouteSettings", "Run", "RunEvent", "RunStream", "Settings", "Stream"),
+    *("Supervisor", "ToolUse", "as_tool"),
+)
 
 _ROOMS: dict[str, str] = {
     "__version__": "._version",

@@ -1,0 +1,92 @@
+"""Asking for an answer of some shape: one round, and one more for an answer that is not valid.
+
+Both rounds are one request to the caller: one timeout, one trail, one sum of tokens. The second begins at the route
+that answered, which knows its own mistake best; the others follow, should it fail now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import final
+
+import anyio
+
+from ..providers import (
+    AllAttemptsFailedError,
+    AllRoutesClosedError,
+    Attempt,
+    AttemptError,
+    PassedOver,
+    Response,
+    ResponseInvalidError,
+    TimeoutExceededError,
+    TrailedError,
+)
+from ._course import Chain, Question
+from ._dispatch import Dispatch
+from ._run_values import renumbered, summed
+from ._structured import Flaw, Wanted
+
+
+async def answer_shaped(chain: Chain, question: Question, wanted: Wanted) -> Response:
+    """Return the first answer that is valid, with its `parsed` value.
+
+    After cancellation nothing is left behind, as of `Dispatch.answer`.
+
+    Raises:
+        ResponseInvalidError: The answer is not valid, and was not after a second round either; or it is a refusal, or
+            cut off, which asking again does not mend.
+        TimeoutExceededError: The timeout ended before there was a valid answer.
+        UnderstudyError: As `Dispatch.answer`.
+    """
+    begun = anyio.current_time()
+    dispatch = Dispatch(chain, question)
+    first = await dispatch.answer()
+    found = wanted.finish(first)
+    if isinstance(found, Response):
+        return found
+    passed, timeout = anyio.current_time() - begun, question.timeout
+    if not found.repairable or passed >= timeout:
+        raise ResponseInvalidError(chain.agent, first, found.reason)
+    told = (*question.messages, first.message, found.told)
+    corrected = replace(question, messages=told, timeout=timeout - passed, first=dispatch.place)
+    again = Dispatch(chain, corrected)
+    rounds = _Rounds(chain.agent, timeout, first, passed)
+    try:
+        second = await again.answer()
+    except TimeoutExceededError as error:
+        raise rounds.timed_out(error) from error.__cause__
+    except (AttemptError, AllAttemptsFailedError, AllRoutesClosedError) as error:
+        raise rounds.failed(found, error) from error
+    return wanted.must_finish(rounds.joined(second), chain.agent)
+
+
+@final
+class _Rounds:
+    """Puts the trail of a second round behind that of the first one, which took `passed` seconds."""
+
+    def __init__(self, agent: str, timeout: float, first: Response, passed: float) -> None:
+        self._agent, self._timeout, self._first, self._passed = agent, timeout, first, passed
+
+    def joined(self, second: Response) -> Response:
+        """Return the second answer with the trail and the tokens of both."""
+        attempts, passed_over = self._trail(second.attempts, second.passed_over)
+        usage = summed((self._first.usage, second.usage))
+        return replace(second, attempts=attempts, passed_over=passed_over, usage=usage)
+
+    def timed_out(self, error: TimeoutExceededError) -> TimeoutExceededError:
+        """Return the error for a timeout that ended in the second round: the caller's, not the rest of it."""
+        return TimeoutExceededError(self._agent, self._timeout, *self._trail(error.attempts, error.passed_over))
+
+    def failed(self, flaw: Flaw, error: TrailedError) -> ResponseInvalidError:
+        """Return the error for an answer that nobody could be asked to correct."""
+        attempts, passed_over = self._trail(error.attempts, error.passed_over)
+        first = replace(self._first, attempts=attempts, passed_over=passed_over)
+        return ResponseInvalidError(self._agent, first, f"{flaw.reason}; nobody could be asked to correct it")
+
+    def _trail(
+        self, attempts: tuple[Attempt, ...], passed_over: tuple[PassedOver, ...]
+    ) -> tuple[tuple[Attempt, ...], tuple[PassedOver, ...]]:
+        before = self._first.attempts
+        later = renumbered(before, attempts, self._passed)
+        return (*before, *later), tuple(dict.fromkeys((*self._first.passed_over, *passed_over)))

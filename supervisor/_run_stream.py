@@ -1,0 +1,109 @@
+"""A tool run as it comes: the answers of its turns in pieces, and each turn when its tools have been run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import TracebackType
+from typing import TypeAlias, final
+
+from ..providers import Finished, StreamEvent
+from ._dispatch import Dispatch
+from ._run_values import Iteration, Run
+from ._stream import Stream, TextStream
+from ._tool_run import ToolRun
+
+RunEvent: TypeAlias = StreamEvent | Iteration
+"""What a caller sees: the events of each turn, an `Iteration` after its tools, and `Finished` at the end."""
+
+
+@final
+class RunStream:
+    """One tool run. Made by `Agent.stream_run`; used once, in an `async with`, by one task at a time.
+
+    Entering waits until the first content. The tools run while the next event is waited for. However the block is left,
+    the connection is closed, no tool runs any more (but for functions in threads), and nobody is blamed.
+    """
+
+    def __init__(self, run: ToolRun, *, restarts: bool) -> None:
+        self._tool_run, self._restarts = run, restarts
+        self._turn: tuple[Stream, Dispatch] | None = None
+        self._run: Run | None = None
+        self._is_entered = self._is_open = False
+
+    async def __aenter__(self) -> RunStream:
+        """Wait for the first content; see `Stream.__aenter__`.
+
+        Raises:
+            RuntimeError: It was entered before.
+            Exception: What `Agent.run` raises, for the same reasons.
+        """
+        if self._is_entered:
+            raise RuntimeError("a stream is entered once: ask the agent for another one")
+        self._is_entered = True
+        await self._begin()
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the run; an exception of the block's goes on as it is."""
+        self._is_open = False
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            await turn[0].__aexit__(kind, error, traceback)
+
+    def __aiter__(self) -> RunStream:
+        return self
+
+    async def __anext__(self) -> RunEvent:
+        """Return the next event; errors as `Stream.__anext__`, each with a note which turn it was."""
+        if self._turn is None:
+            if self._run is not None:
+                raise StopAsyncIteration
+            if not self._is_open:
+                how = "it was left, or has failed" if self._is_entered else "use it in an async with"
+                raise RuntimeError(f"this stream is not open: {how}")
+            await self._begin()
+        assert self._turn is not None  # noqa: S101 - it has just begun
+        stream, dispatch = self._turn
+        with self._tool_run.noting():
+            event = await anext(stream)
+        return event if not isinstance(event, Finished) else await self._turned(event, dispatch.place)
+
+    def text_stream(self) -> TextStream:
+        """Return an iterator over nothing but the pieces of text, of all turns.
+
+        Raises:
+            ValueError: The stream may restart: text that was given could not be taken back.
+        """
+        return TextStream(self, restarts=self._restarts)
+
+    @property
+    def run(self) -> Run:
+        """What came of the run.
+
+        Raises:
+            RuntimeError: It is not finished.
+        """
+        if self._run is None:
+            raise RuntimeError("the run is not finished: iterate the stream to its end first")
+        return self._run
+
+    async def _begin(self) -> None:
+        """Begin the next turn, and wait for its first content."""
+        dispatch = Dispatch(self._tool_run.chain, replace(self._tool_run.question(), opens=True))
+        stream = Stream(dispatch, restarts=self._restarts)
+        with self._tool_run.noting():
+            await stream.__aenter__()
+        self._turn = stream, dispatch
+
+    async def _turned(self, finished: Finished, place: int) -> Iteration | Finished:
+        """End a turn, and run its tools."""
+        self._turn, self._is_open = None, False  # if a tool's time is over, so is the run
+        turn = await self._tool_run.answered(finished.response, place)
+        if isinstance(turn, Iteration):
+            self._is_open = True
+            return turn
+        self._run = turn
+        return Finished(turn.response)
