@@ -70,7 +70,7 @@ class Incoming:
     @property
     def partial(self) -> Partial:
         """See `Upstream.partial`."""
-        return replace(self._reading.partial, transport=self._failures.transport)
+        return replace(self._reading.partial, transport=self._failures.transport)  # the reading knows the issuer
 
     def take(self) -> ContentEvent | None:
         """See `Upstream.take`."""

@@ -171,6 +171,7 @@ ROWS = [
     Row("an error as JSON", answered_as("application/json", LIMITED), keep, V.THROTTLED, "", "not so fast"),
     Row("nothing", answered_as("text/plain", b""), keep, V.MALFORMED, "", r"nothing \(text/plain\)"),
     Row("cut page", lambda w: [head("text/html"), b"ff\r\n<html>"], close, V.PROVIDER, "", "closed"),
+    Row("nothing said", lambda w: framed(stream_of(w)), keep, V.EMPTY),
     Row("no content type", lambda w: [head(None), *framed(stream_of(w, "a"))[1:]], keep, None, "a"),
     Row("any parameters", lambda w: [head("Text/Event-Stream ;x=1"), *framed(stream_of(w, "a"))[1:]], keep, None, "a"),
     Row("in gzip", lambda w: packed(b"".join(stream_of(w, "a"))), keep, None, "a"),
@@ -203,7 +204,7 @@ async def test_how_a_stream_ends(wire: Wire, row: Row, monkeypatch: pytest.Monke
             assert re.search(row.says, str(it.error))
             if it.upstream is not None:
                 assert it.upstream.response is None
-                assert it.upstream.partial.text == row.text
+                assert (it.upstream.partial.text, it.upstream.partial.transport) == (row.text, wire)
                 with pytest.raises(anyio.ClosedResourceError):
                     await it.upstream.read()
         assert busy(provider) == 0
@@ -238,6 +239,16 @@ async def test_an_error_after_the_reason_is_no_failure() -> None:
         assert it.upstream is not None
         assert it.upstream.response is not None
         assert it.upstream.response.usage == Usage()
+
+
+@pytest.mark.parametrize("after", [close, reset, silence])
+async def test_an_answer_that_says_nothing_is_empty_however_it_ends(after: Behave) -> None:
+    """What may fail to follow an answer does not hide that it was none."""
+    parts = framed(stream_of("openai"))[:-3]
+    async with played("openai", Played("openai", parts, after, pause=0.001)) as (provider, _):
+        it = await got(provider)
+        assert it.error is not None
+        assert it.error.verdict is V.EMPTY
 
 
 async def test_a_callers_slowness_is_not_the_waiting_for_usage() -> None:
