@@ -121,7 +121,8 @@ class AnthropicReading:
                 return _close(self._blocks[told["index"]])
             case "message_start":
                 message = told["message"]
-                self._model = _string(message.get("model") or self._model)
+                if isinstance(model := message.get("model"), str) and model:
+                    self._model = model
                 self._count(message.get("usage"))
             case "message_delta":
                 self._stop_reason = (told.get("delta") or {}).get("stop_reason") or self._stop_reason
@@ -136,11 +137,15 @@ class AnthropicReading:
         if type(index) is not int or index <= self._last:
             raise malformed("a block out of order")
         self._last, kind = index, _string(start["type"])
-        block = self._blocks[index] = _Block(start, kind, self._calls)
-        if kind != "tool_use":
-            return _more(block, start.get(_CONTENT[kind]) or "") if kind in _CONTENT else ()
-        self._calls += 1
-        return (ToolCallStarted(block.number, _string(start["id"]), _string(start["name"])),)
+        block = _Block(start, kind, self._calls)
+        events: Sequence[ContentEvent] = ()
+        if kind == "tool_use":
+            self._calls += 1
+            events = (ToolCallStarted(block.number, _string(start["id"]), _string(start["name"])),)
+        elif kind in _CONTENT:
+            events = _more(block, start.get(_CONTENT[kind]) or "")
+        self._blocks[index] = block
+        return events
 
     def _stop(self) -> Sequence[ContentEvent]:
         events = [event for block in self._blocks.values() for event in _close(block)]

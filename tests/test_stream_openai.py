@@ -390,6 +390,15 @@ BROKEN: list[dict[str, Any]] = [
 ]
 """Chunks that cannot be read; the last two belong to a call that never began."""
 
+EMPTY: list[list[object]] = [
+    [STOP, DONE],
+    [ROLE, STOP],
+    [DONE],
+    [chunk(reasoning="hm"), STOP],
+    [CALLS_END, DONE],
+    [chunk("eos")],
+]
+
 FAILED: list[tuple[str, bytes, Verdict, str]] = [
     ("an error", sent(GO, ERROR), Verdict.THROTTLED, "slow down"),
     ("with a chunk", sent(GO, {**THE, "error": {"code": 502, "message": "gone"}}), Verdict.PROVIDER, "gone"),
@@ -437,12 +446,7 @@ FAILED: list[tuple[str, bytes, Verdict, str]] = [
     ("half an end", sent(GO) + b"data: [DONE]\n", Verdict.TRUNCATED, NO_END),
     ("JSON, not a stream", json.dumps(STOP).encode(), Verdict.TRUNCATED, NO_END),
     ("a page", b"<html>\n\n</html>\n\n", Verdict.TRUNCATED, NO_END),
-    *(
-        (f"empty-{number}", sent(*chunks), Verdict.EMPTY, SAYS_NOTHING)
-        for number, chunks in enumerate(
-            [[STOP, DONE], [ROLE, STOP], [DONE], [chunk(reasoning="hm"), STOP], [CALLS_END, DONE], [chunk("eos")]]
-        )
-    ),
+    *((f"empty-{number}", sent(*chunks), Verdict.EMPTY, SAYS_NOTHING) for number, chunks in enumerate(EMPTY)),
 ]
 
 
