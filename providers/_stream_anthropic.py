@@ -177,7 +177,7 @@ def _more(block: _Block, piece: object) -> Sequence[ContentEvent]:
 
 def _close(block: _Block) -> Sequence[ContentEvent]:
     """End a block. A tool call that came whole, with its start, is told of now: before, more might have replaced it."""
-    is_whole = block.is_open and block.kind == "tool_use" and not block.pieces and block.start.get("input")
+    is_whole = block.kind == "tool_use" and not block.pieces and block.start.get("input")
     block.is_open = False
     return _more(block, read_input(block.start["input"])) if is_whole else ()
 
@@ -195,10 +195,9 @@ def _whole(block: _Block) -> Mapping[str, Any]:
 def _input(text: str) -> object:
     """Return what a tool call's input says; a text that says none stays as the model wrote it."""
     try:
-        said = decode(text.encode())
+        return decode(text.encode())
     except ValueError:
         return text.strip() and text
-    return said if isinstance(said, dict) else text
 
 
 def _string(value: object) -> str:

@@ -7,8 +7,10 @@ import time
 from typing import Any
 
 import pytest
+from anthropic.types import RawMessageStreamEvent
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from understudy.providers import (
     Block,
@@ -32,6 +34,7 @@ from .streamed import Came, come, consistent, cut, outcome
 from .test_wire_openai import corruptions
 
 TOLD = Usage(10, 5)
+SDK: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 Events = list[dict[str, Any]]
 
 
@@ -272,6 +275,12 @@ READ: list[tuple[str, bytes, tuple[object, ...], Response]] = [
         response(tool("[1]"), finish="tool_calls"),
     ),
     (
+        "an input of null",
+        sent(begin(), *use(0, "null"), *ending("tool_use")),
+        (STARTED, ToolCallDelta(0, "null")),
+        response(tool("{}"), finish="tool_calls"),
+    ),
+    (
         "an input of blanks",
         sent(begin(), *use(0, " "), *ending("tool_use")),
         (STARTED, ToolCallDelta(0, " ")),
@@ -465,8 +474,9 @@ def answers(draw: st.DrawFn) -> tuple[dict[str, Any], Events]:
 @given(answers(), st.lists(st.integers(0, 4000), max_size=20))
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_a_stream_says_what_the_whole_answer_says(made: tuple[dict[str, Any], Events], at: list[int]) -> None:
-    """However an answer is cut into events and bytes, it is the same response, or the same failure."""
+    """However an answer is cut into events (the vendor's) and bytes, it is the same response or failure."""
     body, events = made
+    assert all(SDK.validate_python(event) for event in events if event != PING)
     came = coming(sent(*events), *at)
     expected, verdict = outcome(read, body)
     assert (came.response, came.verdict) == (expected, verdict)
