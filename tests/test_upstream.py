@@ -611,3 +611,16 @@ async def test_a_closed_stream_holds_no_prompt(wire: Wire) -> None:
             gc.collect()
             assert not [held for held in gc.get_objects() if isinstance(held, httpx2.Request)]
             del it
+
+
+@both_wires
+async def test_what_comes_after_the_end_is_told_once(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    """It is ignored; the log says once that this endpoint sends it, and nothing of what it was."""
+    body = b"".join([*stream_of(wire, "a"), said(wire, "more")])
+    async with played(wire, Played(wire, framed([body]))) as (provider, _):
+        with caplog.at_level("INFO", "understudy.providers"):
+            for _ in range(3):
+                it = await got(provider)
+                assert it.error is None
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "understudy.providers"]
+    assert told.startswith(f"after_the_end endpoint='{wire} at http://127.0.0.1:")
