@@ -7,11 +7,9 @@ from functools import partial
 from types import TracebackType
 from typing import Literal, TypeAlias, final
 
-from anyio.lowlevel import EventLoopToken, current_token
-
 from ..providers import Finished, Partial, Response, StreamEvent, TextDelta
 from ._dispatch import Dispatch
-from ._later import later
+from ._later import Later
 from ._live import Live
 from ._structured import Wanted
 
@@ -31,7 +29,7 @@ class Stream:
         self._live: Live | None = None
         self._response: Response | None = None
         self._is_entered = self._is_busy = self._is_over = False
-        self._home: EventLoopToken | None = None
+        self._later: Later | None = None
 
     async def __aenter__(self) -> Stream:
         """Wait for the first content.
@@ -44,7 +42,7 @@ class Stream:
         """
         if self._is_entered:
             raise RuntimeError("a stream is entered once: ask the agent for another one")
-        self._is_entered, self._home = True, current_token()
+        self._is_entered, self._later = True, Later()
         self._live = await self._dispatch.open()
         return self
 
@@ -68,8 +66,8 @@ class Stream:
     def _abandon(self, live: Live) -> None:
         """Shut the connection down at once, and have the rest done where it may be done."""
         live.upstream.abandon()
-        if self._home is not None:
-            later(self._home, partial(self._dispatch.abandoned, live))
+        if self._later is not None:
+            self._later(partial(self._dispatch.abandoned, live))
 
     def __aiter__(self) -> Stream:
         return self

@@ -325,7 +325,8 @@ async def test_a_stream_may_be_dropped_in_any_thread() -> None:
         held = [stage.agent.stream("Who?")]
         await held[0].__aenter__()
         await anyio.to_thread.run_sync(held.clear)
-        await anyio.sleep(1.01)
+        await anyio.wait_all_tasks_blocked()
+        await anyio.sleep(1)
         assert (stage.health().in_flight, provider.abandoned, provider.open) == (0, 1, 0)
     assert stage.ended == ["cancelled"]
 
