@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from ._messages import user
 from ._request import Effort, Parameters, Request, Shape, StructuredOutputMode, Tool
-from ._schema import FINE_TUNED
+from ._subset import FINE_TUNED
 from ._turns_openai import OPENAI, Memory
 from ._wire import Rendered
 from ._wire_anthropic import render as render_anthropic
@@ -28,7 +28,7 @@ ADDRESSES: dict[str, str] = {
 
 _NO_SAMPLING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty", "stop"})
 _NO_PENALTIES = _NO_SAMPLING - {"temperature", "top_p"}
-_FORGETFUL = Memory(reasoning="none")
+_FORGETFUL = Memory(reasoning=False)
 
 _MOST_STOPS = 4
 """`openai.types.chat.completion_create_params`: "Up to 4 sequences"."""
@@ -88,7 +88,7 @@ _UNSIGNED = "skip_thought_signature_validator"
 
 
 def _gemini(*efforts: Effort, budgets: bool = False, signs: bool = True, **rules: Any) -> Dialect:
-    memory = Memory(reasoning="none", signature=_UNSIGNED if signs else None)
+    memory = Memory(reasoning=False, signature=_UNSIGNED if signs else None)
     modes: tuple[StructuredOutputMode, ...] = ("json_schema", "tool", "json_object")
     return Dialect(unsupported=_NOT_GEMINI, efforts=efforts, budgets=budgets, memory=memory, modes=modes, **rules)
 
@@ -109,9 +109,13 @@ _COMPATIBLE = Dialect()
 """JSON mode is what most of them know: DeepSeek answers `json_schema` with "This response_format type is unavailable
 now" (UKGovernmentBEIS/inspect_ai 4916). Who runs a server that knows more says so by the mode."""
 
-_DEEPSEEK = Dialect(memory=Memory(reasoning="always"))
-"""It wants the reasoning of every call back, in all requests that follow, and takes an empty one. Source: api-docs.
-deepseek.com/guides/thinking_mode; deepseek-ai/deepseek-harness 739."""
+_STRICT: tuple[tuple[str, Dialect], ...] = (
+    ("https://api.deepseek.com", Dialect(memory=Memory(stand_in=""))),
+    ("https://api.moonshot.", Dialect(memory=Memory(stand_in="."))),
+)
+"""Servers, by the beginning of their address, that refuse a call without reasoning while they think. Source: api-docs.
+deepseek.com/guides/thinking_mode, deepseek-ai/deepseek-harness 739 (an empty one will do); platform.moonshot.ai/docs/
+guide/use-kimi-k2-thinking-model, earendil-works/pi 4251 (it will not)."""
 
 _LMSTUDIO = Dialect(
     unsupported=frozenset({"json_mode"}),
@@ -135,8 +139,8 @@ def dialect_of(transport: str, base_url: str, model: str) -> Dialect:
         case "openai" if base_url == ADDRESSES["openai"]:
             dialect = _first(_OPENAI_MODELS, model.removeprefix("ft:"))
             return replace(dialect, subset=FINE_TUNED) if model.startswith("ft:") else dialect
-        case "openai" if base_url.startswith("https://api.deepseek.com"):
-            return _DEEPSEEK
+        case "openai":
+            return next((dialect for beginning, dialect in _STRICT if base_url.startswith(beginning)), _COMPATIBLE)
         case "gemini":
             return _first(_GEMINI_MODELS, model.removeprefix("models/"))
         case "lmstudio":

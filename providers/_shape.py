@@ -19,7 +19,8 @@ from typing import Any, TypeAlias, cast, final
 from ._json import encode
 from ._messages import Message, Text, ToolCall, system
 from ._request import Parameters, Request, Response, Shape, StructuredOutputMode, Tool, tools_of
-from ._schema import ANTHROPIC, Subset, fitted, plain
+from ._schema import plain
+from ._subset import ANTHROPIC, Subset, fitted
 
 Format: TypeAlias = Callable[[Shape], dict[str, Any] | None]
 """Returns what a wire says of a schema in its own words; None where it cannot be said."""

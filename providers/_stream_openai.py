@@ -91,7 +91,7 @@ class OpenAIReading:
             self._usage = chunk.get("usage") or self._usage
             choice = _first(chunk) or {}
             self.extra |= bool(chunk.get("error")) or _says(choice.get("delta") or {})
-        except (TypeError, AttributeError, ValueError):
+        except (LookupError, TypeError, AttributeError, ValueError):
             self.extra |= bool(data.strip())
 
     def _read(self, event: str, chunk: Any, data: bytes) -> Sequence[ContentEvent]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, final
 
 from ._history import CONTINUED, settled
 from ._json import decode, encode
@@ -26,17 +26,18 @@ REASONING = "reasoning_content"
 class Memory:
     """How a server takes what was said before.
 
-    `ids` is what a tool call's id may be. `reasoning` says whether it wants its own back, in turns that called tools
-    (elsewhere servers ignore it): `none` is not at all, and with `always` a call is refused that comes without any, so
-    that a foreign one gets an empty one. A call without the server's own details gets `signature` where one is wanted.
+    `ids` is what a tool call's id may be. `reasoning` says whether it wants its own back, in turns that called tools:
+    elsewhere servers ignore it. Where a call is refused that comes without any, a foreign one gets `stand_in`; where
+    one is refused that is not signed, it gets `signature`.
     """
 
     ids: re.Pattern[str] = re.compile(r".*", re.DOTALL)
-    reasoning: Literal["none", "own", "always"] = "own"
+    reasoning: bool = True
+    stand_in: str | None = None
     signature: str | None = None
 
 
-OPENAI = Memory(re.compile(r".{1,40}", re.DOTALL), reasoning="none")
+OPENAI = Memory(re.compile(r".{1,40}", re.DOTALL), reasoning=False)
 """A tool call's id at OpenAI: "Expected a string with maximum length 40" is its 400."""
 
 
@@ -50,7 +51,7 @@ def messages_of(messages: Sequence[Message], memory: Memory, *, issuer: str) -> 
         ValueError: A message holds what this wire has no place for; names it.
     """
     messages = settled(messages)
-    thoughtful = _with_tools(messages) if memory.reasoning != "none" else frozenset[int]()
+    thoughtful = _with_tools(messages) if memory.reasoning else frozenset[int]()
     rendered: list[dict[str, Any]] = []
     for number, message in enumerate(messages):
         blocks = message.blocks
@@ -101,8 +102,8 @@ def _assistant(message: Message, memory: Memory, issuer: str, thoughtful: bool) 
     if thoughtful:
         turn.update(_reasoning(message.blocks, memory, issuer))
     if calls:
-        if memory.reasoning == "always":
-            turn.setdefault(REASONING, "")
+        if memory.stand_in is not None:
+            turn.setdefault(REASONING, memory.stand_in)
         if memory.signature is not None:  # of parallel calls the first alone has one
             calls[0].setdefault("extra_content", {"google": {"thought_signature": memory.signature}})
         turn["tool_calls"] = calls
@@ -131,7 +132,7 @@ def _reasoning(blocks: Sequence[Block], memory: Memory, issuer: str) -> dict[str
 
     What came without an issuer is the caller's own word for it: it goes where some is wanted from everybody.
     """
-    readable = {issuer, None} if memory.reasoning == "always" else {issuer}
+    readable = {issuer} if memory.stand_in is None else {issuer, None}
     own = [block for block in blocks if isinstance(block, Reasoning) and block.issuer in readable]
     details = [decode(block.details.encode()) for block in own if block.details is not None and block.issuer]
     if details:

@@ -24,8 +24,8 @@ from ._request import (
     Usage,
     tools_of,
 )
-from ._schema import OPENAI, Subset
 from ._shape import Told, Ways, openai_format, told
+from ._subset import OPENAI, Subset
 from ._turns_openai import REASONING, Memory, messages_of
 from ._verdicts import Verdict
 from ._wire import Rendered, WireError, effort_for, json_object, nearest, stops, whole

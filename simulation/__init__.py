@@ -1,7 +1,7 @@
 """The simulation's room: scripted providers, outages and virtual time, for demo and tests, ours and users'."""
 
 from ._clock import backends, run_virtual, virtual_backend
-from ._faults import Fault, Vendor, draw_faults, scripts
+from ._faults import KINDS, MID_STREAM, Fault, Vendor, draw_faults, scripts
 from ._memory import ScriptedProvider, World
 from ._outages import Outage, as_time
 from ._picture import draw
@@ -13,6 +13,8 @@ from ._server import Received, SimulatedServer, simulated_server
 
 __all__ = (
     "FAILED",
+    "KINDS",
+    "MID_STREAM",
     "AgentReport",
     "Answer",
     "Behaviour",

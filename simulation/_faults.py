@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, final
 
-from ._script import Answer, Behaviour, Hang, Phase, Raw, Refused, Reset, Script, Status
+from ._script import Answer, Behaviour, Breaks, Hang, Phase, Raw, Refused, Reset, Script, Status
 
 STATUSES = (400, 401, 402, 403, 404, 408, 409, 413, 421, 422, 429, 451, 500, 501, 502, 503, 504, 520, 529)
 """Statuses that a provider may refuse with: one at least for each row of the failure table."""
@@ -23,6 +23,18 @@ HOSTILE_HINTS = ("0", "-5", "nan", "inf", "soon", "", "9" * 400, "Wed, 21 Oct 20
 
 GARBAGE = (b"", b"\x00\xff\xfe", b"HTTP/1.1 200 OK\r\n\r\n{", b"SSH-2.0-OpenSSH_9.6\r\n")
 """What is no answer."""
+
+KINDS = ("status", "status", "overloaded", "throttled", "hang", "reset", "slow", "garbage", "refused")
+"""The kinds of failure, each as often as it is drawn."""
+
+MID_STREAM = (*("torn", "torn", "cut-stream", "cut-stream", "silence", "silence"), "error-event", "odd-end", "drip")
+"""The kinds of failure in the middle of an answer, for requests that are answered as streams."""
+
+STREAM_ERRORS = (
+    *("overloaded_error", "api_error", "timeout_error", "rate_limit_error", "invalid_request_error"),
+    *("authentication_error", "permission_error", "billing_error", "an_unknown_error"),
+)
+"""Types of the error events that streams may end with."""
 
 BROWN_OUT_CALLS = 60
 """Calls that a brown-out is drawn for; after them it is over (chosen: a script stays small)."""
@@ -53,14 +65,21 @@ _Pattern: TypeAlias = Callable[[random.Random, Vendor, Behaviour, Span, float], 
 
 
 def draw_faults(
-    rand: random.Random, vendors: Sequence[Vendor], lasts_for: float, *, open_for: float = 10.0, most: int = 4
+    rand: random.Random,
+    vendors: Sequence[Vendor],
+    lasts_for: float,
+    *,
+    open_for: float = 10.0,
+    most: int = 4,
+    kinds: Sequence[str] = KINDS,
 ) -> tuple[Fault, ...]:
     """Draw at most `most` faults that are all over after `lasts_for` seconds.
 
     Args:
         open_for: Seconds that a circuit is open first: providers flap faster and slower than that.
+        kinds: What may go wrong, of `KINDS` and `MID_STREAM`; one that is named twice is drawn twice as often.
     """
-    return tuple(_fault(rand, vendors, lasts_for, open_for) for _ in range(rand.randint(1, most)))
+    return tuple(_fault(rand, vendors, lasts_for, open_for, kinds) for _ in range(rand.randint(1, most)))
 
 
 def scripts(vendors: Iterable[Vendor], faults: Iterable[Fault]) -> dict[str, Script]:
@@ -72,10 +91,10 @@ def scripts(vendors: Iterable[Vendor], faults: Iterable[Fault]) -> dict[str, Scr
     }
 
 
-def _behaviour(rand: random.Random) -> tuple[str, Behaviour]:
+def _behaviour(rand: random.Random, kinds: Sequence[str]) -> tuple[str, Behaviour]:
     """Draw a failure, and say its kind in a word."""
     after = rand.choice((0.0, 0.0, rand.uniform(0.01, 3.0)))
-    kind = rand.choice(("status", "status", "overloaded", "throttled", "hang", "reset", "slow", "garbage", "refused"))
+    kind = rand.choice(kinds)
     match kind:
         case "status":
             return kind, Status(rand.choice(STATUSES), after, _hint(rand))
@@ -91,8 +110,31 @@ def _behaviour(rand: random.Random) -> tuple[str, Behaviour]:
             return kind, Answer(None, rand.choice((rand.uniform(1, 20), rand.uniform(20, 300))))
         case "garbage":
             return kind, Raw(rand.choice(GARBAGE))
-        case _:
+        case "refused":
             return kind, Refused()
+        case _:
+            return kind, _mid_stream(rand, kind, after)
+
+
+def _mid_stream(rand: random.Random, kind: str, after: float) -> Behaviour:
+    """Draw a failure in the middle of an answer, which begins well."""
+    answer = Answer(None, after, rand.choice((0.0, rand.uniform(0.01, 1.0))))
+    many = rand.choice((0, 1, rand.randint(2, 9)))
+    match kind:
+        case "torn":
+            return Breaks(answer, many, rand.choice(("reset", "incomplete")))
+        case "cut-stream":
+            return Breaks(answer, many, rand.choice(("cut", "cut", "garbage")))
+        case "silence":
+            return Breaks(answer, many, rand.choice(("silence", "pings")))
+        case "error-event":
+            return Breaks(answer, many, "error", rand.choice(STREAM_ERRORS))
+        case "odd-end":
+            return Breaks(answer, how=rand.choice(("unterminated", "more")))
+        case "drip":
+            return replace(answer, every=rand.uniform(1, 40))
+        case _:
+            raise ValueError(f"{kind!r} is no kind of failure: KINDS and MID_STREAM have all there are")
 
 
 def _hint(rand: random.Random) -> dict[str, str]:
@@ -108,9 +150,11 @@ def _hint(rand: random.Random) -> dict[str, str]:
             return {"retry-after": str(rand.choice((1, 2, 5, rand.randint(1, 90))))}
 
 
-def _fault(rand: random.Random, vendors: Sequence[Vendor], lasts_for: float, open_for: float) -> Fault:
+def _fault(
+    rand: random.Random, vendors: Sequence[Vendor], lasts_for: float, open_for: float, kinds: Sequence[str]
+) -> Fault:
     pattern = rand.choice(tuple(_PATTERNS))
-    kind, behaviour = _behaviour(rand)
+    kind, behaviour = _behaviour(rand, kinds)
     struck, together = vendors, True
     match rand.randrange(8):
         case 0:  # the network: nobody can be reached

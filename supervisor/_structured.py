@@ -36,7 +36,7 @@ Validate: TypeAlias = Callable[[bytes, Any], Any]
 """Takes an answer as JSON and as the value it says, and returns it parsed.
 
 Raises:
-    ValueError: It is not valid; says what is wrong, without the answer's own words.
+    ValueError: It is not valid; says where and what rule is broken, which shows at most names that the answer has.
 """
 
 LONGEST_REASON = 1000

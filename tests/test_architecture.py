@@ -51,6 +51,7 @@ PURE: set[str] = {
     "providers/_stream",
     "providers/_stream_anthropic",
     "providers/_stream_openai",
+    "providers/_subset",
     "providers/_trail",
     "providers/_turns_anthropic",
     "providers/_turns_openai",

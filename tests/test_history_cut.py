@@ -56,6 +56,11 @@ def names(messages: Sequence[Message]) -> str:
         ([user(LONG), system("s"), assistant(LONG), user("2")], 50, "s2"),
         # a result that comes late holds together what lies between
         ([user("1"), call("a"), user("2"), tool("a", "3"), user(LONG + "4")], 5, "4"),
+        (
+            [user(LONG + "1"), call("a"), call("b"), tool("b", "2"), user("3"), tool("a", "4"), user("5")],
+            60,
+            "5",
+        ),
         ([user("1"), user("2"), call("a"), user("3"), tool("a", LONG + "4"), call("b"), tool("b", "5")], 40, "23b5"),
     ],
 )

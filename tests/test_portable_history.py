@@ -51,7 +51,8 @@ from .test_wire_openai import exhaust
 OPENAI: TypeAdapter[Any] = TypeAdapter(list[openai.types.chat.ChatCompletionMessageParam])
 ANTHROPIC: TypeAdapter[Any] = TypeAdapter(list[anthropic.types.MessageParam])
 
-OWN, DEEPSEEK, PROXY = "http://own.test/v1", "https://api.deepseek.com", "http://proxy.test"
+OWN, PROXY = "http://own.test/v1", "http://proxy.test"
+DEEPSEEK, KIMI = "https://api.deepseek.com", "https://api.moonshot.ai/v1"
 
 
 @final
@@ -76,6 +77,7 @@ TARGETS: dict[str, Place] = {
     "openai": at_home("openai", "gpt-5"),
     "own": Place("openai", OWN, "qwen3"),
     "deepseek": Place("openai", DEEPSEEK, "deepseek-v4-pro"),
+    "kimi": Place("openai", KIMI, "kimi-k2.6"),
     "gemini-2.5": at_home("gemini", "gemini-2.5-flash"),
     "gemini": at_home("gemini", "gemini-3-flash-preview"),
     "lmstudio": at_home("lmstudio", "qwen3"),
@@ -85,7 +87,8 @@ TARGETS: dict[str, Place] = {
     "proxy": Place("anthropic", PROXY, "claude-haiku-4-5"),
 }
 CLAUDES = ("claude-4.5", "claude-5", "proxy")
-REASONS = ("own", "deepseek", "nous")
+STRICT = {"deepseek": "", "kimi": "."}
+REASONS = ("own", "nous", *STRICT)
 """Who wants its own reasoning back on the OpenAI wire."""
 
 ISSUERS: list[str | None] = [None, *(target.issuer for target in TARGETS.values())]
@@ -254,7 +257,7 @@ def test_nobody_gets_what_another_issued(history: tuple[Message, ...]) -> None:
     """Thinking, signatures and details go to their issuer alone, where it takes them back, and unchanged."""
     asked = (*history, user("go on"))
     for name, target in TARGETS.items():
-        readable = {target.issuer, None} if name == "deepseek" else {target.issuer}
+        readable = {target.issuer, None} if name in STRICT else {target.issuer}
         blocks = [block for message in history for block in message.blocks]
         own = [b for b in blocks if isinstance(b, Reasoning) and b.issuer in readable]
         details = [
@@ -270,7 +273,7 @@ def test_nobody_gets_what_another_issued(history: tuple[Message, ...]) -> None:
                 continue
             given_back = {field: turn[field] for field in FIELDS if field in turn}
             assert not given_back or name in REASONS
-            assert not any(given_back.values()) or own
+            assert own or not any(given_back.values()) or [*given_back.values()] == [STRICT.get(name)]
             for call in turn.get("tool_calls", []):
                 assert call.get("extra_content", STAND_IN) in [STAND_IN, *details]
 
@@ -473,11 +476,12 @@ def test_who_takes_no_reasoning_gets_none(name: str) -> None:
     assert turn.keys() == {"role", "content", "tool_calls"}
 
 
-def test_deepseek_gets_empty_reasoning_with_the_calls_of_others() -> None:
-    """It refuses a call that comes without any; a dict's reasoning, which has no issuer, is good enough for it."""
-    assert sent("deepseek", *loop("openai"))[1]["reasoning_content"] == ""
+@pytest.mark.parametrize("name", STRICT)
+def test_who_refuses_a_call_without_reasoning_gets_a_stand_in(name: str) -> None:
+    """Calls of others have none that may be sent; a dict's reasoning, which has no issuer, is good enough there."""
+    assert sent(name, *loop("openai"))[1]["reasoning_content"] == STRICT[name]
     mine = [ASK, assistant([Reasoning("hm"), CALL]), tool("c1", "3")]
-    assert sent("deepseek", *mine)[1]["reasoning_content"] == "hm"
+    assert sent(name, *mine)[1]["reasoning_content"] == "hm"
     assert "reasoning_content" not in sent("own", *mine)[1]
 
 

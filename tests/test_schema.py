@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from understudy.providers import Shape, is_object, references, referred, settled, wrapped
-from understudy.providers._schema import ANTHROPIC, FINE_TUNED, OPENAI, Subset, fitted, is_recursive, plain, resolved
+from understudy.providers._schema import is_recursive, plain, resolved
+from understudy.providers._subset import ANTHROPIC, FINE_TUNED, OPENAI, Subset, fitted
 
 Schema = dict[str, Any]
 

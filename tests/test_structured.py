@@ -143,7 +143,7 @@ BAD: list[tuple[str, Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("model", "text", "reason"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
-def test_what_is_not_valid_says_why_without_its_words(model: Any, text: str, reason: str) -> None:
+def test_what_is_not_valid_says_where_and_why(model: Any, text: str, reason: str) -> None:
     """The place and the rule, which the model can mend it by; what the answer says is not repeated."""
     assert wanted(model).finish(answered(text)) == Flaw(reason, repairable=True)
 

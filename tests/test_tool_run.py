@@ -262,10 +262,16 @@ CALLS = tuple(ToolCall(str(seconds), "sleep", f'{{"seconds": {seconds}}}') for s
 async def test_tools_of_one_turn_run_together_when_asked(at_once: int, takes: float) -> None:
     """They begin in the order of the calls, so many at a time, and their results keep that order."""
     began: list[float] = []
+    running: set[float] = set()
+    most = 0
 
     async def sleep(seconds: float) -> str:
+        nonlocal most
         began.append(seconds)
+        running.add(seconds)
+        most = max(most, len(running))
         await anyio.sleep(seconds)
+        running.discard(seconds)
         return f"slept {seconds:g}"
 
     async with opened({"openai": scripted(CALLS, ("done",))}) as (agent, _, _):
@@ -273,7 +279,8 @@ async def test_tools_of_one_turn_run_together_when_asked(at_once: int, takes: fl
         assert anyio.current_time() == takes
     assert [use.result for use in run.tool_calls] == ["slept 3", "slept 1", "slept 2"]
     assert [use.duration for use in run.tool_calls] == [3, 1, 2]
-    assert began == [3, 1, 2] or at_once > 2
+    assert began == [3, 1, 2]
+    assert most == min(at_once, 3)
     results = run.messages[2].blocks
     assert [block.call_id for block in results if isinstance(block, ToolResult)] == ["3", "1", "2"]
 
@@ -446,6 +453,53 @@ async def test_an_answer_that_stays_empty_is_handed_over() -> None:
     async with opened({"openai": empty(1, steps(0)), "anthropic": steps(0)}) as (agent, players, _):
         await agent.complete("Look.", tools=[look])
         assert len(players["openai"].asked) == 1
+
+
+async def test_a_nudge_is_no_retry_in_place() -> None:
+    """Whoever is to be asked again in place is, also after a nudge."""
+    failing = [True]
+
+    async def play(request: Request) -> Response:
+        if NUDGE in request.messages and failing.pop():
+            failing.append(False)
+            raise failed(request)
+        return said(request, "done")
+
+    plays = {"openai": empty(1, play), "anthropic": steps(0)}
+    async with opened(plays, in_place_retries=1, retry_attempts=4) as (agent, players, _):
+        run = await agent.run("Look.", tools=[look])
+        assert [NUDGE in request.messages for _, request in players["openai"].asked] == [False, True, True]
+    assert not run.is_fallback
+
+
+async def test_a_route_that_is_asked_before_its_time_is_nudged_too() -> None:
+    """With every circuit open, the one that opens first is asked early; an empty answer of it is worth a word."""
+    down = [True]
+
+    async def play(request: Request) -> Response:
+        if down[0]:
+            raise failed(request)
+        if NUDGE in request.messages:
+            return said(request, "done")
+        raise failed(request, Verdict.EMPTY, 200)
+
+    plays: dict[str, Play] = {"openai": play, "anthropic": play}
+    async with opened(plays, circuit_trip_after=1) as (agent, _, _):
+        with pytest.raises(AllAttemptsFailedError):
+            await agent.complete("Look.")
+        down[0] = False
+        await anyio.sleep(2)
+        run = await agent.run("Look.", tools=[look])
+    assert [attempt.verdict for attempt in run.attempts] == ["empty", "ok"]
+
+
+async def test_the_trail_tells_who_was_passed_over_in_any_turn() -> None:
+    """A route that is known to be down is passed over once: the later turns stay on the one that answers."""
+    async with opened({"openai": Dying(2, dies_at=0), "anthropic": steps(2)}, circuit_trip_after=1) as (agent, _, _):
+        await agent.complete("Look.", tools=[look])
+        run = await agent.run("Look.", tools=[look])
+    assert [passed.transport for passed in run.passed_over] == ["openai"]
+    assert [attempt.transport for attempt in run.attempts] == ["anthropic"] * 3
 
 
 async def test_nudges_are_within_the_budget_of_retries() -> None:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 import random
+from typing import get_args
 
 import anyio
 import anyio.lowlevel
 import pytest
 import trio._core._run as run
 
-from understudy.simulation import Refused, Vendor, World, draw_faults, scripts
+from understudy.simulation import (
+    KINDS,
+    MID_STREAM,
+    Breaks,
+    How,
+    Refused,
+    Vendor,
+    World,
+    draw_faults,
+    scripts,
+)
 
 from .whole_system._backends import Backend, run_seeded
 from .whole_system._bugs import BUGS, planted
@@ -164,3 +175,18 @@ def test_a_fault_of_the_network_refuses_everybody() -> None:
         and all(isinstance(phase.behaviour, Refused) for phases in fault.phases.values() for phase in phases)
         for fault in drawn
     )
+
+
+def test_faults_in_the_middle_of_an_answer_are_drawn_when_they_are_wanted() -> None:
+    """Every kind of them comes up, and every way to break off; what is drawn without them stays as it was."""
+    vendors = (Vendor("one", ("a", "b")), Vendor("two", ("c",)))
+    drawn = [
+        fault
+        for seed in range(200)
+        for fault in draw_faults(random.Random(seed), vendors, 100.0, kinds=(*KINDS, *MID_STREAM))
+    ]
+    assert {fault.kind for fault in drawn} == {*KINDS, *MID_STREAM}
+    phases = [phase for fault in drawn for each in fault.phases.values() for phase in each]
+    assert {phase.behaviour.how for phase in phases if isinstance(phase.behaviour, Breaks)} == set(get_args(How))
+    with pytest.raises(ValueError, match="'wrong' is no kind of failure"):
+        draw_faults(random.Random(0), vendors, 100.0, kinds=("wrong",))
