@@ -10,6 +10,7 @@ from ._dialects import render
 from ._http import http_client
 from ._port import Target
 from ._sdk import SDKProvider, Wire, settle_client
+from ._stream_anthropic import AnthropicReading
 from ._wire_anthropic import read
 
 
@@ -23,5 +24,12 @@ def connect(target: Target) -> SDKProvider:
         open_telemetry={"traces": False, "propagation": False},
     )
     settle_client(client)
-    wire = Wire("/v1/messages", partial(render, target.transport, target.base_url), read, "request-id")
+    wire = Wire(
+        "/v1/messages",
+        partial(render, target.transport, target.base_url),
+        read,
+        AnthropicReading,
+        "request-id",
+        usage={},
+    )
     return SDKProvider(target, client, wire, anthropic.APIStatusError, anthropic.Omit())

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import h11
 import httpx2
 
-from ._http import BodyError
+from ._body import BodyError
 from ._machine import OUT_OF_FILES, out_of_files
 from ._verdicts import Verdict
 

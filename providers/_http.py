@@ -6,18 +6,15 @@ is ours is added by its event hooks.
 
 from __future__ import annotations
 
-import socket
-import zlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from http.cookiejar import CookieJar
 from typing import Any, final
 
 import anyio
-import h11
 import httpx2
 
+from ._body import Body
 from ._clean import cleaner
 from ._judge import EVIDENCE_LIMIT
 from ._port import Target
@@ -42,12 +39,6 @@ _HEADERS = frozenset(
 """The headers of an answer that are read."""
 
 _TRACE = "trace"
-_GZIP = 16 + zlib.MAX_WBITS
-
-
-@final
-class BodyError(Exception):
-    """The body of an answer is too long, or not encoded as it says."""
 
 
 @final
@@ -86,59 +77,6 @@ class _Watch:
         for asked in list(getattr(pool, "_requests", ())):  # nothing public leads there; a test sees when this does not
             if asked.request.extensions.get(_TRACE) is self and asked.connection is not None:
                 await asked.connection.aclose()
-
-
-@final
-class _Body(httpx2.AsyncByteStream):
-    """A body, unpacked, of at most `limit` bytes: what is longer is an error, or is cut where only evidence is wanted.
-
-    It unpacks gzip itself, so that a small body cannot become a large one, and because an error in the middle must not
-    leave the generators within to the garbage collector, which would warn about each of them on trio.
-    """
-
-    def __init__(
-        self, inner: httpx2.AsyncByteStream, limit: int, *, cut: bool, encoding: str, at_end: Callable[[], None]
-    ) -> None:
-        self._inner, self._limit, self._cut, self._encoding, self._at_end = inner, limit, cut, encoding, at_end
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        came, read, unpacker = 0, 0, zlib.decompressobj(_GZIP) if self._encoding == "gzip" else None
-        parts = aiter(self._inner)
-        if self._encoding not in {"", "identity", "gzip"}:
-            await self._abandon(parts)
-            if self._cut:
-                return
-            raise BodyError("the answer is packed in a way that was not asked for")
-        async for part in parts:
-            came += len(part)
-            if unpacker is not None:
-                try:  # what follows the end is not fed: it would be kept, and copied with every further part
-                    part = unpacker.decompress(part, self._limit + 1) if not unpacker.eof else b""
-                except zlib.error:
-                    await self._abandon(parts)
-                    if self._cut:
-                        return
-                    raise BodyError("the answer is not the gzip that it says it is") from None
-            read += len(part)
-            if max(came, read) > self._limit:  # gzip can also be long and say nothing
-                await self._abandon(parts)
-                if self._cut:
-                    return
-                raise BodyError(f"the answer is longer than {self._limit} bytes")
-            yield part
-        self._at_end()
-        if unpacker is not None and not unpacker.eof and not self._cut:
-            raise BodyError("the answer is gzip that was cut short")
-
-    async def _abandon(self, parts: AsyncIterator[bytes]) -> None:
-        """Close the connection, then let the generators within run into that, to their end: no more can arrive."""
-        await self._inner.aclose()
-        with suppress(Exception):
-            async for _ in parts:
-                pass
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
 
 @final
@@ -182,12 +120,9 @@ async def _read(clean: Callable[[str], str], response: httpx2.Response) -> None:
     Of the head only what we read is left, and cleaned, for the SDKs log the whole of it. They also decode the body of
     an error, and fail where its charset does not fit.
     """
-    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an asynchronous client has no other
     is_error = response.status_code >= 400
-    limit, encoding = EVIDENCE_LIMIT if is_error else LARGEST_BODY, response.headers.get("content-encoding", "")
     response.encoding = "utf-8"
-    at_end = partial(_drop_if_followed, response, response.stream)
-    response.stream = _Body(response.stream, limit, cut=is_error, encoding=encoding.strip().lower(), at_end=at_end)
+    response.stream = Body(response, EVIDENCE_LIMIT if is_error else LARGEST_BODY, cut=is_error)
     kept = [
         (name.encode(), clean(value).encode())  # bytes, because a `str` would have to be ASCII
         for name, value in response.headers.multi_items()
@@ -203,24 +138,3 @@ def is_stale(request: httpx2.Request) -> bool:
     """
     watch = request.extensions.get(_TRACE)
     return isinstance(watch, _Watch) and not watch.is_new and not watch.is_answered
-
-
-_TO_PARSER = ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state")
-"""The way from a body to the parser of its connection. Nothing public leads there; a test sees when this does not."""
-
-
-def _drop_if_followed(response: httpx2.Response, body: object) -> None:
-    """Give up a connection on which more came than the answer: the next request would take that for its own."""
-    for name in _TO_PARSER:
-        body = getattr(body, name, None)
-    if isinstance(body, h11.Connection) and body.trailing_data[0]:
-        drop_connection(response)
-
-
-def drop_connection(response: httpx2.Response) -> None:
-    """Shut the connection down that an answer came on: the pool then sees that it is gone, and takes another one."""
-    stream = response.extensions.get("network_stream")
-    own: Any = stream.get_extra_info("socket") if stream is not None else None
-    if own is not None:
-        with suppress(OSError):  # it is gone already
-            own.shutdown(socket.SHUT_RDWR)

@@ -26,7 +26,8 @@ class Evidence:
     """What an HTTP answer says about a failure.
 
     `codes` are the error's code and type, lower case, the most specific first; `message` is the provider's
-    own, and untrusted. `is_page` says that something other than JSON came where JSON was due.
+    own, and untrusted; `parameter` is the field of the request that it names. `is_page` says that something
+    other than JSON came where JSON was due.
     """
 
     status: int
@@ -34,6 +35,7 @@ class Evidence:
     message: str = ""
     is_page: bool = False
     should_retry: bool | None = None
+    parameter: str = ""
 
 
 _CODES: dict[Verdict, frozenset[str]] = {
@@ -206,7 +208,9 @@ def read_evidence(status: int, body: bytes, should_retry: str | None) -> Evidenc
     if not isinstance(parsed, Mapping):
         message = "" if parsed is None and text.lstrip().startswith(b"<") else text.decode("utf-8", "replace")
         return Evidence(status, (), message.strip(), is_page=bool(text.strip()), should_retry=hint)
-    return Evidence(status, _codes(parsed), _message(parsed), should_retry=hint)
+    named = _inner(parsed).get("param")
+    parameter = named if isinstance(named, str) else ""
+    return Evidence(status, _codes(parsed), _message(parsed), should_retry=hint, parameter=parameter)
 
 
 def _inner(body: Mapping[str, JSONValue]) -> Mapping[str, JSONValue]:

@@ -14,6 +14,7 @@ from ._dialects import render
 from ._http import http_client
 from ._port import Target
 from ._sdk import SDKProvider, Wire, settle_client
+from ._stream_openai import OpenAIReading
 from ._wire_openai import read
 
 
@@ -26,5 +27,12 @@ def connect(target: Target) -> SDKProvider:
         http_client=http_client(target),
     )
     settle_client(client)
-    wire = Wire("/chat/completions", partial(render, target.transport, target.base_url), read, "x-request-id")
+    wire = Wire(
+        "/chat/completions",
+        partial(render, target.transport, target.base_url),
+        read,
+        OpenAIReading,
+        "x-request-id",
+        usage={"stream_options": {"include_usage": True}},
+    )
     return SDKProvider(target, client, wire, openai.APIStatusError, openai.Omit())

@@ -1,34 +1,32 @@
 """A provider made of a vendor's SDK client and a wire: every transport of ours is one of these.
 
 The body is rendered by the wire and encoded here; the SDK's low-level `post` adds address, credential and its own
-headers, and sends it; the answer is decoded once. Retries, redirects and telemetry of the SDK are off. Nothing of
-an SDK's or HTTP library's exceptions leaves this file: they hold requests, and so prompts and credentials.
+headers, and sends it; the answer is decoded once. Retries, redirects and telemetry of the SDK are off. What failed is
+told by `_failures.py`.
 """
 
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, final
 
 import httpx2
 
-from ._clean import cleaner
+from ._body import body_of
 from ._dialects import issuer_of
-from ._errors import AttemptError, Failure, attempt_error
-from ._foreign import bare, judge_exception, place, remedy, root
-from ._hints import retry_after
-from ._http import drop_connection, is_stale
+from ._failures import Failed, Failures
 from ._json import encode
-from ._judge import judge, read_evidence
-from ._port import Target
-from ._request import Request, Response
-from ._shape import as_text
+from ._judge import read_evidence
+from ._port import Target, Upstream
+from ._request import Parameters, Request, Response
+from ._shape import as_text, shown_as_text
+from ._upstream import Incoming, no_stream, read_page
 from ._verdicts import Verdict
-from ._wire import Rendered, WireError
+from ._wire import Reading, Rendered, WireError
 
 KEPT_CLIENTS = 64
 """Sets of headers whose client is kept (chosen: more routes than an endpoint has; others are made for each call)."""
@@ -37,7 +35,7 @@ KEPT_CLIENTS = 64
 class Client(Protocol):
     """What we use of `AsyncOpenAI` and `AsyncAnthropic`."""
 
-    async def post(self, path: str, *, cast_to: Any, content: bytes, options: Any = ...) -> Any:
+    async def post(self, path: str, *, cast_to: Any, content: bytes, options: Any = ..., stream: Any = ...) -> Any:
         """Send one request."""
         ...
 
@@ -50,6 +48,7 @@ class Client(Protocol):
         ...
 
 
+Begin: TypeAlias = Callable[[str, str], Reading]
 Render: TypeAlias = Callable[[Request], Rendered]
 Read: TypeAlias = Callable[[bytes, str, str], Response]
 
@@ -57,12 +56,17 @@ Read: TypeAlias = Callable[[bytes, str, str], Response]
 @final
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """One wire as a transport uses it: the path, the codec, and the header that names a request."""
+    """One wire as a transport uses it: the path, the codec, and the header that names a request.
+
+    `reading` begins to read a stream, of (transport, model); `usage` are the fields that ask for the usage of one.
+    """
 
     path: str
     render: Render
     read: Read
+    reading: Begin
     request_id: str
+    usage: Mapping[str, Any]
 
 
 _AMBIENT = ("organization", "project", "admin_api_key")
@@ -84,16 +88,6 @@ def settle_client(client: Any, headers: Mapping[str, str] = MappingProxyType({})
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    """An attempt that failed: the error, what caused it, and whether the connection was to blame, not the provider."""
-
-    error: AttemptError
-    cause: BaseException | None = None
-    is_stale: bool = False
-
-
-@final
 class SDKProvider:
     """The provider port over one SDK client.
 
@@ -103,11 +97,12 @@ class SDKProvider:
     """
 
     def __init__(self, target: Target, client: Client, wire: Wire, status_error: type[Exception], omit: object) -> None:
-        self._target, self._client, self._wire, self._status_error = target, client, wire, status_error
+        self._transport, self._client, self._wire, self._status_error = target.transport, client, wire, status_error
         self._options = {} if target.api_key else {"headers": {"Authorization": omit}}
         self._clients: dict[frozenset[tuple[str, str]], Client] = {}
         self._issuer = issuer_of(target.transport, target.base_url)
-        self._clean = cleaner(target.secrets)
+        self._failures = Failures(target, wire.request_id)
+        self._asks_for_usage = True
 
     async def complete(self, request: Request) -> Response:
         """Ask once; see `Provider.complete`.
@@ -115,22 +110,52 @@ class SDKProvider:
         A reused connection that turns out to be gone before any byte of an answer costs no attempt: the request is
         sent once more, on another one.
         """
-        try:
-            rendered = self._wire.render(request)
-            content = encode(rendered.body)
-        except ValueError as error:
-            raise self._failed(request, Verdict.CALLER, str(error)) from None
-        given = await self._ask(request, rendered, content)
-        if isinstance(given, _Failed) and given.is_stale:
-            given = await self._ask(request, rendered, content)
-        if isinstance(given, Response):
-            return given
-        if given.error.verdict is Verdict.LOCAL_CONFIG and isinstance(given.cause, OSError):
-            raise given.cause
-        raise given.error from given.cause  # outside every except block: no chain leads back into the SDK
+        rendered = self._rendered(request)
+        answer = await self._sent(request, rendered.body)
+        given = answer if isinstance(answer, Failed) else self._read(request, rendered, answer)
+        if isinstance(given, Failed):
+            given.throw()
+        return given
 
-    async def _ask(self, request: Request, rendered: Rendered, content: bytes) -> Response | _Failed:
-        wire = self._wire
+    async def stream(self, request: Request) -> Upstream:
+        """Ask once for an answer in parts, and wait for its head; see `Provider.stream`.
+
+        Usage is asked for; where that alone is refused, the request is sent once more without, which costs no attempt,
+        and so is every later one.
+        """
+        rendered = self._rendered(request)
+        body = {**rendered.body, "stream": True}
+        usage = {name: wish for name, wish in self._wire.usage.items() if name not in body}
+        asks = bool(usage) and self._asks_for_usage
+        answer = await self._sent(request, body | usage if asks else body, is_stream=True)
+        if isinstance(answer, Failed) and answer.refuses_usage and asks:
+            answer = await self._sent(request, body, is_stream=True)
+            self._asks_for_usage = isinstance(answer, Failed) and answer.refuses_usage  # then it was something else
+        given = answer if isinstance(answer, Failed) else await self._opened(request, rendered, answer)
+        if isinstance(given, Failed):
+            given.throw()
+        return given
+
+    def _rendered(self, request: Request) -> Rendered:
+        try:
+            return self._wire.render(request)
+        except ValueError as error:
+            raise self._failures.failed(request.model, Verdict.CALLER, str(error)) from None
+
+    async def _sent(
+        self, request: Request, body: dict[str, Any], *, is_stream: bool = False
+    ) -> httpx2.Response | Failed:
+        """Send a request; return its answer, of a stream the head alone."""
+        try:
+            content = encode(body)
+        except ValueError as error:
+            raise self._failures.failed(request.model, Verdict.CALLER, str(error)) from None
+        given = await self._post(request, content, is_stream)
+        if isinstance(given, Failed) and given.is_stale:
+            given = await self._post(request, content, is_stream)
+        return given
+
+    async def _post(self, request: Request, content: bytes, is_stream: bool) -> httpx2.Response | Failed:
         try:
             parameters, options, client = request.parameters, self._options, self._client
             if "extra_headers" in parameters:
@@ -138,19 +163,52 @@ class SDKProvider:
             if "extra_query" in parameters:
                 options = {**options, "params": dict(parameters["extra_query"])}
             answer: httpx2.Response = await client.post(
-                wire.path, cast_to=httpx2.Response, content=content, options=options
+                self._wire.path, cast_to=httpx2.Response, content=content, options=options, stream=is_stream
             )
-            response = wire.read(answer.content, answer.headers.get("content-type", ""), self._issuer)
-        except WireError as error:
-            return _Failed(self._unreadable(request, answer, error))
         except self._status_error as error:
             answer = error.response  # type: ignore[attr-defined]
             if answer.status_code == 421:  # this connection does not lead to that host
-                drop_connection(answer)
-            return _Failed(self._refused(request, answer))
+                body_of(answer).drop()
+            refused = self._failures.refused(request.model, answer)
+            return Failed(refused, refuses_usage=is_stream and _refuses_usage(answer))
         except Exception as error:  # noqa: BLE001 - the border: whatever an SDK raises gets a verdict
-            return self._lost(request, error)
-        return _completed(response, self._target.transport, request, rendered, self._request_id(answer))
+            return self._failures.lost(request.model, error)
+        return answer
+
+    def _read(self, request: Request, rendered: Rendered, answer: httpx2.Response) -> Response | Failed:
+        try:
+            response = self._wire.read(answer.content, answer.headers.get("content-type", ""), self._issuer)
+        except WireError as error:
+            return Failed(self._failures.unreadable(request.model, answer, answer.content, error))
+        except Exception as error:  # noqa: BLE001 - a bug of ours, told as such
+            return self._failures.lost(request.model, error)
+        return self._finisher(request, rendered, answer)(response)
+
+    async def _opened(self, request: Request, rendered: Rendered, answer: httpx2.Response) -> Upstream | Failed:
+        """Return the stream that an answer is, or what it is instead."""
+        model = request.model
+        kind = answer.headers.get("content-type", "")
+        if kind.partition(";")[0].strip().lower() in {"", "text/event-stream"}:
+            reading, finish = self._wire.reading(self._issuer, model), self._finisher(request, rendered, answer)
+            return Incoming(answer, reading, self._failures, model, finish, shown_as_text(request.parameters))
+        try:
+            content = await read_page(answer)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._failures.interrupted(model, answer, error)
+        return Failed(self._failures.unreadable(model, answer, content, no_stream(content, kind)))
+
+    def _finisher(
+        self, request: Request, rendered: Rendered, answer: httpx2.Response
+    ) -> Callable[[Response], Response]:
+        """Return what completes a response by what its body does not say. It holds no prompt."""
+        return partial(
+            _completed,
+            parameters=request.parameters,
+            model=request.model,
+            transport=self._transport,
+            dropped=rendered.dropped,
+            request_id=self._failures.request_id(answer),
+        )
 
     async def aclose(self) -> None:
         """Close the client; see `Provider.aclose`."""
@@ -167,81 +225,32 @@ class SDKProvider:
                 self._clients[key] = client
         return client
 
-    def _failed(self, request: Request, verdict: Verdict, said: str, **facts: Any) -> AttemptError:
-        target = self._target
-        said = self._clean(said)
-        return attempt_error(
-            Failure(transport=target.transport, model=request.model, verdict=verdict, said=said, **facts)
-        )
 
-    def _lost(self, request: Request, error: Exception) -> _Failed:
-        """What never became an answer."""
-        verdict, link = judge_exception(error)
-        sent = _request_of(error)
-        stale = verdict is Verdict.PROVIDER and sent is not None and is_stale(sent)
-        if verdict is Verdict.INTERNAL:
-            said = f"{type(link).__name__}: {link}".removesuffix(": ") + f" (at {place(link)})"
-            return _Failed(self._failed(request, verdict, said), None if _request_of(link) else bare(link))
-        below = root(error)
-        told = below if below is not None and below.errno is not None else link
-        said = f"{type(link).__name__}: {told}".removesuffix(": ")
-        return _Failed(self._failed(request, verdict, said, help=remedy(told)), below, stale)
-
-    def _refused(self, request: Request, answer: httpx2.Response) -> AttemptError:
-        evidence = read_evidence(answer.status_code, answer.content, answer.headers.get("x-should-retry"))
-        return self._failed(
-            request,
-            judge(evidence),
-            evidence.message,
-            status=answer.status_code,
-            request_id=self._request_id(answer),
-            retry_after=_hint(answer),
-            retry_forbidden=evidence.should_retry is False,
-            help="check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY" if answer.status_code == 407 else "",
-        )
-
-    def _unreadable(self, request: Request, answer: httpx2.Response, error: WireError) -> AttemptError:
-        """A 200 that is no answer: by its inner code if it holds an error, else by what the wire said."""
-        evidence = read_evidence(answer.status_code, answer.content, None)
-        tells = error.verdict is Verdict.MALFORMED and bool(evidence.codes or evidence.message) and not evidence.is_page
-        return self._failed(
-            request,
-            judge(evidence) if tells else error.verdict,
-            evidence.message if tells and evidence.message else error.message,
-            status=answer.status_code,
-            request_id=self._request_id(answer),
-            retry_after=_hint(answer),
-        )
-
-    def _request_id(self, answer: httpx2.Response) -> str | None:
-        return next(filter(None, answer.headers.get_list(self._wire.request_id)), None)  # cleaned by the HTTP client
-
-
-def _request_of(error: BaseException) -> httpx2.Request | None:
-    """Return the request that an exception holds, if it holds one."""
-    try:
-        sent = getattr(error, "request", None)
-    except RuntimeError:  # httpx2 has the attribute, but nothing in it
-        return None
-    return sent if isinstance(sent, httpx2.Request) else None
-
-
-def _hint(answer: httpx2.Response) -> float | None:
-    headers = answer.headers
-    milliseconds, seconds = headers.get_list("retry-after-ms"), headers.get_list("retry-after")
-    return retry_after(milliseconds, seconds, date=headers.get("date"), wall_clock=time.time())
+def _refuses_usage(answer: httpx2.Response) -> bool:
+    """Say whether an HTTP error names the wish for usage: servers that check every field do not all know it."""
+    if answer.status_code not in {400, 422}:
+        return False
+    evidence = read_evidence(answer.status_code, answer.content, None)
+    named = " ".join([evidence.message, *evidence.codes, evidence.parameter])
+    return "stream_options" in named or "include_usage" in named
 
 
 def _completed(
-    response: Response, transport: str, request: Request, rendered: Rendered, request_id: str | None
+    response: Response,
+    *,
+    parameters: Parameters,
+    model: str,
+    transport: str,
+    dropped: tuple[str, ...],
+    request_id: str | None,
 ) -> Response:
-    response = as_text(response, request.parameters)
+    response = as_text(response, parameters)
     return Response(
         response.blocks,
-        response.model or request.model,
+        response.model or model,
         transport,
         response.finish_reason,
         response.usage,
         request_id=request_id,
-        dropped=rendered.dropped,
+        dropped=dropped,
     )

@@ -20,6 +20,7 @@ from ._json import encode
 from ._messages import Message, Text, ToolCall, system
 from ._request import Parameters, Request, Response, Shape, StructuredOutputMode, Tool, tools_of
 from ._schema import plain
+from ._stream import ContentEvent, TextDelta, ToolCallDelta, ToolCallStarted
 from ._subset import ANTHROPIC, Subset, fitted
 
 Format: TypeAlias = Callable[[Shape], dict[str, Any] | None]
@@ -140,6 +141,26 @@ def as_text(response: Response, parameters: Parameters) -> Response:
     text = Text(answers[0].arguments, answers[0].issuer)
     finish = "stop" if response.finish_reason == "tool_calls" else response.finish_reason
     return replace(response, blocks=(*kept, text), finish_reason=finish)
+
+
+def shown_as_text(parameters: Parameters) -> Callable[[Sequence[ContentEvent]], list[ContentEvent]] | None:
+    """Return what shows the call of the answer's tool as text, piece by piece; None where there is no such tool."""
+    if "shape" not in parameters:
+        return None
+    name, answers = answer_name(parameters), set[int]()
+
+    def shown(content: Sequence[ContentEvent]) -> list[ContentEvent]:
+        events: list[ContentEvent] = []
+        for event in content:
+            if isinstance(event, ToolCallStarted) and event.name == name:
+                answers.add(event.index)
+            elif isinstance(event, ToolCallDelta) and event.index in answers:
+                events.append(TextDelta(event.arguments))
+            else:
+                events.append(event)
+        return events
+
+    return shown
 
 
 def openai_format(shape: Shape, subset: Subset) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Unpack, final, get_args
 
@@ -15,7 +15,7 @@ from ._repair import answer_shaped
 from ._run_stream import RunStream
 from ._run_values import Iteration, Run
 from ._stream import OnInterrupt, Stream
-from ._structured import wanted
+from ._structured import ResponseModel, Wanted, wanted
 from ._tool_run import Terms, ToolRun
 
 
@@ -44,7 +44,7 @@ class Agent:
         *,
         timeout: float | None = None,
         stream_upstream: bool = False,
-        response_model: type[Any] | Mapping[str, Any] | None = None,
+        response_model: ResponseModel | None = None,
         **parameters: Unpack[Parameters],
     ) -> Response:
         """Ask for one whole answer.
@@ -77,12 +77,11 @@ class Agent:
             OSError: This machine is at fault, no provider (an unreadable file, say).
             RuntimeError: The supervisor belongs to another event loop or thread.
         """
-        question = replace(self._question(messages, parameters, timeout), stream_upstream=stream_upstream)
-        if response_model is None:
+        question, shaped = self._question(messages, parameters, timeout, response_model)
+        question = replace(question, stream_upstream=stream_upstream)
+        if shaped is None:
             return await Dispatch(self._chain, question).answer()
-        if "shape" in question.parameters:
-            raise TypeError("response_model and shape both say what the answer has to be: give one of them")
-        return await answer_shaped(self._chain, question, wanted(response_model))
+        return await answer_shaped(self._chain, question, shaped)
 
     def stream(
         self,
@@ -90,6 +89,7 @@ class Agent:
         *,
         timeout: float | None = None,
         on_interrupt: OnInterrupt = "raise",
+        response_model: ResponseModel | None = None,
         **parameters: Unpack[Parameters],
     ) -> Stream:
         """Ask for an answer as it comes: `async with agent.stream(…) as stream`, then `async for event in stream`.
@@ -102,6 +102,7 @@ class Agent:
             timeout: Seconds for everything, until the last event. Default `LLM_TOTAL_TIMEOUT`.
             on_interrupt: `raise` a `StreamInterruptedError` with what had come, or `restart`: a `Restarted` event says
                 that it is void, and the whole answer of the next route follows.
+            response_model: As for `complete`, but there is no second round: what was handed out cannot be corrected.
             parameters: As for `complete`.
 
         Raises:
@@ -110,8 +111,9 @@ class Agent:
             RuntimeError: The supervisor belongs to another event loop or thread.
         """
         _check_on_interrupt(on_interrupt)
-        question = replace(self._question(messages, parameters, timeout), opens=True)
-        return Stream(Dispatch(self._chain, question), restarts=on_interrupt == "restart")
+        question, shaped = self._question(messages, parameters, timeout, response_model)
+        dispatch = Dispatch(self._chain, replace(question, opens=True))
+        return Stream(dispatch, restarts=on_interrupt == "restart", wanted=shaped)
 
     async def run(
         self,
@@ -123,6 +125,7 @@ class Agent:
         max_input_tokens: int | None = None,
         on_iteration: Callable[[Iteration], Any] | None = None,
         stream_upstream: bool = False,
+        response_model: ResponseModel | None = None,
         **parameters: Unpack[Parameters],
     ) -> Run:
         """Ask, run the tools that the model asks for, tell it what came of them, and so on until it answers.
@@ -142,6 +145,7 @@ class Agent:
                 more. `Run.messages` holds them all the same.
             on_iteration: Called, or awaited, after each turn and its tools. What it raises ends the run as it is.
             stream_upstream: As for `complete`.
+            response_model: What the final answer has to be, as for `complete`: `run.response.parsed` holds it.
             parameters: See `Parameters`; `tools` are needed. A `tool_choice` that forces a tool holds for the first
                 turn.
 
@@ -163,9 +167,10 @@ class Agent:
             OSError: This machine is at fault, no provider.
             RuntimeError: The supervisor belongs to another event loop or thread.
         """
-        within = self._total_timeout if timeout is None else timeout
-        terms = Terms(within, max_iterations, tools_at_once, max_input_tokens, on_iteration, stream_upstream)
-        return await self._tool_run(messages, parameters, terms).result()
+        terms = Terms(
+            self._within(timeout), max_iterations, tools_at_once, max_input_tokens, on_iteration, stream_upstream
+        )
+        return await self._tool_run(messages, parameters, terms, response_model).result()
 
     def stream_run(
         self,
@@ -177,6 +182,7 @@ class Agent:
         max_input_tokens: int | None = None,
         on_iteration: Callable[[Iteration], Any] | None = None,
         on_interrupt: OnInterrupt = "raise",
+        response_model: ResponseModel | None = None,
         **parameters: Unpack[Parameters],
     ) -> RunStream:
         """Do what `run` does, and hand out the answers as they come: `async with agent.stream_run(…) as stream`.
@@ -192,24 +198,48 @@ class Agent:
             Exception: As `run` and `stream` do.
         """
         _check_on_interrupt(on_interrupt)
-        within = self._total_timeout if timeout is None else timeout
-        terms = Terms(within, max_iterations, tools_at_once, max_input_tokens, on_iteration)
-        return RunStream(self._tool_run(messages, parameters, terms), restarts=on_interrupt == "restart")
+        terms = Terms(self._within(timeout), max_iterations, tools_at_once, max_input_tokens, on_iteration)
+        run = self._tool_run(messages, parameters, terms, response_model)
+        return RunStream(run, restarts=on_interrupt == "restart")
 
-    def _tool_run(self, messages: Messages, parameters: Parameters, terms: Terms) -> ToolRun:
+    def _tool_run(
+        self, messages: Messages, parameters: Parameters, terms: Terms, response_model: ResponseModel | None
+    ) -> ToolRun:
         self._check_here()
-        given = _checked(parameters)
+        given, shaped = _shaped(_checked(parameters), response_model)
         if "tools" not in given:
             raise TypeError("run needs tools=[…]: typed functions, or Tool(…, run=function)")
-        return ToolRun(self._chain, accept(messages), given, terms)
+        return ToolRun(self._chain, accept(messages), given, replace(terms, wanted=shaped))
 
-    def _question(self, messages: Messages, parameters: Parameters, timeout: float | None) -> Question:
+    def _question(
+        self,
+        messages: Messages,
+        parameters: Parameters,
+        timeout: float | None,
+        response_model: ResponseModel | None,
+    ) -> tuple[Question, Wanted | None]:
         self._check_here()
+        within = self._within(timeout)
+        given, shaped = _shaped(_checked(parameters), response_model)
+        return Question(accept(messages), given, within), shaped
+
+    def _within(self, timeout: float | None) -> float:
+        """Return the seconds for everything."""
         if timeout is None:
-            timeout = self._total_timeout
-        elif not is_number(timeout) or timeout <= 0:
+            return self._total_timeout
+        if not is_number(timeout) or timeout <= 0:
             raise ValueError("timeout must be a number of seconds above 0")
-        return Question(accept(messages), _checked(parameters), timeout)
+        return timeout
+
+
+def _shaped(parameters: Parameters, response_model: ResponseModel | None) -> tuple[Parameters, Wanted | None]:
+    """Say in the parameters what the answer has to be."""
+    if response_model is None:
+        return parameters, None
+    if "shape" in parameters:
+        raise TypeError("response_model and shape both say what the answer has to be: give one of them")
+    shaped = wanted(response_model)
+    return Parameters(**{**parameters, "shape": shaped.shape}), shaped
 
 
 def _checked(parameters: Parameters) -> Parameters:

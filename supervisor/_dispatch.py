@@ -52,6 +52,11 @@ class Dispatch:
         self._course = Course(chain, question, self._account)
 
     @property
+    def agent(self) -> str:
+        """The name of the agent that asks."""
+        return self._chain.agent
+
+    @property
     def place(self) -> int:
         """Which route of the chain is at hand, counted from 0; after an answer, whose it is."""
         return self._course.at_hand.place

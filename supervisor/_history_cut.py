@@ -61,7 +61,10 @@ def beside(tools: Iterable[Tool]) -> float:
 def cut(messages: Sequence[Message], limit: int | None, estimate: Estimate) -> tuple[Message, ...]:
     """Return the messages that fit into `limit` tokens, the oldest left out; as few as can be, if none do.
 
-    Messages keep their order. Where the limit is None nothing is left out.
+    Messages keep their order. Where the limit is None nothing is left out. What is kept behind something that is left
+    out loses its signed thinking: its issuer may refuse it where anything before it has changed.
+
+    Source: platform.claude.com/docs/en/build-with-claude/preserved-thinking.
     """
     if limit is None or estimate.of(messages) <= limit:
         return tuple(messages)
@@ -75,7 +78,21 @@ def cut(messages: Sequence[Message], limit: int | None, estimate: Estimate) -> t
         going = [place for place in part if messages[place].role != "system" and place != asked_last]
         excess -= sum(sizes[place] for place in going)
         left_out.update(going)
-    return tuple(message for place, message in enumerate(messages) if place not in left_out)
+    first = min(left_out, default=len(messages))
+    return tuple(
+        message if place < first else _unsigned(message)
+        for place, message in enumerate(messages)
+        if place not in left_out
+    )
+
+
+def _unsigned(message: Message) -> Message:
+    kept = tuple(block for block in message.blocks if not (isinstance(block, Reasoning) and _is_signed(block)))
+    return message if len(kept) == len(message.blocks) else Message(message.role, kept)
+
+
+def _is_signed(block: Reasoning) -> bool:
+    return block.signature is not None or block.redacted is not None
 
 
 def _droppable(messages: Sequence[Message]) -> list[range]:

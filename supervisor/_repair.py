@@ -16,20 +16,16 @@ from ..providers import (
     AllRoutesClosedError,
     Attempt,
     AttemptError,
-    Parameters,
     PassedOver,
     Response,
     ResponseInvalidError,
     TimeoutExceededError,
     TrailedError,
-    user,
 )
 from ._course import Chain, Question
 from ._dispatch import Dispatch
 from ._run_values import renumbered, summed
 from ._structured import Flaw, Wanted
-
-_AGAIN = "That answer is not valid: {}\nGive the whole answer again, corrected, in the form that was asked for."
 
 
 async def answer_shaped(chain: Chain, question: Question, wanted: Wanted) -> Response:
@@ -44,8 +40,7 @@ async def answer_shaped(chain: Chain, question: Question, wanted: Wanted) -> Res
         UnderstudyError: As `Dispatch.answer`.
     """
     begun = anyio.current_time()
-    parameters = Parameters(**{**question.parameters, "shape": wanted.shape})
-    dispatch = Dispatch(chain, replace(question, parameters=parameters))
+    dispatch = Dispatch(chain, question)
     first = await dispatch.answer()
     found = wanted.finish(first)
     if isinstance(found, Response):
@@ -53,8 +48,8 @@ async def answer_shaped(chain: Chain, question: Question, wanted: Wanted) -> Res
     passed, timeout = anyio.current_time() - begun, question.timeout
     if not found.repairable or passed >= timeout:
         raise ResponseInvalidError(chain.agent, first, found.reason)
-    told = (*question.messages, first.message, user(_AGAIN.format(found.reason)))
-    corrected = replace(question, messages=told, parameters=parameters, timeout=timeout - passed, first=dispatch.place)
+    told = (*question.messages, first.message, found.told)
+    corrected = replace(question, messages=told, timeout=timeout - passed, first=dispatch.place)
     again = Dispatch(chain, corrected)
     rounds = _Rounds(chain.agent, timeout, first, passed)
     try:
@@ -63,14 +58,7 @@ async def answer_shaped(chain: Chain, question: Question, wanted: Wanted) -> Res
         raise rounds.timed_out(error) from error.__cause__
     except (AttemptError, AllAttemptsFailedError, AllRoutesClosedError) as error:
         raise rounds.failed(found, error) from error
-    return _valid(chain.agent, wanted, rounds.joined(second))
-
-
-def _valid(agent: str, wanted: Wanted, response: Response) -> Response:
-    found = wanted.finish(response)
-    if isinstance(found, Flaw):
-        raise ResponseInvalidError(agent, response, found.reason)
-    return found
+    return wanted.must_finish(rounds.joined(second), chain.agent)
 
 
 @final

@@ -11,6 +11,7 @@ import anyio.lowlevel
 from ..providers import Finished, Partial, Response, StreamEvent, TextDelta
 from ._dispatch import Dispatch
 from ._live import Live
+from ._structured import Wanted
 
 OnInterrupt: TypeAlias = Literal["raise", "restart"]
 
@@ -23,8 +24,8 @@ class Stream:
     block is left, the connection is closed within a second unless it was read to its end, and nobody is blamed.
     """
 
-    def __init__(self, dispatch: Dispatch, *, restarts: bool) -> None:
-        self._dispatch, self._restarts = dispatch, restarts
+    def __init__(self, dispatch: Dispatch, *, restarts: bool, wanted: Wanted | None = None) -> None:
+        self._dispatch, self._restarts, self._wanted = dispatch, restarts, wanted
         self._live: Live | None = None
         self._response: Response | None = None
         self._is_entered = self._is_busy = self._is_over = False
@@ -77,6 +78,7 @@ class Stream:
         Raises:
             StreamInterruptedError: The answer was cut off; its `partial` is what had come.
             TimeoutExceededError: The request's timeout ended while we waited; also with a `partial`.
+            ResponseInvalidError: The answer is whole, but not what `response_model` says.
             ActorStoppedError: The supervisor is closed or closing.
             RuntimeError: The stream is not open, or another task is reading it.
         """
@@ -132,8 +134,11 @@ class Stream:
 
     async def _finished(self, live: Live) -> Finished:
         self._live, self._is_over = None, True
-        self._response = await self._dispatch.finish(live)
-        return Finished(self._response)
+        response = await self._dispatch.finish(live)
+        if self._wanted is not None:
+            response = self._wanted.must_finish(response, self._dispatch.agent)
+        self._response = response
+        return Finished(response)
 
     def _misused(self) -> Exception:
         if self._is_over:

@@ -21,7 +21,9 @@ from typing import Any, TypeAlias, final
 
 from ..providers import (
     JSONValue,
+    Message,
     Response,
+    ResponseInvalidError,
     Shape,
     decode,
     encode,
@@ -29,8 +31,12 @@ from ..providers import (
     references,
     referred,
     settled,
+    user,
     wrapped,
 )
+
+ResponseModel: TypeAlias = type[Any] | Mapping[str, Any]
+"""What an answer has to be: a type that pydantic knows, or a JSON schema."""
 
 Validate: TypeAlias = Callable[[bytes, Any], Any]
 """Takes an answer as JSON and as the value it says, and returns it parsed.
@@ -38,6 +44,8 @@ Validate: TypeAlias = Callable[[bytes, Any], Any]
 Raises:
     ValueError: It is not valid; says where and what rule is broken, which shows at most names that the answer has.
 """
+
+_AGAIN = "That answer is not valid: {}\nGive the whole answer again, corrected, in the form that was asked for."
 
 LONGEST_REASON = 1000
 """Characters of what is wrong that are kept (chosen: some ten mistakes, enough to mend an answer by)."""
@@ -52,6 +60,11 @@ class Flaw:
 
     reason: str
     repairable: bool = False
+
+    @property
+    def told(self) -> Message:
+        """What the model is told of it."""
+        return user(_AGAIN.format(self.reason))
 
 
 @final
@@ -83,6 +96,17 @@ class Wanted:
             return Flaw("it is nested too deep", repairable=True)
         except ValueError as error:
             return Flaw(_cut(str(error)), repairable=True)
+
+    def must_finish(self, response: Response, agent: str) -> Response:
+        """Return a response with its `parsed` value.
+
+        Raises:
+            ResponseInvalidError: It is of no use.
+        """
+        found = self.finish(response)
+        if isinstance(found, Flaw):
+            raise ResponseInvalidError(agent, response, found.reason)
+        return found
 
     def _parsed(self, text: str) -> Any:
         data, value = _json_in(text)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import anyio
@@ -24,6 +24,7 @@ from ..providers import (
     Parameters,
     PassedOver,
     Response,
+    ResponseInvalidError,
     TimeoutExceededError,
     ToolCall,
     TrailedError,
@@ -36,6 +37,7 @@ from ._course import Chain, Question
 from ._dispatch import Dispatch
 from ._history_cut import Estimate, beside, cut
 from ._run_values import Iteration, Run, ToolUse, distinct, ids_of, renumbered, results, summed
+from ._structured import Wanted
 from ._toolbox import Toolbox
 
 LAST_WORD = user("You cannot call any more tools. Give your answer now, from what you know so far.")
@@ -61,6 +63,7 @@ class Terms:
     max_input_tokens: int | None = None
     on_iteration: Callable[[Iteration], Any] | None = None
     stream_upstream: bool = False
+    wanted: Wanted | None = None
 
     def __post_init__(self) -> None:
         if not is_number(self.timeout) or self.timeout <= 0:
@@ -88,6 +91,7 @@ class ToolRun:
         self._begun = self._turn_begun = anyio.current_time()
         self._asked: tuple[Message, ...] = ()
         self._place = self._turns = 0
+        self._is_repaired = False
         self._uses: list[ToolUse] = []
         self._usages: list[Usage] = []
         self._attempts: tuple[Attempt, ...] = ()
@@ -140,6 +144,7 @@ class ToolRun:
 
         Raises:
             TimeoutExceededError: The timeout ended before the tools did.
+            ResponseInvalidError: The answer is not what it has to be.
         """
         self._place, response = place, distinct(response, ids_of(self._messages))
         self._on(response.attempts, response.passed_over)
@@ -152,9 +157,10 @@ class ToolRun:
         self._uses += uses
         if uses:
             self._messages.append(results(uses))
+        found = response if goes_on else self._finished(response)
         turn = Iteration(self._turns, response, tuple(self._uses), tuple(self._messages))
         await self._tell(turn)
-        return turn if goes_on else self._run(response, is_cut_short=is_last)
+        return turn if goes_on or found is None else self._run(found, is_cut_short=is_last)
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -169,6 +175,27 @@ class ToolRun:
         except TrailedError as error:
             error.add_note(f"in turn {self._turns} of a tool run")
             raise
+
+    def _finished(self, response: Response) -> Response | None:
+        """Return the answer as what it has to be; None where the model has to give it once more.
+
+        Raises:
+            ResponseInvalidError: It is not what it has to be, and was not at the second time either.
+        """
+        wanted = self._terms.wanted
+        if wanted is None:
+            return response
+        found = wanted.finish(response)
+        if isinstance(found, Response):
+            return found
+        if not found.repairable or self._is_repaired:
+            raise ResponseInvalidError(self.chain.agent, self._whole(response), found.reason)
+        self._is_repaired = True
+        self._messages.append(found.told)
+        return None
+
+    def _whole(self, response: Response) -> Response:
+        return replace(response, attempts=self._attempts, passed_over=self._passed_over)
 
     async def _use(self, response: Response, *, runs: bool) -> Sequence[ToolUse]:
         """Run the tools that were asked for within the time that is left, or answer why they were not run."""

@@ -191,7 +191,7 @@ async def test_closing_twice_does_nothing(maker: Maker) -> None:
         await provider.aclose()
 
 
-STREAMING = [maker for maker in MAKERS if maker.over == "memory"]
+STREAMING = MAKERS
 """Those that stream."""
 
 

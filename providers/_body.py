@@ -1,0 +1,215 @@
+"""The body of an answer: unpacked, of bounded length, and read straight from the connection.
+
+The HTTP library would hand each part through six generators, of which every one would be left to the garbage collector
+when an answer is not read to its end, and trio warns about each. So the parser of the connection is asked directly:
+one read takes all that has come. Nothing public leads to it; where it is not found, the library's generators serve.
+"""
+
+from __future__ import annotations
+
+import socket
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, Protocol, final
+
+import h11
+import httpcore2
+import httpx2
+
+PIECE = 64 * 1024
+"""Bytes that one read takes from the connection, and at most makes of what is packed (R-LS-4)."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+@final
+class BodyError(Exception):
+    """The body of an answer is too long, or not encoded as it says."""
+
+
+@final
+class CutError(httpx2.RemoteProtocolError):
+    """The connection was closed in the middle of an answer."""
+
+
+class _Source(Protocol):
+    """Where the parts of a body come from, as they were sent."""
+
+    is_at_end: bool
+
+    async def read(self) -> bytes:
+        """Wait until something has come, or the end."""
+
+    async def finish(self) -> None:
+        """Leave nothing behind, once the connection is closed."""
+
+
+@final
+class _Connection:
+    """The parser of a connection, and the stream that feeds it."""
+
+    __slots__ = ("_failed", "_is_cut", "_network", "_parser", "is_at_end")
+
+    def __init__(self, parser: h11.Connection, network: httpcore2.AsyncNetworkStream) -> None:
+        self._parser, self._network = parser, network
+        self._failed: h11.RemoteProtocolError | None = None
+        self._is_cut = self.is_at_end = False
+
+    async def read(self) -> bytes:
+        part = self._parsed()
+        while not part and not self.is_at_end:
+            if self._failed is not None:
+                kind = CutError if self._is_cut else httpx2.RemoteProtocolError
+                raise kind(str(self._failed)) from self._failed
+            try:
+                came = await self._network.read(PIECE)
+            except httpcore2.NetworkError as error:
+                raise httpx2.ReadError(str(error)) from error
+            self._is_cut = not came
+            self._parser.receive_data(came)
+            part = self._parsed()
+        return part
+
+    def _parsed(self) -> bytes:
+        """Return all that is here. What comes before a violation of the protocol counts, however it was cut up."""
+        parts: list[bytes] = []
+        try:
+            while isinstance(event := self._parser.next_event(), h11.Data):
+                parts.append(event.data)
+        except h11.RemoteProtocolError as error:
+            self._failed = error
+        else:
+            self.is_at_end = event is not h11.NEED_DATA
+        return b"".join(parts)
+
+    async def finish(self) -> None:
+        """There is nothing."""
+
+
+@final
+class _Generators:
+    """The library's own way to hand out a body."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._parts, self.is_at_end = aiter(stream), False
+
+    async def read(self) -> bytes:
+        with suppress(StopAsyncIteration):
+            return await anext(self._parts)
+        self.is_at_end = True
+        return b""
+
+    async def finish(self) -> None:
+        """Let the generators run into the closed connection, to their end: no more can arrive."""
+        with suppress(Exception):
+            async for _ in self._parts:
+                pass
+
+
+@final
+class Body(httpx2.AsyncByteStream):
+    """A body, unpacked, of at most `limit` bytes: what is longer is an error, or is cut where only evidence is wanted.
+
+    It unpacks gzip itself, so that a small body cannot become a large one.
+    """
+
+    def __init__(self, response: httpx2.Response, limit: int, *, cut: bool) -> None:
+        assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an asynchronous client has no other
+        self._inner, self._limit, self._cut = response.stream, limit, cut
+        self._encoding = response.headers.get("content-encoding", "").strip().lower()
+        self._unpacker = zlib.decompressobj(_GZIP) if self._encoding == "gzip" else None
+        self._came = self._read = 0
+        self._has_more = False
+        self._failed: BodyError | None = None
+        self._parser, self._network = _parser_of(self._inner), response.extensions["network_stream"]
+        self._source: _Source = (
+            _Generators(self._inner) if self._parser is None else _Connection(self._parser, self._network)
+        )
+        self.is_at_end = False
+
+    async def read(self) -> bytes:
+        """Wait until something has come, and return it, unpacked: at most `PIECE` bytes, or none.
+
+        Raises:
+            BodyError: It is longer than may be, or not packed as it says.
+            httpx2.TransportError: The connection failed; `CutError` if it was closed in the middle.
+        """
+        if self.is_at_end:
+            return b""
+        try:
+            return await self._next()
+        except BodyError:
+            if not self._cut:
+                raise
+            self.is_at_end = True
+            return b""
+
+    async def _next(self) -> bytes:
+        if self._encoding not in {"", "identity", "gzip"}:
+            raise BodyError("the answer is packed in a way that was not asked for")
+        if self._failed is not None:
+            raise self._failed
+        part = b"" if self._has_more else await self._source.read()
+        self._came += len(part)
+        if self._unpacker is not None:
+            part = self._unpacked(part)
+        self._read += len(part)
+        if max(self._came, self._read) > self._limit:  # gzip can also be long and say nothing
+            raise BodyError(f"the answer is longer than {self._limit} bytes")
+        if self._source.is_at_end and not self._has_more:
+            self._end()
+        return part
+
+    def _unpacked(self, part: bytes) -> bytes:
+        unpacker = self._unpacker
+        assert unpacker is not None  # noqa: S101 - said by the caller
+        if unpacker.eof:  # what follows the end is not fed: it would be kept, and copied with every further part
+            return b""
+        try:
+            part = unpacker.decompress(unpacker.unconsumed_tail + part, PIECE)
+        except zlib.error:
+            raise BodyError("the answer is not the gzip that it says it is") from None
+        self._has_more = len(part) == PIECE and not unpacker.eof
+        return part
+
+    def _end(self) -> None:
+        """End, or fail with the next read: what came before counts."""
+        if self._parser is not None and self._parser.trailing_data[0]:  # the next request would take it for its answer
+            self.drop()
+        if self._unpacker is not None and not self._unpacker.eof:
+            self._failed = BodyError("the answer is gzip that was cut short")
+        self.is_at_end = self._failed is None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while not self.is_at_end:
+            if part := await self.read():
+                yield part
+
+    def drop(self) -> None:
+        """Shut the connection down: the other side sees it at once, and the pool before it would use it again."""
+        own: Any = self._network.get_extra_info("socket")
+        if own is not None:
+            with suppress(OSError):  # it is gone already
+                own.shutdown(socket.SHUT_RDWR)
+
+    async def aclose(self) -> None:
+        """Close the connection, unless the body was read to its end and it can be used again."""
+        await self._inner.aclose()
+        await self._source.finish()
+
+
+def body_of(response: httpx2.Response) -> Body:
+    """Return the body of an answer that our HTTP client gave."""
+    assert isinstance(response.stream, Body)  # noqa: S101 - its hook has put it there
+    return response.stream
+
+
+_TO_PARSER = ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state")
+"""The way from a body to the parser of its connection. A test sees when it is not there any more."""
+
+
+def _parser_of(body: object) -> h11.Connection | None:
+    for name in _TO_PARSER:
+        body = getattr(body, name, None)
+    return body if isinstance(body, h11.Connection) else None

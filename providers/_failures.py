@@ -1,0 +1,144 @@
+"""Failed attempts: what an SDK, its HTTP library or a wire said of a failure, as an error of ours.
+
+Nothing of an SDK's or HTTP library's exceptions gets through here: they hold requests, and so prompts and credentials.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any, NoReturn, final
+
+import httpx2
+
+from ._body import CutError
+from ._clean import cleaner
+from ._errors import AttemptError, Failure, attempt_error
+from ._foreign import bare, judge_exception, place, remedy, root
+from ._hints import retry_after
+from ._http import is_stale
+from ._judge import judge, read_evidence
+from ._port import Target
+from ._verdicts import Verdict
+from ._wire import WireError
+
+_log = logging.getLogger("understudy.providers")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt that failed: the error, what caused it, and what may be tried again without it being an attempt.
+
+    `is_stale` blames the connection, not the provider; `refuses_usage` says that asking for the usage was at fault.
+    """
+
+    error: AttemptError
+    cause: BaseException | None = None
+    is_stale: bool = False
+    refuses_usage: bool = False
+
+    def throw(self) -> NoReturn:
+        """Raise the error, or what caused it where the machine is at fault. Not to be called in an except block: the
+        chain would lead back into the SDK.
+        """
+        if self.error.verdict is Verdict.LOCAL_CONFIG and isinstance(self.cause, OSError):
+            raise self.cause
+        raise self.error from self.cause
+
+
+@final
+class Failures:
+    """Makes the errors of one endpoint.
+
+    Args:
+        request_id: The header that names a request.
+    """
+
+    def __init__(self, target: Target, request_id: str) -> None:
+        self.transport, self._request_id = target.transport, request_id
+        self._clean, self._endpoint, self._told_extra = cleaner(target.secrets), target.name, False
+
+    def failed(self, model: str, verdict: Verdict, said: str, **facts: Any) -> AttemptError:
+        """Say that an attempt failed; `said` is cleaned."""
+        said = self._clean(said)
+        return attempt_error(Failure(transport=self.transport, model=model, verdict=verdict, said=said, **facts))
+
+    def lost(self, model: str, error: Exception, **facts: Any) -> Failed:
+        """Judge what never became an answer."""
+        verdict, link = judge_exception(error)
+        sent = _request_of(error)
+        stale = verdict is Verdict.PROVIDER and sent is not None and is_stale(sent)
+        if verdict is Verdict.INTERNAL:
+            said = f"{type(link).__name__}: {link}".removesuffix(": ") + f" (at {place(link)})"
+            return Failed(self.failed(model, verdict, said, **facts), None if _request_of(link) else bare(link))
+        below = root(error)
+        told = below if below is not None and below.errno is not None else link
+        said = f"{type(link).__name__}: {told}".removesuffix(": ")
+        return Failed(self.failed(model, verdict, said, help=remedy(told), **facts), below, stale)
+
+    def interrupted(self, model: str, answer: httpx2.Response, error: Exception) -> Failed:
+        """Judge what ended an answer whose head had come."""
+        facts = self._head(answer)
+        if isinstance(error, WireError):
+            return Failed(self.failed(model, error.verdict, error.message, **facts))
+        if isinstance(error, CutError):  # a violation of the protocol, too, but the connection's
+            return Failed(self.failed(model, Verdict.PROVIDER, str(error), **facts))
+        return self.lost(model, error, **facts)
+
+    def refused(self, model: str, answer: httpx2.Response) -> AttemptError:
+        """Judge an HTTP error, whose body has been read."""
+        evidence = read_evidence(answer.status_code, answer.content, answer.headers.get("x-should-retry"))
+        return self.failed(
+            model,
+            judge(evidence),
+            evidence.message,
+            **self._head(answer),
+            retry_forbidden=evidence.should_retry is False,
+            help="check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY" if answer.status_code == 407 else "",
+        )
+
+    def unreadable(self, model: str, answer: httpx2.Response, content: bytes, error: WireError) -> AttemptError:
+        """Judge a 200 that is no answer: by its inner code if it holds an error, else by what the wire said."""
+        evidence = read_evidence(answer.status_code, content, None)
+        tells = error.verdict is Verdict.MALFORMED and bool(evidence.codes or evidence.message) and not evidence.is_page
+        return self.failed(
+            model,
+            judge(evidence) if tells else error.verdict,
+            evidence.message if tells and evidence.message else error.message,
+            **self._head(answer),
+        )
+
+    def tell_extra(self) -> None:
+        """Tell in the log, once, that this endpoint sends more after the end of a stream; it is ignored."""
+        if not self._told_extra:
+            self._told_extra = True
+            _log.info("after_the_end endpoint=%r", self._endpoint)
+
+    def request_id(self, answer: httpx2.Response) -> str | None:
+        """Return the provider's name for a request, as cleaned by the HTTP client."""
+        return next(filter(None, answer.headers.get_list(self._request_id)), None)
+
+    def _head(self, answer: httpx2.Response) -> dict[str, Any]:
+        """Return the facts that the head of an answer holds."""
+        return {
+            "status": answer.status_code,
+            "request_id": self.request_id(answer),
+            "retry_after": _hint(answer),
+        }
+
+
+def _request_of(error: BaseException) -> httpx2.Request | None:
+    """Return the request that an exception holds, if it holds one."""
+    try:
+        sent = getattr(error, "request", None)
+    except RuntimeError:  # httpx2 has the attribute, but nothing in it
+        return None
+    return sent if isinstance(sent, httpx2.Request) else None
+
+
+def _hint(answer: httpx2.Response) -> float | None:
+    headers = answer.headers
+    milliseconds, seconds = headers.get_list("retry-after-ms"), headers.get_list("retry-after")
+    return retry_after(milliseconds, seconds, date=headers.get("date"), wall_clock=time.time())

@@ -1,0 +1,213 @@
+"""A stream: an answer that is coming in through an HTTP client of ours, from bytes to content.
+
+One read of the network at a time, by whoever wants the next content: nothing is read ahead, so that a slow reader
+slows the provider down and not this process. What the bytes mean stands in the wires' files.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, final
+
+import anyio
+import httpx2
+
+from ._body import body_of
+from ._failures import Failed, Failures
+from ._http import GIVE_UP_WITHIN
+from ._judge import EVIDENCE_LIMIT
+from ._request import Response
+from ._sse import SSEDecoder
+from ._stream import ContentEvent, Partial
+from ._verdicts import Verdict
+from ._wire import Reading, WireError, json_object
+
+AFTER_THE_ANSWER: Final = 1.0
+"""Seconds of waiting for what may follow a whole answer (usage, the mark of the end; chosen: nobody should notice)."""
+
+AFTER_THE_END: Final = 0.1
+"""Seconds of waiting for the end of a body whose stream has ended, so that its connection can be used again (as
+`openai` does)."""
+
+
+@final
+class Incoming:
+    """See `Upstream`.
+
+    Args:
+        answer: The head of the answer; its body has not been read.
+        reading: What the body means, so far.
+        finish: Completes the response by what the body does not say.
+        shown: What is handed out of some content.
+    """
+
+    def __init__(
+        self,
+        answer: httpx2.Response,
+        reading: Reading,
+        failures: Failures,
+        model: str,
+        finish: Callable[[Response], Response],
+        shown: Callable[[Sequence[ContentEvent]], Sequence[ContentEvent]] | None = None,
+    ) -> None:
+        self._answer: httpx2.Response | None = answer
+        self._body, self._decoder, self._reading = body_of(answer), SSEDecoder(), reading
+        self._failures, self._model, self._finish = failures, model, finish
+        self._shown = shown
+        self._events: deque[ContentEvent] = deque()
+        self._response: Response | None = None
+        self._failed: Failed | None = None
+        self._is_closed = False
+        self._patience = AFTER_THE_ANSWER
+
+    @property
+    def response(self) -> Response | None:
+        """See `Upstream.response`."""
+        return self._response
+
+    @property
+    def partial(self) -> Partial:
+        """See `Upstream.partial`."""
+        return replace(self._reading.partial, transport=self._failures.transport)  # the reading knows the issuer
+
+    def take(self) -> ContentEvent | None:
+        """See `Upstream.take`."""
+        return self._events.popleft() if self._events else None
+
+    async def read(self) -> None:
+        """See `Upstream.read`. While there is content to take it does nothing.
+
+        Raises:
+            AttemptError: The answer failed.
+            OSError: The machine is at fault.
+            anyio.ClosedResourceError: The stream was closed before its end.
+        """
+        if self._events or self._response is not None:
+            return
+        if self._failed is None and not self._is_closed:
+            await self._read()
+            if self._events or self._response is not None:
+                return
+        failed, self._failed = self._failed, None  # kept, it would hold, by its frames, what holds it
+        if failed is not None:
+            self._is_closed = True
+            failed.throw()
+        if self._is_closed:
+            raise anyio.ClosedResourceError
+
+    async def aclose(self) -> None:
+        """See `Upstream.aclose`."""
+        self._is_closed = True
+        await self._release()
+
+    def abandon(self) -> None:
+        """Shut the connection down without waiting, where nobody can: the provider sees it at once.
+
+        Its place in the pool is free after `aclose`.
+        """
+        self._is_closed = True
+        if self._answer is not None:
+            self._body.drop()
+
+    async def _release(self) -> None:
+        """Let go of the connection, and of the request with it."""
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            with anyio.move_on_after(GIVE_UP_WITHIN, shield=True):
+                await answer.aclose()
+
+    async def _read(self) -> None:
+        answer = self._answer
+        assert answer is not None  # noqa: S101 - it is let go at the end, or when closed
+        try:
+            await self._read_on()
+        except Exception as error:  # noqa: BLE001 - the border: whatever ends a stream gets a verdict
+            self._failed = self._conclude(answer, error)
+            await self._release()
+        except BaseException:
+            await self.aclose()
+            raise
+        else:
+            if self._response is not None:
+                await self._release()
+
+    async def _read_on(self) -> None:
+        reading, is_over = self._reading, False
+        if reading.is_complete:
+            is_over = not await self._read_the_rest()
+        else:
+            self._decode(await self._body.read())
+        if reading.response is None and (is_over or self._body.is_at_end):
+            reading.end()
+        if reading.response is not None:
+            self._response = self._finish(reading.response)
+            if not is_over:
+                await self._read_to_the_end()
+
+    def _decode(self, part: bytes) -> None:
+        reading, queue = self._reading, self._events.extend
+        events = self._decoder.feed(part)
+        for number, (event, data) in enumerate(events, 1):
+            content = reading.feed(event, data)
+            queue(content if self._shown is None else self._shown(content))
+            if reading.response is not None:
+                if reading.extra or number < len(events):
+                    self._failures.tell_extra()
+                return
+        self._decoder.feed(b"")  # raises what it kept back for the sake of the events before
+
+    async def _read_the_rest(self) -> bool:
+        """Read more of what follows the answer; say whether it came in time."""
+        began_at = anyio.current_time()
+        with anyio.move_on_after(self._patience) as waiting:
+            self._decode(await self._body.read())
+        self._patience -= anyio.current_time() - began_at  # not the time that the reader takes
+        return not waiting.cancelled_caught
+
+    def _conclude(self, answer: httpx2.Response, error: Exception) -> Failed | None:
+        """Return what it means that the stream ended by `error`: nothing, once the answer is whole, which is kept."""
+        reading = self._reading
+        if reading.is_complete and self._response is None:
+            try:
+                reading.end()
+            except WireError as none:
+                error = none
+            if reading.response is not None:
+                self._response = self._finish(reading.response)
+        if self._response is not None or self._is_closed:
+            return None
+        return self._failures.interrupted(self._model, answer, error)
+
+    async def _read_to_the_end(self) -> None:
+        """Read the body's end, if it comes at once; what it holds is ignored."""
+        with anyio.move_on_after(AFTER_THE_END):
+            while not self._body.is_at_end:
+                await self._body.read()
+
+
+async def read_page(answer: httpx2.Response) -> bytes:
+    """Read of the body of an answer as much as is looked at, and close it.
+
+    Raises:
+        BodyError: It is not packed as it says.
+        httpx2.TransportError: The connection failed.
+    """
+    body, read = body_of(answer), b""
+    try:
+        while not body.is_at_end and len(read) <= EVIDENCE_LIMIT:
+            read += await body.read()
+    finally:
+        with anyio.move_on_after(GIVE_UP_WITHIN, shield=True):
+            await answer.aclose()
+    return read
+
+
+def no_stream(content: bytes, content_type: str) -> WireError:
+    """Say what came where a stream was asked for."""
+    try:
+        json_object(content, content_type)
+    except WireError as error:
+        return error
+    return WireError(Verdict.MALFORMED, f"the answer is JSON instead of a stream ({content_type})")
