@@ -442,6 +442,18 @@ async def test_a_model_whose_streams_mostly_begin_late_counts_as_down() -> None:
         assert model.reason == "slow: the first content of 8 of 10 streams took over 5 s"
 
 
+async def test_a_stream_that_begins_in_time_makes_no_model_count_as_down() -> None:
+    """It is the slow ones that do, however many of them there were before it."""
+    slow, quick = said("a", after=6.0), said("a", after=1.0)
+    streams = [*[slow] * 8, quick, quick, slow]
+    async with opened(openai=Pieces(*streams), anthropic=Pieces(HELLO), circuit_slow_after=5) as stage:
+        for _ in range(10):
+            await read(stage)
+        assert stage.health().models["openai-model"].circuit is CircuitState.CLOSED
+        await read(stage)
+        assert stage.health().models["openai-model"].circuit is CircuitState.OPEN
+
+
 async def test_callers_who_leave_after_a_long_wait_have_seen_that_it_is_slow() -> None:
     """Nobody is blamed for their leaving, but a model from which all turn away does not begin in time."""
     async with opened(openai=Pieces([]), anthropic=Pieces(HELLO), circuit_slow_after=5) as stage:
