@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -187,13 +188,13 @@ THOUGHTS: list[tuple[str, bytes, tuple[object, ...], Response]] = [
         "reasoning",
         sent(chunk(reasoning="hm", content="hi", reasoning_details=None), STOP),
         (ReasoningDelta("hm"), TextDelta("hi")),
-        response(thought("hm"), HI),
+        response(replace(thought("hm"), field="reasoning"), HI),
     ),
     (
         "in between",
         sent(GO, chunk(reasoning="hm"), THE, STOP),
         (TextDelta("Goe"), ReasoningDelta("hm"), TextDelta("the")),
-        response(thought("hm"), GOETHE),
+        response(replace(thought("hm"), field="reasoning"), GOETHE),
     ),
     (
         "no text of it",
