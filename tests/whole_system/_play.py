@@ -15,6 +15,7 @@ from typing import TypeAlias, cast
 from unittest import mock
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from understudy import ActorStoppedError, Response, Supervisor, UnderstudyError, Verdict
@@ -36,6 +37,9 @@ MakeWorld: TypeAlias = Callable[[dict[str, Script]], World | WireWorld]
 
 SETTLED_AFTER = 10.0
 """Seconds beyond the longest open time within which all is as it was before (invariant 21)."""
+
+SOON = 10
+"""Steps of a loop within which a stream that was dropped has ended."""
 
 CLOSED_WITHIN = 4.0
 """Seconds beyond `drain_for` within which a supervisor is closed: its calls end within 2 s, its clients in 2 s more."""
@@ -159,9 +163,18 @@ class _Play:
         del self._scopes[asked.number]
         if outcome is None and asked.left_at is None:
             asked.left_at = scope.deadline if scope.deadline <= anyio.current_time() else None
+        if self.witness.streams.is_dropped(asked):
+            await self._is_told(asked)
         if caller.reading.manner != "run":  # its turns have had their ends
             self.witness.ended(asked, outcome)
         return asked
+
+    async def _is_told(self, asked: Asked) -> None:
+        """Let the loop do what it has been asked to do soon."""
+        for _ in range(SOON):
+            if asked.told:
+                return
+            await anyio.lowlevel.checkpoint()
 
     async def _acts(self, supervisor: Supervisor, act: Act) -> None:
         try:

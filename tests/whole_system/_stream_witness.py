@@ -170,6 +170,10 @@ class StreamWitness:
         self._seen["dropped"] += 1
         self._dropped.append((asked, self._witness.now()))
 
+    def is_dropped(self, asked: Asked) -> bool:
+        """Say whether a request has ended by being forgotten."""
+        return any(asked is each for each, _ in self._dropped)
+
     def ended(self, asked: Asked, outcome: Response | BaseException | None) -> None:
         """Hold the end of a request against its streams."""
         now, says = self._witness.now(), self._witness.says
@@ -178,8 +182,7 @@ class StreamWitness:
             says(5, f"request {asked.number} is over, and its place is not free")
         if any(called.ended > now for called in streams):
             says(5, f"request {asked.number} is over, and its stream is not")
-        is_dropped = any(asked is each for each, _ in self._dropped)
-        if not is_dropped and any(called.closed is None for called in streams):
+        if not self.is_dropped(asked) and any(called.closed is None for called in streams):
             says(5, f"request {asked.number} is over, and its stream is not closed")
         if outcome is None and asked.left_at is not None:
             stubborn = sum(self._schedule.stubborn.get(called.route.endpoint, 0.0) for called in asked.calls)
