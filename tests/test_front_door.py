@@ -278,7 +278,7 @@ class TestInterrupt:
     @pytest.fixture
     def provider(self, monkeypatch: pytest.MonkeyPatch) -> Interrupted:
         provider = Interrupted()
-        monkeypatch.setattr("understudy._cli.open_supervisor", partial(open_supervisor, connect=lambda _: provider))
+        monkeypatch.setattr("understudy._ask.open_supervisor", partial(open_supervisor, connect=lambda _: provider))
         monkeypatch.setattr("understudy._cli.demo", interrupted_task)
         monkeypatch.setenv("DERIVER_MODEL_CONFIG__MODEL", "gpt")
         monkeypatch.setenv("LLM_OPENAI_API_KEY", "sk-canary-0a1b2c3d4e")
