@@ -180,13 +180,18 @@ def show_trail(attempts: Iterable[Attempt], passed_over: Iterable[PassedOver]) -
 def show_report(report: Report) -> None:
     """Print the summary of a demo."""
     console = Console(highlight=False)
-    table = Table("served by", "answers", "median", "slowest", box=None)
-    for transport, (answers, median, slowest) in report.latencies().items():
-        table.add_row(transport, str(answers), f"{median * 1000:.0f} ms", f"{slowest * 1000:.0f} ms")
+    table = Table("served by", "answers", "first token", "median", "slowest", box=None)
+    for transport, (answers, *seconds) in report.latencies().items():
+        table.add_row(transport, str(answers), *map(milliseconds, seconds))
     console.print(table)
     verdict = "[green]every request was answered[/green]" if not report.failed else f"[red]{report.failed} failed[/red]"
     console.print(
-        f"{report.requests} requests from {report.agents} agents in {report.seconds:.1f} s, {verdict}; "
-        f"{report.handed_over} were handed over in an outage of {report.outage:.1f} s, "
-        f"in which the primary was asked {report.primary_calls_during_outage} times."
+        f"{report.requests} tool runs by {report.agents} agents in {report.seconds:.1f} s, {verdict}; "
+        f"{report.handed_over} were handed over in an outage of {report.outage:.1f} s, in which the primary was asked "
+        f"{report.primary_calls_during_outage} times; {report.restarted} answers that broke off were begun anew."
     )
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Return seconds as a cell of a table."""
+    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
