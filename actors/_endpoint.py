@@ -266,8 +266,7 @@ class Endpoint:
         self._refused.discard(model)
 
     def abandon(self, upstream: Upstream) -> None:
-        """Take over a stream that nobody has any more and nobody could wait for: its peer sees the end at once."""
-        upstream.abandon()
+        """Take over a stream that nobody has any more, and nobody could wait for."""
         self._abandoned.append(upstream)
         self._sweep()
 

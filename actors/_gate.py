@@ -165,13 +165,14 @@ class Gate:
         self.usual_first_for = max(seconds, self.usual_first_for * USUAL_FADES)
 
     def waited(self, ticket: int, now: float, seconds: float, *, spread: float) -> None:
-        """Count a stream by how long its first content was waited for; trip if too many of late were slow."""
+        """Count a stream by how long its first content was waited for; trip by a slow one if too many of late were."""
         slow_after, circuit = self._policy.slow_after, self.circuit
         if slow_after is None or type(circuit) is not Closed or ticket < circuit.since:
             return
-        self._slow.add(now, failed=seconds > slow_after)
+        is_slow = seconds > slow_after
+        self._slow.add(now, failed=is_slow)
         recent = self._slow.recent(now)
-        if recent.calls >= BUSY and recent.failures >= SLOW_SHARE * recent.calls:
+        if is_slow and recent.calls >= BUSY and recent.failures >= SLOW_SHARE * recent.calls:
             reason = (
                 f"slow: the first content of {recent.failures} of {recent.calls} streams took over {slow_after:g} s"
             )

@@ -122,9 +122,11 @@ class Body(httpx2.AsyncByteStream):
         self._came = self._read = 0
         self._has_more = False
         self._failed: BodyError | None = None
-        self._parser, self._network = _parser_of(self._inner), response.extensions["network_stream"]
+        self._parser, self._network = _parser_of(self._inner), response.extensions.get("network_stream")
         self._source: _Source = (
-            _Generators(self._inner) if self._parser is None else _Connection(self._parser, self._network)
+            _Generators(self._inner)
+            if self._parser is None or self._network is None
+            else _Connection(self._parser, self._network)
         )
         self.is_at_end = False
 
@@ -188,7 +190,7 @@ class Body(httpx2.AsyncByteStream):
 
     def drop(self) -> None:
         """Shut the connection down: the other side sees it at once, and the pool before it would use it again."""
-        own: Any = self._network.get_extra_info("socket")
+        own: Any = None if self._network is None else self._network.get_extra_info("socket")
         if own is not None:
             with suppress(OSError):  # it is gone already
                 own.shutdown(socket.SHUT_RDWR)

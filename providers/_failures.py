@@ -5,6 +5,7 @@ Nothing of an SDK's or HTTP library's exceptions gets through here: they hold re
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any, NoReturn, final
@@ -21,6 +22,8 @@ from ._judge import judge, read_evidence
 from ._port import Target
 from ._verdicts import Verdict
 from ._wire import WireError
+
+_log = logging.getLogger("understudy.providers")
 
 
 @final
@@ -55,7 +58,7 @@ class Failures:
 
     def __init__(self, target: Target, request_id: str) -> None:
         self.transport, self._request_id = target.transport, request_id
-        self._clean = cleaner(target.secrets)
+        self._clean, self._endpoint, self._told_extra = cleaner(target.secrets), target.name, False
 
     def failed(self, model: str, verdict: Verdict, said: str, **facts: Any) -> AttemptError:
         """Say that an attempt failed; `said` is cleaned."""
@@ -106,6 +109,12 @@ class Failures:
             evidence.message if tells and evidence.message else error.message,
             **self._head(answer),
         )
+
+    def tell_extra(self) -> None:
+        """Tell in the log, once, that this endpoint sends more after the end of a stream; it is ignored."""
+        if not self._told_extra:
+            self._told_extra = True
+            _log.info("after_the_end endpoint=%r", self._endpoint)
 
     def request_id(self, answer: httpx2.Response) -> str | None:
         """Return the provider's name for a request, as cleaned by the HTTP client."""

@@ -22,7 +22,7 @@ from ._failures import Failed, Failures
 from ._json import encode
 from ._judge import read_evidence
 from ._port import Target, Upstream
-from ._request import Request, Response
+from ._request import Parameters, Request, Response
 from ._shape import as_text, shown_as_text
 from ._upstream import Incoming, no_stream, read_page
 from ._verdicts import Verdict
@@ -182,15 +182,14 @@ class SDKProvider:
             return Failed(self._failures.unreadable(request.model, answer, answer.content, error))
         except Exception as error:  # noqa: BLE001 - a bug of ours, told as such
             return self._failures.lost(request.model, error)
-        return self._completed(request, rendered, self._failures.request_id(answer), response)
+        return self._finisher(request, rendered, answer)(response)
 
     async def _opened(self, request: Request, rendered: Rendered, answer: httpx2.Response) -> Upstream | Failed:
         """Return the stream that an answer is, or what it is instead."""
-        model, request_id = request.model, self._failures.request_id(answer)
+        model = request.model
         kind = answer.headers.get("content-type", "")
         if kind.partition(";")[0].strip().lower() in {"", "text/event-stream"}:
-            reading = self._wire.reading(self._issuer, model)
-            finish = partial(self._completed, request, rendered, request_id)
+            reading, finish = self._wire.reading(self._issuer, model), self._finisher(request, rendered, answer)
             return Incoming(answer, reading, self._failures, model, finish, shown_as_text(request.parameters))
         try:
             content = await read_page(answer)
@@ -198,17 +197,17 @@ class SDKProvider:
             return self._failures.interrupted(model, answer, error)
         return Failed(self._failures.unreadable(model, answer, content, no_stream(content, kind)))
 
-    def _completed(self, request: Request, rendered: Rendered, request_id: str | None, response: Response) -> Response:
-        """Return a response with what its body does not say."""
-        response = as_text(response, request.parameters)
-        return Response(
-            response.blocks,
-            response.model or request.model,
-            self._transport,
-            response.finish_reason,
-            response.usage,
-            request_id=request_id,
+    def _finisher(
+        self, request: Request, rendered: Rendered, answer: httpx2.Response
+    ) -> Callable[[Response], Response]:
+        """Return what completes a response by what its body does not say. It holds no prompt."""
+        return partial(
+            _completed,
+            parameters=request.parameters,
+            model=request.model,
+            transport=self._transport,
             dropped=rendered.dropped,
+            request_id=self._failures.request_id(answer),
         )
 
     async def aclose(self) -> None:
@@ -234,3 +233,24 @@ def _refuses_usage(answer: httpx2.Response) -> bool:
     evidence = read_evidence(answer.status_code, answer.content, None)
     named = " ".join([evidence.message, *evidence.codes, evidence.parameter])
     return "stream_options" in named or "include_usage" in named
+
+
+def _completed(
+    response: Response,
+    *,
+    parameters: Parameters,
+    model: str,
+    transport: str,
+    dropped: tuple[str, ...],
+    request_id: str | None,
+) -> Response:
+    response = as_text(response, parameters)
+    return Response(
+        response.blocks,
+        response.model or model,
+        transport,
+        response.finish_reason,
+        response.usage,
+        request_id=request_id,
+        dropped=dropped,
+    )

@@ -121,7 +121,8 @@ class AnthropicReading:
                 return _close(self._blocks[told["index"]])
             case "message_start":
                 message = told["message"]
-                self._model = _string(message.get("model") or self._model)
+                if isinstance(model := message.get("model"), str) and model:
+                    self._model = model
                 self._count(message.get("usage"))
             case "message_delta":
                 self._stop_reason = (told.get("delta") or {}).get("stop_reason") or self._stop_reason
@@ -136,11 +137,15 @@ class AnthropicReading:
         if type(index) is not int or index <= self._last:
             raise malformed("a block out of order")
         self._last, kind = index, _string(start["type"])
-        block = self._blocks[index] = _Block(start, kind, self._calls)
-        if kind != "tool_use":
-            return _more(block, start.get(_CONTENT[kind]) or "") if kind in _CONTENT else ()
-        self._calls += 1
-        return (ToolCallStarted(block.number, _string(start["id"]), _string(start["name"])),)
+        block = _Block(start, kind, self._calls)
+        events: Sequence[ContentEvent] = ()
+        if kind == "tool_use":
+            self._calls += 1
+            events = (ToolCallStarted(block.number, _string(start["id"]), _string(start["name"])),)
+        elif kind in _CONTENT:
+            events = _more(block, start.get(_CONTENT[kind]) or "")
+        self._blocks[index] = block
+        return events
 
     def _stop(self) -> Sequence[ContentEvent]:
         events = [event for block in self._blocks.values() for event in _close(block)]
@@ -172,7 +177,7 @@ def _more(block: _Block, piece: object) -> Sequence[ContentEvent]:
 
 def _close(block: _Block) -> Sequence[ContentEvent]:
     """End a block. A tool call that came whole, with its start, is told of now: before, more might have replaced it."""
-    is_whole = block.is_open and block.kind == "tool_use" and not block.pieces and block.start.get("input")
+    is_whole = block.kind == "tool_use" and not block.pieces and block.start.get("input")
     block.is_open = False
     return _more(block, read_input(block.start["input"])) if is_whole else ()
 
@@ -190,10 +195,9 @@ def _whole(block: _Block) -> Mapping[str, Any]:
 def _input(text: str) -> object:
     """Return what a tool call's input says; a text that says none stays as the model wrote it."""
     try:
-        said = decode(text.encode())
+        return decode(text.encode())
     except ValueError:
         return text.strip() and text
-    return said if isinstance(said, dict) else text
 
 
 def _string(value: object) -> str:

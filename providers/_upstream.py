@@ -70,7 +70,7 @@ class Incoming:
     @property
     def partial(self) -> Partial:
         """See `Upstream.partial`."""
-        return replace(self._reading.partial, transport=self._failures.transport)
+        return replace(self._reading.partial, transport=self._failures.transport)  # the reading knows the issuer
 
     def take(self) -> ContentEvent | None:
         """See `Upstream.take`."""
@@ -148,10 +148,13 @@ class Incoming:
 
     def _decode(self, part: bytes) -> None:
         reading, queue = self._reading, self._events.extend
-        for event, data in self._decoder.feed(part):
+        events = self._decoder.feed(part)
+        for number, (event, data) in enumerate(events, 1):
             content = reading.feed(event, data)
             queue(content if self._shown is None else self._shown(content))
             if reading.response is not None:
+                if reading.extra or number < len(events):
+                    self._failures.tell_extra()
                 return
         self._decoder.feed(b"")  # raises what it kept back for the sake of the events before
 

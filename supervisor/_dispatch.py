@@ -148,7 +148,7 @@ class Dispatch:
             self.ended(error="cancelled")
 
     def abandoned(self, live: Live) -> None:
-        """End a stream that nobody has any more: now, and without waiting; its endpoint closes the connection."""
+        """End a stream that nobody has any more, without waiting: its endpoint closes the connection."""
         live.permit.settle(Verdict.NO_VERDICT)
         live.served.endpoint.abandon(live.upstream)
         self.ended(error="cancelled")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from types import TracebackType
 from typing import Literal, TypeAlias, final
 
-import anyio.lowlevel
-
 from ..providers import Finished, Partial, Response, StreamEvent, TextDelta
 from ._dispatch import Dispatch
+from ._later import Later
 from ._live import Live
 from ._structured import Wanted
 
@@ -29,7 +29,7 @@ class Stream:
         self._live: Live | None = None
         self._response: Response | None = None
         self._is_entered = self._is_busy = self._is_over = False
-        self._home: object = None
+        self._later: Later | None = None
 
     async def __aenter__(self) -> Stream:
         """Wait for the first content.
@@ -42,7 +42,7 @@ class Stream:
         """
         if self._is_entered:
             raise RuntimeError("a stream is entered once: ask the agent for another one")
-        self._is_entered, self._home = True, anyio.lowlevel.current_token()
+        self._is_entered, self._later = True, Later()
         self._live = await self._dispatch.open()
         return self
 
@@ -54,18 +54,20 @@ class Stream:
         if live is None:
             return
         if kind is GeneratorExit:  # the garbage collector ends a coroutine, which may not wait any more
-            self._dispatch.abandoned(live)
+            self._abandon(live)
         else:
             await self._dispatch.left(live)
 
     def __del__(self) -> None:
         live, self._live = self._live, None
-        if live is None:
-            return
-        if _here() == self._home:
-            self._dispatch.abandoned(live)
-        else:  # the permit belongs to another thread, or to a loop that is no more
-            live.upstream.abandon()
+        if live is not None:
+            self._abandon(live)
+
+    def _abandon(self, live: Live) -> None:
+        """Shut the connection down at once, and have the rest done where it may be done."""
+        live.upstream.abandon()
+        if self._later is not None:
+            self._later(partial(self._dispatch.abandoned, live))
 
     def __aiter__(self) -> Stream:
         return self
@@ -179,10 +181,3 @@ def _forget_frame(error: Exception) -> None:
     """
     if error.__traceback__ is not None:
         error.__traceback__ = error.__traceback__.tb_next
-
-
-def _here() -> object:
-    try:
-        return anyio.lowlevel.current_token()
-    except RuntimeError:
-        return None

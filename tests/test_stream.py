@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 import understudy
@@ -29,6 +30,7 @@ from understudy import (
 )
 from understudy.actors import CircuitState
 from understudy.providers import Target
+from understudy.simulation import virtual_backend
 from understudy.supervisor import Event, RequestEnded
 
 from .every_checkpoint import Everywhere
@@ -288,6 +290,7 @@ async def test_a_stream_that_is_dropped_is_closed_by_its_actor() -> None:
         assert stage.health().in_flight == 100
         del stream, streams
         gc.collect()
+        await anyio.wait_all_tasks_blocked()
         assert (stage.health().in_flight, stage.health().neutral) == (0, 100)
         assert provider.abandoned == 100
         await anyio.sleep(1.01)
@@ -307,11 +310,43 @@ async def test_a_stream_that_a_bug_restarted_is_gone_when_it_is_dropped() -> Non
         gc.disable()
         try:
             del stream
+            await anyio.wait_all_tasks_blocked()
             assert stage.health("anthropic").in_flight == 0
         finally:
             gc.enable()
         await anyio.sleep(1)
     assert stage.ended == ["cancelled"]
+
+
+async def test_a_stream_may_be_dropped_in_any_thread() -> None:
+    """The garbage collector runs where it likes, and in the middle of anything: what it finds is ended in the loop."""
+    provider = Pieces(said("a", "b", every=100))
+    async with opened(openai=provider) as stage:
+        held = [stage.agent.stream("Who?")]
+        await held[0].__aenter__()
+        await anyio.to_thread.run_sync(held.clear)
+        await anyio.wait_all_tasks_blocked()
+        await anyio.sleep(1)
+        assert (stage.health().in_flight, provider.abandoned, provider.open) == (0, 1, 0)
+    assert stage.ended == ["cancelled"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_stream_that_outlives_its_loop_is_let_go(backend: str) -> None:
+    """Nothing is left to be done then, and nothing is complained of."""
+    provider, kept = Pieces(said("a", "b", every=0)), list[understudy.Stream]()
+
+    async def run() -> None:
+        settings = Settings.in_code(agents={"deriver": chain("openai")})
+        async with understudy.open_supervisor(settings, connect=lambda _: provider, drain_for=0) as supervisor:
+            kept.append(supervisor.agent("deriver").stream("Who?"))
+            await kept[0].__aenter__()
+
+    name, options = virtual_backend(backend)
+    anyio.run(run, backend=name, backend_options=options)
+    kept.clear()
+    gc.collect()
+    assert provider.abandoned == 1
 
 
 async def test_a_coroutine_that_is_closed_leaves_its_stream_to_the_actor() -> None:
@@ -328,6 +363,7 @@ async def test_a_coroutine_that_is_closed_leaves_its_stream_to_the_actor() -> No
         events = consume()
         assert await anext(events) == TextDelta("Hel")
         await events.aclose()  # type: ignore[attr-defined]
+        await anyio.wait_all_tasks_blocked()
         assert stage.health().in_flight == 0
         await anyio.sleep(0.1)
         assert provider.open == 0
@@ -404,6 +440,18 @@ async def test_a_model_whose_streams_mostly_begin_late_counts_as_down() -> None:
         model = stage.health().models["openai-model"]
         assert model.circuit is CircuitState.OPEN
         assert model.reason == "slow: the first content of 8 of 10 streams took over 5 s"
+
+
+async def test_a_stream_that_begins_in_time_makes_no_model_count_as_down() -> None:
+    """It is the slow ones that do, however many of them there were before it."""
+    slow, quick = said("a", after=6.0), said("a", after=1.0)
+    streams = [*[slow] * 8, quick, quick, slow]
+    async with opened(openai=Pieces(*streams), anthropic=Pieces(HELLO), circuit_slow_after=5) as stage:
+        for _ in range(10):
+            await read(stage)
+        assert stage.health().models["openai-model"].circuit is CircuitState.CLOSED
+        await read(stage)
+        assert stage.health().models["openai-model"].circuit is CircuitState.OPEN
 
 
 async def test_callers_who_leave_after_a_long_wait_have_seen_that_it_is_slow() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionChunk
 
 from understudy.providers import (
     Block,
@@ -77,7 +79,12 @@ def thought(text: str, *details: object) -> Reasoning:
 HI, GO, THE = Text("hi", "openai"), chunk(content="Goe"), chunk(content="the")
 GOETHE = Text("Goethe", "openai")
 PIECES = (TextDelta("Goe"), TextDelta("the"))
-COUNTED = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
+COUNTED = {
+    "prompt_tokens": 9,
+    "completion_tokens": 2,
+    "total_tokens": 11,
+    "prompt_tokens_details": {"cached_tokens": 4},
+}
 USAGE = Usage(9, 2, 4)
 ROLE = chunk(role="assistant", content="", refusal=None)
 ADDED = tool(arguments='{"a": 1}')
@@ -181,13 +188,13 @@ THOUGHTS: list[tuple[str, bytes, tuple[object, ...], Response]] = [
         "reasoning",
         sent(chunk(reasoning="hm", content="hi", reasoning_details=None), STOP),
         (ReasoningDelta("hm"), TextDelta("hi")),
-        response(thought("hm"), HI),
+        response(replace(thought("hm"), field="reasoning"), HI),
     ),
     (
         "in between",
         sent(GO, chunk(reasoning="hm"), THE, STOP),
         (TextDelta("Goe"), ReasoningDelta("hm"), TextDelta("the")),
-        response(thought("hm"), GOETHE),
+        response(replace(thought("hm"), field="reasoning"), GOETHE),
     ),
     (
         "no text of it",
@@ -217,6 +224,7 @@ JOINED: list[tuple[str, list[object], list[object]]] = [
         [piece(text="hm", index=0), piece(signature="s", index=0)],
         [piece(text="hm", index=0, signature="s")],
     ),
+    ("two signatures", [piece(text="h", signature="s"), piece(signature="t")], [piece(text="h", signature="s")]),
     ("nothing but a signature", [piece(signature="s"), piece(id="x")], [piece(signature="s", id="x")]),
     ("summaries", [piece("summary", summary="h"), piece("summary", summary="m")], [piece("summary", summary="hm")]),
     (
@@ -284,6 +292,12 @@ CALLS: list[tuple[str, bytes, tuple[object, ...], tuple[ToolCall, ...]]] = [
         ),
         (ToolCallStarted(0, "call_0", "add"), *GROWN[1:], ToolCallStarted(1, "call_1", "now"), BOTH[3]),
         (tool(identity="call_0", arguments='{"a": 1}'), tool(identity="call_1", name="now", arguments="{}")),
+    ),
+    (
+        "id and name repeated, without index",
+        sent(calling(call(None, "add", '{"a"', id="c1")), calling(call(None, "add", ": 1}", id="c1"))),
+        GROWN,
+        (ADDED,),
     ),
     (
         "id and name repeated",
@@ -390,6 +404,15 @@ BROKEN: list[dict[str, Any]] = [
 ]
 """Chunks that cannot be read; the last two belong to a call that never began."""
 
+EMPTY: list[list[object]] = [
+    [STOP, DONE],
+    [ROLE, STOP],
+    [DONE],
+    [chunk(reasoning="hm"), STOP],
+    [CALLS_END, DONE],
+    [chunk("eos")],
+]
+
 FAILED: list[tuple[str, bytes, Verdict, str]] = [
     ("an error", sent(GO, ERROR), Verdict.THROTTLED, "slow down"),
     ("with a chunk", sent(GO, {**THE, "error": {"code": 502, "message": "gone"}}), Verdict.PROVIDER, "gone"),
@@ -412,7 +435,7 @@ FAILED: list[tuple[str, bytes, Verdict, str]] = [
         "the stream reports an error, but not which",
     ),
     ("a text by name", sent(GO) + b'event: error\ndata: "boom"\n\n', Verdict.MALFORMED, "boom"),
-    ("an end of that kind", sent(GO, chunk("error"), DONE), Verdict.PROVIDER, "the answer ended with an error"),
+    ("an end of that kind", sent(GO, chunk("error"), THE, DONE), Verdict.PROVIDER, "the answer ended with an error"),
     ("no JSON", sent(GO, "{"), Verdict.MALFORMED, NO_JSON),
     ("no UTF-8", sent(GO) + b'data: {"choices": "\xff"}\n\n', Verdict.MALFORMED, NO_JSON),
     ("too deep", sent(GO, "[" * 2000 + "]" * 2000), Verdict.MALFORMED, NO_JSON),
@@ -437,12 +460,7 @@ FAILED: list[tuple[str, bytes, Verdict, str]] = [
     ("half an end", sent(GO) + b"data: [DONE]\n", Verdict.TRUNCATED, NO_END),
     ("JSON, not a stream", json.dumps(STOP).encode(), Verdict.TRUNCATED, NO_END),
     ("a page", b"<html>\n\n</html>\n\n", Verdict.TRUNCATED, NO_END),
-    *(
-        (f"empty-{number}", sent(*chunks), Verdict.EMPTY, SAYS_NOTHING)
-        for number, chunks in enumerate(
-            [[STOP, DONE], [ROLE, STOP], [DONE], [chunk(reasoning="hm"), STOP], [CALLS_END, DONE], [chunk("eos")]]
-        )
-    ),
+    *((f"empty-{number}", sent(*chunks), Verdict.EMPTY, SAYS_NOTHING) for number, chunks in enumerate(EMPTY)),
 ]
 
 
@@ -450,7 +468,7 @@ FAILED: list[tuple[str, bytes, Verdict, str]] = [
 def test_what_is_no_answer_is_a_failure(stream: bytes, verdict: Verdict, message: str) -> None:
     """Errors under a 200, broken chunks, and a stream that ends too soon: each its verdict, and what had come."""
     came = coming(stream)
-    assert (came.verdict, came.message, came.response) == (verdict, message, None)
+    assert (came.verdict, came.message, came.response, came.extra) == (verdict, message, None, False)
     assert consistent(came)
     assert coming(stream, *range(len(stream))) == came
 
@@ -527,8 +545,9 @@ def answers(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def test_a_stream_says_what_the_whole_answer_says(
     made: tuple[dict[str, Any], list[dict[str, Any]]], at: list[int]
 ) -> None:
-    """However an answer is cut into chunks and bytes, it is the same response, or the same failure."""
+    """However an answer is cut into chunks (the vendor's) and bytes, it is the same response or failure."""
     body, chunks = made
+    assert all(ChatCompletionChunk.model_validate(each) for each in chunks)
     came = coming(sent(*chunks, DONE), *at)
     expected, verdict = outcome(read, body)
     assert (came.response, came.verdict) == (expected, verdict)

@@ -171,6 +171,7 @@ ROWS = [
     Row("an error as JSON", answered_as("application/json", LIMITED), keep, V.THROTTLED, "", "not so fast"),
     Row("nothing", answered_as("text/plain", b""), keep, V.MALFORMED, "", r"nothing \(text/plain\)"),
     Row("cut page", lambda w: [head("text/html"), b"ff\r\n<html>"], close, V.PROVIDER, "", "closed"),
+    Row("nothing said", lambda w: framed(stream_of(w)), keep, V.EMPTY),
     Row("no content type", lambda w: [head(None), *framed(stream_of(w, "a"))[1:]], keep, None, "a"),
     Row("any parameters", lambda w: [head("Text/Event-Stream ;x=1"), *framed(stream_of(w, "a"))[1:]], keep, None, "a"),
     Row("in gzip", lambda w: packed(b"".join(stream_of(w, "a"))), keep, None, "a"),
@@ -203,7 +204,7 @@ async def test_how_a_stream_ends(wire: Wire, row: Row, monkeypatch: pytest.Monke
             assert re.search(row.says, str(it.error))
             if it.upstream is not None:
                 assert it.upstream.response is None
-                assert it.upstream.partial.text == row.text
+                assert (it.upstream.partial.text, it.upstream.partial.transport) == (row.text, wire)
                 with pytest.raises(anyio.ClosedResourceError):
                     await it.upstream.read()
         assert busy(provider) == 0
@@ -238,6 +239,16 @@ async def test_an_error_after_the_reason_is_no_failure() -> None:
         assert it.upstream is not None
         assert it.upstream.response is not None
         assert it.upstream.response.usage == Usage()
+
+
+@pytest.mark.parametrize("after", [close, reset, silence])
+async def test_an_answer_that_says_nothing_is_empty_however_it_ends(after: Behave) -> None:
+    """What may fail to follow an answer does not hide that it was none."""
+    parts = framed(stream_of("openai"))[:-3]
+    async with played("openai", Played("openai", parts, after, pause=0.001)) as (provider, _):
+        it = await got(provider)
+        assert it.error is not None
+        assert it.error.verdict is V.EMPTY
 
 
 async def test_a_callers_slowness_is_not_the_waiting_for_usage() -> None:
@@ -591,12 +602,31 @@ async def test_a_key_in_a_stream_is_not_told(wire: Wire, caplog: pytest.LogCaptu
             assert_hidden("\n".join([*shown, repr(upstream), caplog.text]))
 
 
+def requests_alive() -> list[httpx2.Request]:
+    """Return every request that something holds."""
+    gc.collect()
+    return [held for held in gc.get_objects() if isinstance(held, httpx2.Request)]
+
+
 @both_wires
 async def test_a_closed_stream_holds_no_prompt(wire: Wire) -> None:
     """The request went with the connection: who keeps the stream, or its error, keeps no request alive."""
     for parts in (framed(stream_of(wire, "a")), begun(wire, failing(wire, "api_error", "no"))):
+        others = {id(held) for held in requests_alive()}
         async with played(wire, Played(wire, parts)) as (provider, _):
             it = await got(provider)
-            gc.collect()
-            assert not [held for held in gc.get_objects() if isinstance(held, httpx2.Request)]
+            assert {id(held) for held in requests_alive()} <= others
             del it
+
+
+@both_wires
+async def test_what_comes_after_the_end_is_told_once(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    """It is ignored; the log says once that this endpoint sends it, and nothing of what it was."""
+    body = b"".join([*stream_of(wire, "a"), said(wire, "more")])
+    async with played(wire, Played(wire, framed([body]))) as (provider, _):
+        with caplog.at_level("INFO", "understudy.providers"):
+            for _ in range(3):
+                it = await got(provider)
+                assert it.error is None
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "understudy.providers"]
+    assert told.startswith(f"after_the_end endpoint='{wire} at http://127.0.0.1:")

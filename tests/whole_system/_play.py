@@ -19,14 +19,17 @@ from anyio.abc import TaskGroup
 
 from understudy import ActorStoppedError, Response, Supervisor, UnderstudyError, Verdict
 from understudy.actors import CircuitState, Endpoint, Message, Permit
-from understudy.providers import AttemptError, MailboxFullError, Provider, Request, Target
+from understudy.providers import MailboxFullError, Provider, Target
 from understudy.simulation import Script, World, scripts
 from understudy.supervisor import load, sound, supervise
 
 from ._backends import Backend, living, run_seeded
-from ._schedule import Act, Caller, Route, Schedule
+from ._notes import Asked, Violation
+from ._reader import OwnError, Reader
+from ._schedule import Act, Caller, Reading, Schedule
+from ._watched import Bug, Numbers, Watched
 from ._wire import WireWorld, pools_in_virtual_time
-from ._witness import Asked, Violation, Witness
+from ._witness import Witness
 
 MakeWorld: TypeAlias = Callable[[dict[str, Script]], World | WireWorld]
 """What is beneath the supervisor: `World`, scripted providers; or `WireWorld`, real ones over a scripted network."""
@@ -38,14 +41,6 @@ CLOSED_WITHIN = 4.0
 """Seconds beyond `drain_for` within which a supervisor is closed: its calls end within 2 s, its clients in 2 s more."""
 
 
-class Bug(Exception):
-    """What nobody foresaw."""
-
-
-class OwnError(Exception):
-    """An exception of the program that uses the supervisor."""
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """What came of a schedule: the violations, what was seen how often, and the hash of all that happened."""
@@ -54,51 +49,6 @@ class Run:
     seen: dict[str, int]
     trace: str
     requests: int
-
-
-class _Watched:
-    """A provider of the world, watched at its door."""
-
-    def __init__(self, inner: Provider, target: Target, witness: Witness, numbers: _Numbers) -> None:
-        self._inner, self._target, self._witness, self._numbers = inner, target, witness, numbers
-        schedule = witness.schedule
-        self._stubborn = schedule.stubborn.get(target.transport, 0.0)
-        self._bugs = frozenset() if target.transport in schedule.well else schedule.bugs
-
-    async def complete(self, request: Request) -> Response:
-        witness, name = self._witness, self._target.name
-        text = request.messages[-1].text
-        called = witness.entered(name, Route(self._target.transport, request.model), text)
-        verdict: Verdict | None = None
-        try:
-            number = self._numbers.next()
-            if number in self._bugs and anyio.current_time() < self._witness.schedule.lasts_for:
-                await anyio.sleep(0.01)
-                verdict = Verdict.INTERNAL if number % 3 else Verdict.LOCAL_CONFIG
-                raise Bug if number % 3 else OSError(28, "no space left on device")
-            response = await self._inner.complete(request)
-            verdict = Verdict.OK
-            return response
-        except AttemptError as error:
-            verdict = error.verdict
-            raise
-        finally:
-            if verdict is None and self._stubborn:
-                with anyio.CancelScope(shield=True):
-                    await anyio.sleep(self._stubborn)
-            witness.left(name, called, verdict)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-class _Numbers:
-    def __init__(self) -> None:
-        self._last = -1
-
-    def next(self) -> int:
-        self._last += 1
-        return self._last
 
 
 class _Play:
@@ -131,10 +81,10 @@ class _Play:
     async def _supervised(self, callers: TaskGroup) -> None:
         schedule, witness = self.schedule, self.witness
         world = self._make_world(scripts(schedule.vendors, schedule.faults))
-        numbers = _Numbers()
+        numbers = Numbers()
 
         def connect(target: Target) -> Provider:
-            return _Watched(world.connect(target), target, witness, numbers)
+            return Watched(world.connect(target), target, witness, numbers)
 
         self._world = world
         async with supervise(
@@ -167,8 +117,13 @@ class _Play:
         most = (0.0 if self.schedule.fails_at_close else self.schedule.drain_for) + CLOSED_WITHIN
         if took > most:
             self.witness.says(23, f"closing took {took:g} s of {most:g}")
-        if any(provider.open or provider.in_flight for provider in self._world.providers):
+        away = sum(
+            asked.is_away and not asked.outcome for asked in self.witness.asked
+        )  # nobody can make them come back
+        if any(provider.open for provider in self._world.providers):
             self.witness.says(23, "a client is left open")
+        if (left := sum(provider.in_flight for provider in self._world.providers)) > away:
+            self.witness.says(23, f"{left} calls are in flight, and {away} callers are away")
 
     def _failing_hook(self, event: object) -> None:
         if self._hook_rand.random() < self.schedule.hook_fails:
@@ -183,28 +138,29 @@ class _Play:
         try:
             await anyio.sleep(caller.at)
             for _ in range(caller.times):
-                asked = await self._asks(supervisor, caller.agent, caller.timeout, caller.leaves_after)
+                asked = await self._asks(supervisor, caller)
                 if asked.outcome == "ActorStoppedError":
                     break
                 await anyio.sleep(caller.pause)
         finally:
             self._done()
 
-    async def _asks(
-        self, supervisor: Supervisor, agent: int, timeout: float, leaves_after: float | None = None
-    ) -> Asked:
-        asked = self.witness.asks(agent, timeout)
+    async def _asks(self, supervisor: Supervisor, caller: Caller) -> Asked:
+        asked = self.witness.asks(caller)
         outcome: Response | BaseException | None = None
         scope = self._scopes[asked.number] = anyio.CancelScope()
-        if leaves_after is not None:
-            scope.deadline = anyio.current_time() + leaves_after
+        if caller.leaves_after is not None:
+            scope.deadline = anyio.current_time() + caller.leaves_after
         with scope:
             try:
-                outcome = await supervisor.agent(f"a{agent}").complete(str(asked.number), timeout=timeout)
+                outcome = await Reader(supervisor.agent(f"a{caller.agent}"), asked, self.witness, scope).answer()
             except (UnderstudyError, OSError) as error:
                 outcome = error
         del self._scopes[asked.number]
-        self.witness.ended(asked, outcome)
+        if outcome is None and asked.left_at is None:
+            asked.left_at = scope.deadline if scope.deadline <= anyio.current_time() else None
+        if caller.reading.manner != "run":  # its turns have had their ends
+            self.witness.ended(asked, outcome)
         return asked
 
     async def _acts(self, supervisor: Supervisor, act: Act) -> None:
@@ -212,7 +168,8 @@ class _Play:
             await anyio.sleep(act.at)
             name = act.endpoint  # each transport has one endpoint
             if act.kind == "leave":
-                for scope in list(self._scopes.values()):
+                for number, scope in list(self._scopes.items()):
+                    self.witness.asked[number].left_at = anyio.current_time()
                     scope.cancel()
             elif not self._leads_to(act):
                 pass  # no chain does
@@ -252,7 +209,8 @@ class _Play:
         was_down = witness.seen["all routes closed"] > 0
         for agent in range(len(self.schedule.chains)):
             for number in range(knobs["circuit_passes"] + 2):
-                asked = await self._asks(supervisor, agent, 60.0)
+                reading = Reading("raise") if number % 2 else Reading()
+                asked = await self._asks(supervisor, Caller(0.0, agent, 60.0, reading=reading))
                 at_primary = [called.route for called in asked.calls] == [self.schedule.chains[agent][0]]
                 if asked.outcome != "answered" or not at_primary:
                     witness.says(21, f"request {number} after all faults: {asked.outcome} {asked.calls}")

@@ -5,12 +5,54 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from understudy import AgentSettings, RouteSettings, Settings
-from understudy.simulation import Answer, Fault, Hang, Phase, Reset, Vendor, draw_faults
+from understudy.simulation import (
+    KINDS,
+    MID_STREAM,
+    Answer,
+    Behaviour,
+    Breaks,
+    Fault,
+    Hang,
+    How,
+    Phase,
+    Reset,
+    Status,
+    Vendor,
+    draw_faults,
+)
 
 NAMES = ("openai", "anthropic", "gemini", "lmstudio", "nous")
+
+_FAULTS = (*KINDS, *KINDS, *MID_STREAM)
+
+
+Manner: TypeAlias = Literal["whole", "upstream", "raise", "restart", "text", "run"]
+Leaving: TypeAlias = Literal["break", "exception", "cancel", "drop", "commit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a caller has its answers: `whole`; `upstream`, whole but streamed by whoever gives it; as a stream that
+    `raise`s or `restart`s where it is cut off; as the `text` of one that raises; or by a `run` with a tool, whose
+    turns are streamed by whoever gives them if `after` is odd.
+
+    It takes `pause` seconds with each event. After so many of them it `leaves`: by `break`, by an `exception` of its
+    own, because it is `cancel`led, or by `drop`ping the stream; with `commit` it is cancelled in the very step in which
+    the first content comes.
+    """
+
+    manner: Manner = "whole"
+    pause: float = 0.0
+    leaves: Leaving | None = None
+    after: int = 1
+
+    @property
+    def opens(self) -> bool:
+        """Is the answer handed out as it comes?"""
+        return self.manner not in {"whole", "upstream", "run"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +65,7 @@ class Caller:
     times: int = 1
     pause: float = 0.0
     leaves_after: float | None = None
+    reading: Reading = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +148,12 @@ class Schedule:
                 yield replace(self, **{name: value})
         for number, caller in enumerate(self.callers):
             if caller.times > 1:
-                fewer = replace(caller, times=caller.times // 2)
-                yield replace(self, callers=(*self.callers[:number], fewer, *self.callers[number + 1 :]))
+                yield self._with_caller(number, replace(caller, times=caller.times // 2))
+            if caller.reading != Reading():
+                yield self._with_caller(number, replace(caller, reading=Reading()))
+
+    def _with_caller(self, number: int, caller: Caller) -> Schedule:
+        return replace(self, callers=(*self.callers[:number], caller, *self.callers[number + 1 :]))
 
     def __str__(self) -> str:
         lines = [f"seed {self.seed}: {self.knobs} {self.route_knobs}"]
@@ -132,7 +179,7 @@ def draw(seed: int) -> Schedule:
     well = (rand.choice(vendors).name,) if rand.random() < 0.6 else ()
     chains = tuple(_chain(rand, vendors) for _ in range(rand.randint(1, 4)))
     struck = [vendor for vendor in vendors if vendor.name not in well]
-    faults = draw_faults(rand, struck, lasts_for, open_for=knobs["circuit_open_for"]) if struck else ()
+    faults = draw_faults(rand, struck, lasts_for, open_for=knobs["circuit_open_for"], kinds=_FAULTS) if struck else ()
     callers = _callers(rand, len(chains), lasts_for)
     closes_at = _busy_at(rand, callers, lasts_for) if rand.random() < 0.15 else None
     schedule = Schedule(
@@ -156,7 +203,13 @@ def draw(seed: int) -> Schedule:
     theme = rand.random()
     if theme < 0.12 and struck:
         return _half_of_calls_fail(rand, schedule)
-    return _probes_hang(rand, schedule) if theme < 0.24 and struck else schedule
+    if theme < 0.24 and struck:
+        return _probes_hang(rand, schedule)
+    if theme < 0.36 and struck:
+        return _answers_break_off(rand, schedule)
+    if theme < 0.42 and struck:
+        return _answers_begin_late(rand, schedule)
+    return _tools_are_run(rand, schedule) if theme < 0.52 and struck else schedule
 
 
 def _half_of_calls_fail(rand: Rand, schedule: Schedule) -> Schedule:
@@ -190,6 +243,80 @@ def _probes_hang(rand: Rand, schedule: Schedule) -> Schedule:
     )
 
 
+def _answers_break_off(rand: Rand, schedule: Schedule) -> Schedule:
+    """Streams of a primary that begin well, and mostly do not come to their end."""
+    primary = schedule.chains[0][0].endpoint
+    hows: tuple[How, ...] = ("reset", "cut", "silence", "pings", "pings", "error", "garbage", "unterminated")
+    answers = [Breaks(Answer(None, 0.0, rand.uniform(0, 1)), rand.randrange(1, 3), rand.choice(hows)) for _ in range(8)]
+    turns = (Phase(Answer(None), calls=rand.randrange(1, 4), until=60.0) for _ in answers)
+    phases = tuple(phase for answer, turn in zip(answers, turns, strict=True) for phase in (_once(answer), turn))
+    manners: tuple[Manner, ...] = ("restart", "restart", "raise", "upstream")
+    callers = [
+        Caller(rand.uniform(0, 2), 0, 400.0, 6, rand.uniform(0.1, 4), reading=Reading(rand.choice(manners)))
+        for _ in range(4)
+    ]
+    return replace(
+        schedule,
+        faults=(Fault("brown-out", "breaks", {primary: phases}), *schedule.faults),
+        callers=(*schedule.callers[:30], *callers),
+        lasts_for=max(schedule.lasts_for, 60.0),
+        knobs={**schedule.knobs, "stall_timeout": rand.uniform(5, 30), "content_stall_timeout": 30.0},
+        well=tuple(name for name in schedule.well if name != primary),
+    )
+
+
+def _once(answer: Breaks) -> Phase:
+    return Phase(answer, calls=1, until=60.0)
+
+
+def _answers_begin_late(rand: Rand, schedule: Schedule) -> Schedule:
+    """A primary whose streams mostly begin late, as those who wait for them, and those who do not, find out."""
+    primary = schedule.chains[0][0].endpoint
+    slow_after = rand.uniform(0.5, 5)
+    fault = Fault("outage", "slow", {primary: (Phase(Answer(None, slow_after + rand.uniform(0.1, 3)), until=60.0),)})
+    reading = Reading(rand.choice(("raise", "restart", "text", "upstream")))
+    callers = [
+        Caller(rand.uniform(0, 20), 0, 60.0, 2, 1.0, rand.choice((None, None, slow_after * 1.5)), reading)
+        for _ in range(12)
+    ]
+    return replace(
+        schedule,
+        faults=(fault, *schedule.faults),
+        callers=(*schedule.callers[:30], *callers),
+        lasts_for=max(schedule.lasts_for, 60.0),
+        knobs={**schedule.knobs, "circuit_slow_after": slow_after},
+        route_knobs={"timeout": 180.0, "first_token_timeout": 60.0},
+        well=tuple(name for name in schedule.well if name != primary),
+    )
+
+
+def _tools_are_run(rand: Rand, schedule: Schedule) -> Schedule:
+    """Tool runs on a primary that fails in the middle of some, and answers others."""
+    primary = schedule.chains[0][0].endpoint
+    usual = next(vendor.usual for vendor in schedule.vendors if vendor.name == primary)
+    fails: tuple[Behaviour, ...] = (Reset(), Status(503), Hang(), Breaks(usual, 1), Breaks(usual, 0, "cut"))
+    phases = (
+        phase
+        for _ in range(4)
+        for phase in (
+            Phase(usual, calls=rand.randrange(1, 5), until=60.0),
+            Phase(rand.choice(fails), calls=rand.randrange(1, 4), until=60.0),
+        )
+    )
+    leaves = (None, None, None, rand.uniform(0, 0.1), rand.uniform(0, 2))
+    callers = [
+        Caller(rand.uniform(0, 5), 0, 300.0, 3, rand.uniform(0, 3), rand.choice(leaves), Reading("run", after=number))
+        for number in range(5)
+    ]
+    return replace(
+        schedule,
+        faults=(Fault("brown-out", "runs", {primary: tuple(phases)}), *schedule.faults),
+        callers=(*schedule.callers[:30], *callers),
+        lasts_for=max(schedule.lasts_for, 60.0),
+        well=tuple(name for name in schedule.well if name != primary),
+    )
+
+
 def _busy_at(rand: Rand, callers: tuple[Caller, ...], lasts_for: float) -> float:
     """Draw an instant, more often one at which somebody has just asked."""
     return rand.choice((rand.uniform(0, lasts_for), *(rand.choice(callers).at + rand.uniform(0, 1) for _ in "ab")))
@@ -197,7 +324,8 @@ def _busy_at(rand: Rand, callers: tuple[Caller, ...], lasts_for: float) -> float
 
 def _vendors(rand: Rand) -> tuple[Vendor, ...]:
     def usual() -> Answer:
-        return Answer(None, rand.choice((0.0, rand.uniform(0.01, 0.3))))
+        after, every = rand.choice((0.0, rand.uniform(0.01, 0.3))), rand.choice((0.0, rand.uniform(0.01, 0.2)))
+        return Answer(None, after, every, rand.choice((None, None, None, "well then")), rounds=2)
 
     return tuple(
         Vendor(name, tuple(f"m{n}" for n in range(rand.randint(1, 3))), usual()) for name in NAMES[: rand.randint(1, 5)]
@@ -212,6 +340,7 @@ def _chain(rand: Rand, vendors: tuple[Vendor, ...]) -> tuple[Route, ...]:
 def _knobs(rand: Rand) -> dict[str, Any]:
     open_for = rand.choice((10.0, 10.0, rand.uniform(0.5, 30)))
     total = rand.choice((600.0, rand.uniform(60, 600)))
+    stall = rand.choice((30.0, rand.uniform(2, 30)))
     return {
         "circuit_trip_after": rand.choice((1, 2, 2, 3, rand.randint(4, 12))),
         "circuit_open_for": open_for,
@@ -226,6 +355,9 @@ def _knobs(rand: Rand) -> dict[str, Any]:
         "fallback_on_refused": rand.choice(("always", "always", "never")),
         "max_concurrency": rand.choice((1000, 1000, 1000, rand.randint(1, 4), rand.randint(5, 50))),
         "total_timeout": total,
+        "stall_timeout": stall,
+        "content_stall_timeout": rand.choice((120.0, rand.uniform(stall, 120))),
+        "circuit_slow_after": rand.choice((None, None, rand.uniform(0.5, 5))),
     }
 
 
@@ -238,15 +370,20 @@ def _callers(rand: Rand, agents: int, lasts_for: float) -> tuple[Caller, ...]:
     callers: list[Caller] = []
     for _ in range(rand.randint(1, 5)):
         agent, at, timeout = rand.randrange(agents), rand.choice((0.0, rand.uniform(0, lasts_for))), _timeout(rand)
+        reading = _reading(rand)
         match rand.randrange(4):
             case 0:  # all at once
                 size = rand.choice((2, 5, 10, 20, rand.randint(20, 60) if rand.random() < 0.3 else 12))
                 leaves = rand.choice((None, None, rand.uniform(0, 5)))
-                callers += [Caller(at, agent, timeout, leaves_after=leaves)] * size
+                callers += [Caller(at, agent, timeout, leaves_after=leaves, reading=reading)] * size
             case 1:  # now and then, somebody
                 callers += [
                     Caller(
-                        rand.uniform(0, lasts_for), rand.randrange(agents), _timeout(rand), leaves_after=_leaves(rand)
+                        rand.uniform(0, lasts_for),
+                        rand.randrange(agents),
+                        _timeout(rand),
+                        leaves_after=_leaves(rand),
+                        reading=_reading(rand),
                     )
                     for _ in range(rand.randint(3, 12))
                 ]
@@ -255,7 +392,7 @@ def _callers(rand: Rand, agents: int, lasts_for: float) -> tuple[Caller, ...]:
                 pause = rand.choice((0.0, rand.uniform(0.01, 1), rand.uniform(0.5, 5), lasts_for / times))
                 leaves = _leaves(rand)
                 beside = rand.choice((1, 1, 2, 3))
-                callers += [Caller(at, agent, timeout, times // beside, pause, leaves)] * beside
+                callers += [Caller(at, agent, timeout, times // beside, pause, leaves, reading)] * beside
     if rand.random() < 0.01:
         callers += [Caller(rand.uniform(0, 2), rand.randrange(agents), 60.0) for _ in range(200 - len(callers))]
     return tuple(callers[:200])
@@ -267,6 +404,21 @@ def _timeout(rand: Rand) -> float:
 
 def _leaves(rand: Rand) -> float | None:
     return rand.choice((None, None, None, rand.uniform(0, 1), rand.uniform(0, 20)))
+
+
+def _reading(rand: Rand) -> Reading:
+    manners: tuple[Manner, ...] = ("whole", "whole", "whole", "upstream", "raise", "restart", "restart", "text")
+    manner = rand.choice(manners)
+    if manner == "whole":
+        return Reading()
+    leaves: Leaving | None = "commit" if rand.random() < 0.1 else None
+    if manner == "upstream":
+        return Reading(manner, leaves=leaves)
+    if leaves is None and rand.random() < 0.4:
+        ways: tuple[Leaving, ...] = ("break", "exception", "cancel", "drop")
+        leaves = rand.choice(ways)
+    pause = rand.choice((0.0, 0.0, 0.0, rand.uniform(0.01, 3), rand.uniform(3, 90)))
+    return Reading(manner, pause, leaves, rand.randrange(4))
 
 
 def _acts(rand: Rand, vendors: list[Vendor], callers: tuple[Caller, ...], lasts_for: float) -> tuple[Act, ...]:

@@ -13,9 +13,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 from unittest import mock
 
 import anyio
@@ -31,17 +29,21 @@ from understudy import (
 from understudy.actors import Endpoint, Layer, Permit, Phase, Refusal, Refused
 from understudy.actors._circuit import Circuit, Closed, HalfOpen, Open
 from understudy.actors._gate import Gate
-from understudy.providers import Failure, TrailedError
+from understudy.providers import Failure, Request, TrailedError
+from understudy.simulation import Behaviour
+from understudy.simulation._script import Playback
+from understudy.supervisor._dispatch import Dispatch
 
-from ._schedule import Route, Schedule
+from ._notes import Asked, Called, Ledger, Violation, Which, asking
+from ._run_witness import RunWitness
+from ._schedule import Caller, Route, Schedule
+from ._stream_witness import StreamWitness
 
 EPS = 1e-6
 
-asking: ContextVar[Asked | None] = ContextVar("asking", default=None)
-"""The request that the task at hand works on."""
-
 _COUNTS: dict[Verdict, Layer] = {
     **dict.fromkeys((Verdict.OVERLOADED, Verdict.PROVIDER, Verdict.TIMEOUT, Verdict.MALFORMED), Layer.MODEL),
+    Verdict.TRUNCATED: Layer.MODEL,
     **dict.fromkeys((Verdict.CONNECT, Verdict.TLS_TRUST, Verdict.EDGE), Layer.ENDPOINT),
 }
 _HOLDS: dict[Verdict, tuple[Layer, float]] = {
@@ -61,62 +63,6 @@ _ENDS_IT = {
 _REFUSED = {Verdict.AUTH, Verdict.AUTHZ, Verdict.NOT_FOUND, Verdict.MISCONFIGURED}
 _ONCE = {Verdict.CONFLICT, Verdict.STALE_CONNECTION}
 _GATEWAY = {502, 504, 530, *range(520, 528)}
-
-Which: TypeAlias = Literal["circuit", "hold"]
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """An invariant that did not hold. `number` is that of the list, requirements 3.3."""
-
-    number: int
-    text: str
-
-
-@dataclass(slots=True)
-class Called:
-    """One call that a provider received. `verdict` is None while it runs and when it was cancelled."""
-
-    route: Route
-    began: float
-    ended: float = math.inf
-    verdict: Verdict | None = None
-    was_cancelled: bool = False
-
-
-@dataclass(slots=True)
-class Asked:
-    """One request of a caller."""
-
-    number: int
-    agent: int
-    timeout: float
-    begun: float
-    calls: list[Called] = field(default_factory=list)
-    settled: list[Verdict] = field(default_factory=list)
-    outcome: str = ""
-    early: bool = False
-    told: int = 0
-
-
-@dataclass(slots=True)
-class Ledger:
-    """What the witness has noted of one gate."""
-
-    gate: Gate
-    endpoint: Endpoint
-    circuit: Circuit
-    hold: Circuit
-    since: dict[Which, int] = field(default_factory=lambda: {"circuit": 0, "hold": 0})
-    probe: dict[Which, tuple[int, float] | None] = field(default_factory=lambda: {"circuit": None, "hold": None})
-    run: int = 0
-    level: int = 0
-    closed_at: float = 0.0
-    calls: list[tuple[float, bool]] = field(default_factory=list)
-    told_until: float = 0.0
-    by_hand: tuple[bool, float] | None = None
-    changes: int = 0
-    happened: Counter[str] = field(default_factory=Counter)
 
 
 class Witness:
@@ -140,7 +86,8 @@ class Witness:
         self._restarts: dict[str, list[float]] = defaultdict(list)
         self._current: tuple[Permit, Verdict, Failure | None] | None = None
         self.was_full = False
-        self._now: Callable[[], float] = anyio.current_time
+        self.now: Callable[[], float] = anyio.current_time
+        self.streams, self.runs = StreamWitness(self), RunWitness(self)
 
     @property
     def trace(self) -> str:
@@ -150,11 +97,11 @@ class Witness:
     def says(self, number: int, text: str) -> None:
         """Note a violation."""
         if len(self.violations) < 20:
-            self.violations.append(Violation(number, f"at {self._now():.6f}: {text}"))
+            self.violations.append(Violation(number, f"at {self.now():.6f}: {text}"))
 
     def note(self, what: str) -> None:
         """Take something into the trace."""
-        self._trace.update(f"{self._now():.9f} {what}\n".encode())
+        self._trace.update(f"{self.now():.9f} {what}\n".encode())
 
     # what happens to endpoints and gates
 
@@ -170,6 +117,11 @@ class Witness:
                 (Gate, "ended", self._on_ended),
                 (Gate, "force", self._on_force),
                 (Gate, "reset", self._on_reset),
+                (Gate, "waited", self._on_waited),
+                (Endpoint, "began", self._on_began),
+                (Permit, "waits", self._on_waits),
+                (Playback, "play", self._on_play),
+                (Dispatch, "answer", self.runs.on_answer),
             ):
                 stack.enter_context(mock.patch.object(owner, name, wrap(getattr(owner, name))))
             yield
@@ -220,7 +172,7 @@ class Witness:
         def grant(
             endpoint: Endpoint, gate: Gate, *, lone: bool, lease_for: float, early: bool = False
         ) -> Permit | Refusal:
-            now = self._now()
+            now = self.now()
             ledgers = [self._look(each) for each in (endpoint.gate(), gate, endpoint.gate(credential=True))]
             bars = [bar for led in ledgers if (bar := self._bar(led, now, lone=lone, early=early))]
             ahead = any(isinstance(led.circuit, Open) and now < led.circuit.until for led in ledgers)
@@ -230,8 +182,8 @@ class Witness:
                 self.note(f"grant {gate.key} {granted.ticket} {granted.is_probe}")
                 if bars:
                     self.says(3 if "probing" in bars[0] else 4, f"{gate.key}: granted while {bars}")
-                if endpoint.health.phase is not Phase.SERVING:
-                    self.says(4, f"{gate.key}: granted while {endpoint.health.phase}")
+                if endpoint._phase is not Phase.SERVING:
+                    self.says(4, f"{gate.key}: granted while {endpoint._phase}")
                 if out and granted.ticket <= max(out):
                     self.says(7, f"{gate.key}: ticket {granted.ticket} is not the highest")
                 out[granted.ticket] = granted, {led.gate: led.changes for led in ledgers}
@@ -278,10 +230,12 @@ class Witness:
                 self.says(5, f"{endpoint.name}: ticket {permit.ticket} settled twice or never granted")
             if (asked := asking.get()) is not None:
                 asked.settled.append(verdict)
+                if permit in asked.permits:
+                    self.streams.settled(asked, permit, verdict)
             if verdict is Verdict.NO_VERDICT and permit.is_probe:
                 self.seen["probe cancelled"] += 1
             self._current = permit, verdict, failure
-            waited = endpoint.health.waiting if self.was_full else 0
+            waited = len(endpoint._waiters) if self.was_full else 0
             try:
                 # the place is given back, and to a waiter, inside
                 changes = out.pop(permit.ticket, (permit, {}))[1]
@@ -361,6 +315,7 @@ class Witness:
             if which == "circuit":
                 ledger.run, ledger.level, ledger.closed_at = 0, before.level, now
                 ledger.calls.clear()
+                ledger.begun.clear()
                 ledger.happened["CircuitClosed"] += 1
                 if now < before.until:
                     self.seen["early call succeeded"] += 1
@@ -443,7 +398,10 @@ class Witness:
         else:
             ledger.level = before.level
             self.seen["probe failed"] += 1
-        grows = not ledger.endpoint._gates.network.is_down
+        self._check_open_time(ledger, after, now, grows=not ledger.endpoint._gates.network.is_down)
+
+    def _check_open_time(self, ledger: Ledger, after: Open, now: float, *, grows: bool) -> None:
+        gate, knobs = ledger.gate, self.schedule.knobs
         ledger.level = ledger.level + 1 if grows else max(ledger.level, 1)
         usual = min(
             knobs["circuit_open_max"], knobs["circuit_open_for"] * (2.0 ** (ledger.level - 1) if grows else 1.0)
@@ -504,10 +462,81 @@ class Witness:
             ledger.run, ledger.level, ledger.closed_at, ledger.by_hand = 0, 0, now, None
             ledger.told_until = 0.0
             ledger.calls.clear()
+            ledger.begun.clear()
             ledger.changes += 1
             self._noted(ledger)
 
         return reset
+
+    def _on_waits(self, original: Callable[..., None]) -> Callable[..., None]:
+        def waits(permit: Permit, since: float) -> None:
+            original(permit, since)
+            if (asked := asking.get()) is not None and permit not in asked.permits:
+                asked.permits.append(permit)
+
+        return waits
+
+    def _on_play(self, original: Callable[..., Behaviour]) -> Callable[..., Behaviour]:
+        def play(playback: Playback, model: str, at: float) -> Behaviour:
+            behaviour = original(playback, model, at)
+            if (asked := asking.get()) is not None:
+                asked.calls[-1].behaviour = behaviour
+            return behaviour
+
+        return play
+
+    def _on_began(self, original: Callable[..., None]) -> Callable[..., None]:
+        def began(endpoint: Endpoint, permit: Permit, after: float) -> None:
+            original(endpoint, permit, after)
+            for gate in (endpoint.gate(), permit.gate, endpoint.gate(credential=True)):
+                self._passes(self._ledgers[gate], permit)
+            if (asked := asking.get()) is not None:
+                self._check_wait(asked, after)
+                self.streams.commits(asked)
+
+        return began
+
+    def _passes(self, ledger: Ledger, permit: Permit) -> None:
+        for state in (ledger.circuit, ledger.hold):
+            if permit.is_probe and isinstance(state, HalfOpen) and state.probe == permit.ticket:
+                self.says(20, f"{ledger.gate.key}: the probe {permit.ticket} brings content, and has not passed")
+        for which, probe in ledger.probe.items():
+            if probe is not None and probe[0] == permit.ticket:
+                ledger.probe[which] = None
+
+    def _check_wait(self, asked: Asked, seconds: float) -> None:
+        waited = self.now() - asked.calls[-1].began
+        if abs(waited - seconds) > EPS:
+            self.says(6, f"request {asked.number} waited {waited:g} s for its first content, not {seconds:g}")
+
+    def _on_waited(self, original: Callable[..., None]) -> Callable[..., None]:
+        def waited(gate: Gate, ticket: int, now: float, seconds: float, *, spread: float) -> None:
+            ledger = self._look(gate)
+            original(gate, ticket, now, seconds, spread=spread)
+            if (asked := asking.get()) is not None:
+                self._check_wait(asked, seconds)
+            self._check_slow(ledger, ticket, now, seconds)
+            self._noted(ledger)
+
+        return waited
+
+    def _check_slow(self, ledger: Ledger, ticket: int, now: float, seconds: float) -> None:
+        knobs, gate, before, after = self.schedule.knobs, ledger.gate, ledger.circuit, ledger.gate.circuit
+        if isinstance(before, Closed) and ticket >= ledger.since["circuit"]:
+            ledger.begun.append((now, seconds > knobs["circuit_slow_after"]))
+        if after == before:
+            return
+        lately = [slow for at, slow in ledger.begun if at > now - knobs["circuit_window"]]
+        if knobs["circuit_window_calls"] is not None:
+            lately = [slow for _, slow in ledger.begun[-knobs["circuit_window_calls"] :]]
+        shares = (sum(lately[-size:]) / size for size in range(10, len(lately) + 1))
+        if not isinstance(after, Open) or not any(share >= 0.8 - EPS for share in shares) or not lately[-1]:
+            self.says(6, f"{gate.key}: {before} became {after}, by {lately}")
+            return
+        self.seen["trip by slow"] += 1
+        ledger.changes += 1
+        ledger.level = max(ledger.level - int((now - ledger.closed_at) / 300), 0)
+        self._check_open_time(ledger, after, now, grows=True)
 
     def _by_hand(self, ledger: Ledger) -> None:
         if not (isinstance(ledger.circuit, Closed) and isinstance(ledger.hold, Closed)):
@@ -529,8 +558,8 @@ class Witness:
             asked.told += 1
         if kind == "ActorRestarted":
             crashes = self._restarts[key]
-            crashes.append(self._now())
-            lately = sum(self._now() - at < 30 for at in crashes)
+            crashes.append(self.now())
+            lately = sum(self.now() - at < 30 for at in crashes)
             if getattr(event, "dead"):  # noqa: B009 - one of many kinds of event
                 crashes.clear()
                 self.seen["actor given up"] += 1
@@ -539,32 +568,37 @@ class Witness:
             if self.in_flight[key]:
                 self.seen["actor restarted with calls in flight"] += 1
 
-    def asks(self, agent: int, timeout: float) -> Asked:
+    def asks(self, caller: Caller) -> Asked:
         """Take note of a request that begins."""
-        asked = Asked(len(self.asked), agent, timeout, self._now())
+        chain = self.schedule.chains[caller.agent]
+        asked = Asked(len(self.asked), caller.agent, caller.timeout, self.now(), caller.reading, chain)
         self.asked.append(asked)
         asking.set(asked)
         return asked
 
-    def entered(self, endpoint: str, route: Route, text: str) -> Called:
+    def entered(self, endpoint: str, request: Request) -> Called:
         """Take note of a call that a provider received."""
+        text = next(message.text for message in reversed(request.messages) if message.role == "user")
+        route = Route(self._endpoints[endpoint].target.transport, request.model)
         self.in_flight[endpoint] += 1
         if self.in_flight[endpoint] > self.schedule.knobs["max_concurrency"]:
             self.says(12, f"{endpoint}: {self.in_flight[endpoint]} calls at once")
-        called = Called(route, self._now())
+        if self.in_flight[endpoint] > (out := len(self._out[self._endpoints[endpoint]])):
+            self.says(5, f"{endpoint}: {self.in_flight[endpoint]} calls at once, under {out} permits")
+        called = Called(route, self.now())
         asked = asking.get()
         if asked is not None:
             asked.calls.append(called)
             if asked.outcome:
                 self.says(1, f"request {asked.number} is sent after its end")
-            if str(asked.number) != text:
+            if asked.text != text:
                 self.says(9, f"request {asked.number} is sent as {text}")
         return called
 
     def left(self, endpoint: str, called: Called, verdict: Verdict | None) -> None:
         """Take note that a call has ended."""
         self.in_flight[endpoint] -= 1
-        called.ended, called.verdict = self._now(), verdict
+        called.ended, called.verdict = self.now(), verdict
         called.was_cancelled = verdict is None
 
     def ended(self, asked: Asked, outcome: Response | BaseException | None) -> None:
@@ -574,10 +608,11 @@ class Witness:
         if asked.outcome:
             self.says(1, f"request {asked.number} ended twice: {asked.outcome}, {name}")
         asked.outcome = name
-        chain = self.schedule.chains[asked.agent]
+        chain = asked.chain
         self._check_attempts(asked, chain)
         self._check_times(asked, chain)
         self._check_told(asked, outcome)
+        self.streams.ended(asked, outcome)
         match outcome:
             case None:
                 self._check_left(asked)
@@ -605,15 +640,22 @@ class Witness:
                 self.seen["retry in place"] += not is_last and before.verdict not in _ONCE
 
     def _check_times(self, asked: Asked, chain: tuple[Route, ...]) -> None:
-        now, limit = self._now(), self.schedule.route_knobs["timeout"]
-        stubborn = sum(self.schedule.stubborn.get(called.route.endpoint, 0.0) for called in asked.calls)
-        if now > asked.begun + asked.timeout + stubborn + EPS:
+        now, attempt = self.now(), self.schedule.route_knobs["timeout"]
+        first = min(attempt, self.schedule.route_knobs["first_token_timeout"])
+        stubborn = sum(map(self.stubbornness, asked.calls))
+        own = max(asked.read_at, asked.left_at or 0.0)  # nobody cuts short what a caller does by itself
+        if now > max(asked.begun + asked.timeout, own) + stubborn + EPS:
             self.says(11, f"request {asked.number} took {now - asked.begun:g} s of {asked.timeout:g}")
         for called in asked.calls:
             routes_left = 1 if asked.early else len(chain) - chain.index(called.route)
             part = max(asked.begun + asked.timeout - called.began, 0.0) / routes_left
             took = called.ended - called.began
-            if took > min(limit, part) + self.schedule.stubborn.get(called.route.endpoint, 0.0) + EPS:
+            if called.is_stream and called.committed is not None:
+                if asked.reading.manner == "upstream" and took > part + self.stubbornness(called) + EPS:
+                    self.says(11, f"request {asked.number}: {took:g} s at {called.route}, of {part:g}")
+                took = called.committed - called.began
+            limit = attempt if not called.is_stream else first
+            if took > min(limit, part) + self.stubbornness(called) + EPS:
                 self.says(11, f"request {asked.number}: {took:g} s at {called.route}, of {min(limit, part):g}")
             if called.was_cancelled and part < limit and asked.outcome == "answered":
                 self.seen["hand-over after a share ran out"] += 1
@@ -622,18 +664,24 @@ class Witness:
         until = asked.begun
         for before, called in zip((None, *asked.calls), asked.calls, strict=False):
             is_next = before is None or (before.route != called.route and before.verdict not in _ONCE)
+            if before is not None and before.committed is not None and self.schedule.knobs["in_place_retries"]:
+                until += 3.0  # it was to be asked again, and that was the time in which it was barred
             if is_next and called.began > until + EPS:
                 self.says(3, f"request {asked.number} waited {called.began - until:g} s before {called.route}")
             until = called.ended
 
+    def stubbornness(self, called: Called) -> float:
+        """Return the seconds that a provider may take to end a call."""
+        return self.schedule.stubborn.get(called.route.endpoint, 0.0)
+
     def _check_told(self, asked: Asked, outcome: Response | BaseException | None) -> None:
-        least = outcome is not None  # who left may have left before it began
+        least = outcome is not None or bool(asked.calls)  # who left may have left before it began
         if not least <= asked.told <= 1:
             self.says(1, f"request {asked.number}: told {asked.told} times")
 
     def _check_left(self, asked: Asked) -> None:
         last = asked.calls[-1] if asked.calls else None
-        if last is None or last.ended < self._now() - EPS or last.route.endpoint in self.schedule.stubborn:
+        if last is None or last.ended < self.now() - EPS or last.route.endpoint in self.schedule.stubborn:
             return
         if last.was_cancelled and asked.settled and asked.settled[-1] not in {Verdict.NO_VERDICT, Verdict.TIMEOUT}:
             self.says(6, f"request {asked.number} was left, and settled as {asked.settled[-1]}")
@@ -643,9 +691,10 @@ class Witness:
             self.says(1, f"request {asked.number} is answered by nobody: {asked.calls}")
             return
         last = asked.calls[-1].route
-        if response.text != str(asked.number) or (response.transport, response.model) != (last.endpoint, last.model):
+        text = "" if response.tool_calls else asked.wanted
+        if response.text != text or (response.transport, response.model) != (last.endpoint, last.model):
             self.says(9, f"request {asked.number}: {response.text!r} of {response.transport}")
-        if response.is_fallback != (last != chain[0]):
+        if response.is_fallback != (last != self.schedule.chains[asked.agent][0]):
             self.says(9, f"request {asked.number}: is_fallback is {response.is_fallback}")
         self._check_trail(asked, response.attempts)
         self.seen["handed over"] += len(asked.calls) > 1
@@ -661,7 +710,7 @@ class Witness:
                 if asked.calls:
                     self.says(12, f"request {asked.number} says nobody was asked: {asked.calls}")
             case TimeoutExceededError():
-                if self._now() < asked.begun + asked.timeout - 1e-5:
+                if self.now() < asked.begun + asked.timeout - 1e-5:
                     self.says(11, f"request {asked.number} says its time is over, too early")
             case ActorStoppedError():
                 if self.schedule.closes_at is None:
@@ -673,7 +722,7 @@ class Witness:
                     self.says(1, f"request {asked.number} ended with {error!r}")
         if isinstance(error, TrailedError) and not isinstance(error, ActorStoppedError):
             self._check_trail(asked, error.attempts)
-        if self._must_answer(asked, chain):
+        if self._must_answer(asked, chain) and not self.streams.is_late_by_itself(asked, error):
             self.says(19, f"request {asked.number} of {chain} failed beside a healthy route: {error}")
 
     def _check_trail(self, asked: Asked, attempts: tuple[Any, ...]) -> None:
@@ -686,6 +735,12 @@ class Witness:
             self.says(1, f"request {asked.number}: the trail says {attempts}, the providers {noted}")
         if any(abs(asked.begun + a.start - c.began) > EPS for a, c in zip(attempts, asked.calls, strict=False)):
             self.says(1, f"request {asked.number}: the trail has other instants")
+        for attempt, called in zip(attempts, asked.calls, strict=False):
+            first = None if called.committed is None else called.committed - called.began
+            if first != attempt.first_token and (
+                first is None or attempt.first_token is None or abs(first - attempt.first_token) > EPS
+            ):
+                self.says(1, f"request {asked.number}: first content after {first} s, not {attempt.first_token}")
 
     def _must_answer(self, asked: Asked, chain: tuple[Route, ...]) -> bool:
         schedule = self.schedule
@@ -722,6 +777,8 @@ class Witness:
         for asked in self.asked:
             if not asked.outcome:
                 self.says(1, f"request {asked.number} has no end")
+        crashes = any(act.kind == "crash" for act in self.schedule.acts)
+        self.streams.over(in_time=not crashes and self.schedule.closes_at is None)
         for ledger in self._ledgers.values():
             for kind in ("CircuitTripped", "CircuitClosed", "HoldPlaced", "HoldEnded"):
                 told, noted = self.events[kind, str(ledger.gate.key)], ledger.happened[kind]
