@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain, count
-from typing import final
+from typing import Any, final
 
 from ..providers import (
     Attempt,
@@ -74,6 +74,11 @@ class Run:
     def text(self) -> str:
         """The text of the answer."""
         return self.response.text
+
+    @property
+    def parsed(self) -> Any:
+        """What the answer says, where an answer of some shape was asked for."""
+        return self.response.parsed
 
     @property
     def finish_reason(self) -> FinishReason:

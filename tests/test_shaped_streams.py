@@ -69,7 +69,7 @@ async def test_a_run_ends_with_its_value() -> None:
     async with opened({"openai": Script.sequence(looks, WRONG, otherwise=VALID)}) as (agent, _, world):
         run = await agent.run("Who wrote Faust?", tools=[look], response_model=Facts)
         assert len(world.log("openai")) == 3
-    assert run.response.parsed == Facts(author="Goethe", year=1808)
+    assert run.parsed == run.response.parsed == Facts(author="Goethe", year=1808)
     assert [message.role for message in run.messages] == ["user", "assistant", "tool", "assistant", "user", "assistant"]
     assert "not valid" in run.messages[4].text
 

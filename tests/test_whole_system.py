@@ -60,17 +60,18 @@ CAUGHT_BY: dict[str, int] = {
     "permit-leak-on-leaving": 0,
     "appended-without-a-word": 7,
     "pings-are-content": 60,
-    "content-is-a-sign-of-life": 145,
+    "content-is-a-sign-of-life": 276,
     "settled-at-opening": 0,
     "limits-rule-the-caller": 30,
     "dropped-never-closed": 13,
-    "abandoned-never-swept": 30,
+    "abandoned-never-swept": 29,
     "passes-at-the-end": 0,
     "leaving-is-slow": 0,
     "first-token-unlimited": 5,
     "run-forgets-its-route": 27,
     "tool-run-twice": 12,
     "results-forgotten": 12,
+    "kept-by-its-traceback": 741,
 }
 """A seed for each planted bug that catches it, on trio; the runner's `--bugs` finds them anew."""
 

@@ -21,6 +21,7 @@ from understudy.actors._gate import Gate
 from understudy.providers import Blame, Failure, Verdict
 from understudy.simulation._upstream import ScriptedUpstream
 from understudy.supervisor import _course as course_module
+from understudy.supervisor import _stream as stream_module
 from understudy.supervisor import _supervisor as supervisor_module
 from understudy.supervisor._course import Course
 from understudy.supervisor._dispatch import Dispatch
@@ -301,6 +302,10 @@ def _results_forgotten() -> _Patch:
     return _around(ToolRun, "answered", answered)
 
 
+def _kept_by_its_traceback() -> _Patch:
+    return _around(stream_module, "_forget_frame", lambda original, error: None)
+
+
 @contextmanager
 def _both(*patches: _Patch) -> Iterator[None]:
     with ExitStack() as stack:
@@ -347,6 +352,7 @@ BUGS: dict[str, Callable[[], _Patch]] = {
     "run-forgets-its-route": _run_forgets_its_route,
     "tool-run-twice": _tool_run_twice,
     "results-forgotten": _results_forgotten,
+    "kept-by-its-traceback": _kept_by_its_traceback,
 }
 """By name: each makes its patch."""
 

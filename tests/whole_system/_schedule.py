@@ -251,16 +251,16 @@ def _answers_break_off(rand: Rand, schedule: Schedule) -> Schedule:
     turns = (Phase(Answer(None), calls=rand.randrange(1, 4), until=60.0) for _ in answers)
     phases = tuple(phase for answer, turn in zip(answers, turns, strict=True) for phase in (_once(answer), turn))
     manners: tuple[Manner, ...] = ("restart", "restart", "raise", "upstream")
-    callers = [
-        Caller(rand.uniform(0, 2), 0, 400.0, 6, rand.uniform(0.1, 4), reading=Reading(rand.choice(manners)))
-        for _ in range(4)
-    ]
+    ways: tuple[Leaving | None, ...] = (None, None, "drop")
+    readings = [Reading(rand.choice(manners), 0.0, rand.choice(ways), rand.randrange(1, 5)) for _ in range(4)]
+    callers = [Caller(rand.uniform(0, 2), 0, 400.0, 6, rand.uniform(0.1, 4), reading=reading) for reading in readings]
     return replace(
         schedule,
         faults=(Fault("brown-out", "breaks", {primary: phases}), *schedule.faults),
         callers=(*schedule.callers[:30], *callers),
         lasts_for=max(schedule.lasts_for, 60.0),
         knobs={**schedule.knobs, "stall_timeout": rand.uniform(5, 30), "content_stall_timeout": 30.0},
+        bugs=frozenset(rand.sample(range(40), 4)) if rand.random() < 0.3 else schedule.bugs,
         well=tuple(name for name in schedule.well if name != primary),
     )
 
