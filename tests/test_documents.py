@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from understudy._cli import cli
-from understudy.simulation import Answer, Script, Status, simulated_server
+from understudy.simulation import Answer, Breaks, Script, Status, simulated_server
 
 from .test_front_door import run
 
@@ -27,7 +27,18 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 
 DOCUMENT = (ROOT / "docs/using.md").read_text()
-USING = re.findall(r"## (.*?)\n.*?```python\n(.*?)```\n\n```text\n(.*?)```", DOCUMENT, re.DOTALL)
+
+
+def programs(text: str) -> list[tuple[str, str, str]]:
+    """Return the programs of a document: the section that each stands in, its code, and what it prints."""
+    return [
+        (section.partition("\n")[0], code, printed)
+        for section in text.split("\n## ")[1:]
+        for code, printed in re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", section, re.DOTALL)
+    ]
+
+
+USING = programs(DOCUMENT)
 
 
 def variables(text: str = README) -> dict[str, str]:
@@ -70,6 +81,18 @@ async def test_the_code_in_the_readme_runs() -> None:
 CALL = {"id": "c1", "type": "function", "function": {"name": "multiply", "arguments": '{"a": 17, "b": 23}'}}
 ASKS = {"message": {"role": "assistant", "content": None, "tool_calls": [CALL]}, "finish_reason": "tool_calls"}
 ASKS_FOR_A_TOOL = Status(200, body=json.dumps({"model": "gpt", "choices": [ASKS]}).encode())
+SAYS_SO = Answer("Goethe wrote it.")
+BREAKS_OFF = Breaks(SAYS_SO, after=2)
+FAUST, ODYSSEY = (Answer(f'{{"author": "{author}", "year": {year}}}') for author, year in (("Goethe", 1808), ("?", 0)))
+LEADS = (
+    ("multiply", Script.sequence(ASKS_FOR_A_TOOL, otherwise=Answer("17 * 23 is 391."))),
+    ("look_up", Script.always(Answer("Goethe wrote it.", rounds=1))),
+    ("text_stream", Script.sequence(SAYS_SO, BREAKS_OFF)),
+    ('Egmont?", on_interrupt', Script.always(BREAKS_OFF)),
+    ("stream_upstream", Script.always(BREAKS_OFF)),
+    ("response_model", Script.sequence(ODYSSEY, FAUST, otherwise=ODYSSEY)),
+)
+"""What the README's primary does, for the program that has these words in it; for any other one it answers."""
 
 
 @pytest.mark.anyio
@@ -77,15 +100,14 @@ ASKS_FOR_A_TOOL = Status(200, body=json.dumps({"model": "gpt", "choices": [ASKS]
 @pytest.mark.parametrize(("code", "printed"), [row[1:] for row in USING], ids=[row[0] for row in USING])
 async def test_the_programs_in_the_docs_print_what_stands_under_them(code: str, printed: str, tmp_path: Path) -> None:
     """Each is a whole program, and says what the document says, with the README's variables and simulated vendors."""
+    goethe = Script.always(Answer("Goethe."))
+    script = next((script for words, script in LEADS if words in code), goethe)
     (tmp_path / "chart.png").write_bytes(b"\x89PNG")
-    script = Script.always(Answer("Goethe."))
-    if "MULTIPLY" in code:
-        script = Script.sequence(ASKS_FOR_A_TOOL, otherwise=Answer("17 * 23 is 391."))
-    async with simulated_server(script) as lead, simulated_server() as second:
+    async with simulated_server(script) as lead, simulated_server(goethe) as second:
         urls = {"LLM_OPENAI_BASE_URL": lead.openai_url, "LLM_ANTHROPIC_BASE_URL": second.anthropic_url}
         exit_code, out, err = await run("-c", code, environment={**variables(), **urls})
     assert (exit_code, out, unexpected(err)) == (0, printed, [])
-    if "MULTIPLY" in code:
+    if "multiply" in code:
         assert lead.received[1].body["messages"][2] == {"role": "tool", "tool_call_id": "c1", "content": "391"}
 
 
@@ -106,7 +128,7 @@ async def test_the_program_about_circuits_runs() -> None:
 
 def test_the_document_has_a_program_for_each_matter() -> None:
     """None of them is lost because its form is not the one that the test above looks for."""
-    assert len(USING) == DOCUMENT.count("```python") == 5
+    assert len(USING) == DOCUMENT.count("```python") == 11
 
 
 def test_the_readme_shows_what_check_prints(monkeypatch: pytest.MonkeyPatch) -> None:

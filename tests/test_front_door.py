@@ -278,7 +278,7 @@ class TestInterrupt:
     @pytest.fixture
     def provider(self, monkeypatch: pytest.MonkeyPatch) -> Interrupted:
         provider = Interrupted()
-        monkeypatch.setattr("understudy._cli.open_supervisor", partial(open_supervisor, connect=lambda _: provider))
+        monkeypatch.setattr("understudy._ask.open_supervisor", partial(open_supervisor, connect=lambda _: provider))
         monkeypatch.setattr("understudy._cli.demo", interrupted_task)
         monkeypatch.setenv("DERIVER_MODEL_CONFIG__MODEL", "gpt")
         monkeypatch.setenv("LLM_OPENAI_API_KEY", "sk-canary-0a1b2c3d4e")
@@ -389,13 +389,27 @@ def test_the_demo_answers_everybody(backend: str) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     assert list(report) == [
-        *("requests", "answered", "failed", "handed_over", "served_by", "primary_calls_during_outage", "seconds")
+        *("requests", "answered", "failed", "handed_over", "restarted", "tool_calls", "served_by"),
+        *("primary_calls_during_outage", "latencies", "first_token", "seconds"),
     ]
     assert report["answered"] == report["requests"] == sum(report["served_by"].values())
     assert report["failed"] == 0
     assert report["handed_over"] == report["served_by"]["anthropic"] > 0
-    assert report["primary_calls_during_outage"] < report["handed_over"]
+    assert report["tool_calls"] == report["requests"]
+    assert report["restarted"] > 0
+    assert report["primary_calls_during_outage"] < report["requests"]
+    for took in report["latencies"].values():
+        assert report["first_token"] < took["median"] <= took["slowest"]
     assert 1 <= report["seconds"] < 5
+
+
+@pytest.mark.anyio
+@pytest.mark.sockets
+async def test_a_demo_counts_wrong_answers_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at what comes: an answer that leaves out what the tool found is none."""
+    monkeypatch.setattr("understudy._demo.Answer", lambda text, *more, **others: Answer("So it is.", *more, **others))
+    report = await demo(seconds=2, agents=2, live=False)
+    assert report.failed == report.requests == report.tool_calls > 0
 
 
 def test_a_demo_asks_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,7 +451,8 @@ def test_the_demo_tells_a_person_what_happened() -> None:
     done = CliRunner().invoke(cli, ["demo", "--seconds", "1.5", "--agents", "4"], env={"COLUMNS": "200"})
     assert done.exit_code == 0
     assert "every request was answered" in done.stdout
-    assert re.search(r"anthropic +\d+ +\d+ ms +\d+ ms", done.stdout)
+    assert re.search(r"anthropic +\d+ +\d+ ms +\d+ ms +\d+ ms", done.stdout)
+    assert "answers that broke off were begun anew." in done.stdout
 
 
 @pytest.mark.anyio
@@ -448,12 +463,14 @@ async def test_the_live_table_shows_who_serves_whom(
     """While the demo runs, a table names both endpoints, and says when the primary is down."""
     monkeypatch.setenv("FORCE_COLOR", "1")  # makes rich take what it writes to for a terminal
     monkeypatch.setenv("COLUMNS", "120")
-    report = await demo(seconds=3, agents=3, live=True)
+    report = await demo(seconds=6, agents=8, live=True)
     shown = capsys.readouterr().out
     assert report.failed == 0
-    assert report.requests > 20
+    assert report.requests > 10
+    assert report.restarted > 0
     assert "openai at http://127.0.0.1:" in shown
-    assert "the primary answers 503" in shown
+    assert "the primary is out" in shown
+    assert "first token" in shown
     assert "the primary is well" in shown
     assert "circuit" in shown
     assert "open 0." in shown

@@ -19,13 +19,13 @@ from typing import Any, NoReturn
 import anyio
 import click
 
+from ._ask import Question, events, text, whole
 from ._demo import Report, demo
-from ._open import open_supervisor
 from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_problems, show_report, show_trail
 from ._show_simulation import show_simulation
 from ._simulate import plan_to_simulate
 from ._version import __version__
-from .providers import ConfigurationError, Parameters, Response, TrailedError, UnderstudyError, out_of_files, user
+from .providers import ConfigurationError, TrailedError, UnderstudyError, out_of_files
 from .simulation import Simulation, draw, play, run_virtual, understood
 from .supervisor import load
 
@@ -92,24 +92,25 @@ def cli() -> None:
 @_timeout
 @click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer wanted, in tokens.")
 @_backend
+@click.option("--stream", is_flag=True, help="Print the answer as it comes; with --json, one object for each event.")
 @_json
-def ask(agent: str, prompt: str, timeout: float | None, max_tokens: int | None, backend: str, json_: bool) -> None:
+def ask(
+    agent: str, prompt: str, timeout: float | None, max_tokens: int | None, backend: str, stream: bool, json_: bool
+) -> None:
     """Ask AGENT the PROMPT (- reads it from standard input); the answer goes to standard output, the trail to
-    standard error."""
-
-    async def run(text: str) -> Response:
-        async with open_supervisor() as supervisor:
-            handle = supervisor.agent(agent)
-            parameters: Parameters = {} if max_tokens is None else {"max_tokens": max_tokens}
-            return await handle.complete([user(text)], timeout=timeout, **parameters)
-
-    with _faults_told(json_=json_):
-        response = anyio.run(run, _prompt(prompt), backend=backend)
+    standard error. What the model thinks first is not printed, but for --json --stream."""
+    if sys.stdout is None:
+        raise click.UsageError("standard output is closed: the answer would be lost")
+    question = Question(agent, _prompt(prompt), timeout, max_tokens)
+    way = (events if json_ else text) if stream else whole
+    with _faults_told(json_=json_, event="failed" if stream else None):
+        response = anyio.run(way, question, backend=backend)
     with _faults_told(json_=False):  # standard output is at fault then
-        if json_:
+        if json_ and not stream:
             click.echo(json.dumps(as_json(response)))
-        else:
-            click.echo(response.text)
+        elif not json_:
+            if not stream:
+                click.echo(response.text)
             show_trail(response.attempts, response.passed_over)
 
 
@@ -123,23 +124,25 @@ def _prompt(given: str) -> str:
     if given == "-":
         data = b"" if sys.stdin is None else sys.stdin.buffer.read()
     try:
-        text = data.decode("utf-8-sig")
+        prompt = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise click.UsageError(f"the prompt is not UTF-8: its byte {error.start + 1} cannot be read") from None
-    if not text.strip():
+    if not prompt.strip():
         raise click.UsageError("the prompt is empty: there is nothing to ask")
-    return text
+    return prompt
 
 
 @cli.command()
 @_json
 def check(json_: bool) -> None:
     """Show every agent's effective chain, and every mistake. Exits with 2 if there is any."""
-    plan = load()
-    if json_:
-        click.echo(json.dumps(plan_as_json(plan)))
-    else:
-        explain_plan(plan)
+    with _faults_told(json_=json_):
+        plan = load()
+    with _faults_told(json_=False):
+        if json_:
+            click.echo(json.dumps(plan_as_json(plan)))
+        else:
+            explain_plan(plan)
     sys.exit(2 if plan.problems or plan.ignored else 0)
 
 
@@ -216,19 +219,23 @@ _TOLD = (UnderstudyError, OSError, ValueError, KeyboardInterrupt)
 
 
 @contextmanager
-def _faults_told(*, json_: bool) -> Iterator[None]:
-    """End the command if its body fails: with what went wrong, in words or as JSON, and the exit code that fits."""
+def _faults_told(*, json_: bool, event: str | None = None) -> Iterator[None]:
+    """End the command if its body fails: with what went wrong, in words or as JSON, and the exit code that fits.
+
+    Args:
+        event: What the JSON is called among others.
+    """
     try:
         yield
     except BrokenPipeError:  # nobody reads: click ends without a word
         raise
     except _TOLD as error:
-        _fail(error, json_=json_)
+        _fail(error, json_=json_, event=event)
     except BaseExceptionGroup as group:  # what befell tasks: Ctrl-C on trio, or the last file that could be opened
         told, bugs = group.split(_TOLD)
         if told is None or bugs is not None:
             raise
-        _fail(_first(told), json_=json_)
+        _fail(_first(told), json_=json_, event=event)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -239,7 +246,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return within
 
 
-def _fail(error: BaseException, *, json_: bool) -> NoReturn:
+def _fail(error: BaseException, *, json_: bool, event: str | None) -> NoReturn:
     code = 2 if isinstance(error, ConfigurationError) else INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
     if json_:
         facts: dict[str, object] = {"type": type(error).__name__, "message": _said(error)}
@@ -249,7 +256,8 @@ def _fail(error: BaseException, *, json_: bool) -> NoReturn:
             facts["status"] = getattr(error, "status", None)
             facts["retry_after"] = getattr(error, "retry_after", None)
         facts["attempts"] = [as_json(attempt) for attempt in getattr(error, "attempts", ())]
-        click.echo(json.dumps({"error": facts}))
+        with _faults_told(json_=False):  # standard output may be what is at fault
+            click.echo(json.dumps({"error": facts} if event is None else {"event": event, "error": facts}))
     elif isinstance(error, ConfigurationError):
         show_problems(error.problems)
     elif isinstance(error, KeyboardInterrupt):

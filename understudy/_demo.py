@@ -1,12 +1,15 @@
 """The demo: agents at work, an outage of their primary in the middle, and nobody who notices.
 
-Two vendors are simulated on loopback, with real HTTP and the real SDK clients: a primary on the OpenAI wire that
-answers 503 for the middle third of the time, and a fallback on the Anthropic wire. Every question holds a nonce that
-must come back, so an answer that went to the wrong caller would be seen.
+Two vendors are simulated on loopback, with real HTTP and the real SDK clients: a primary on the OpenAI wire and a
+fallback on the Anthropic wire. Each question is a streamed tool run: the model looks something up, and answers with
+what was found. For the middle third of the time the primary is out: at first streams break off in the middle, then it
+answers 503. Every question holds a nonce, and what is found another one. The answer must hold both, once: one that
+went to the wrong caller, came twice or lacks a piece would be seen.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import AsyncIterator, Iterator
@@ -16,26 +19,54 @@ from statistics import median
 from typing import Any, final
 
 import anyio
+import anyio.lowlevel
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from ._open import open_supervisor
+from ._show import milliseconds
 from .actors import Health
-from .providers import ConfigurationError, Problem, UnderstudyError, load, user
-from .simulation import Answer, Phase, Script, SimulatedServer, Status, simulated_server, worst
-from .supervisor import Agent, AgentSettings, RouteSettings, Settings, Supervisor, background_tasks
+from .providers import ConfigurationError, Problem, Restarted, TextDelta, Tool, UnderstudyError, load, user
+from .simulation import Answer, Breaks, Phase, Script, SimulatedServer, Status, simulated_server, worst
+from .supervisor import (
+    Agent,
+    AgentSettings,
+    Iteration,
+    RouteSettings,
+    RunStream,
+    Settings,
+    Supervisor,
+    as_tool,
+    background_tasks,
+)
 
 ROLES = ("deriver", "summary", "dialectic.low", "dialectic.max", "dream")
-LATENCY, THINKING = 0.05, 0.15
-"""Seconds that a simulated model takes, and that an agent takes between two questions."""
+LATENCY, EVERY, THINKING = 0.03, 0.004, 0.5
+"""Seconds that a simulated model takes to begin, and for each piece of an answer; and that an agent takes between two
+questions."""
+
+LAST = 0.5
+"""Seconds before the end in which no question is asked any more, so that the last ones are answered."""
+
+BROKEN, PIECES = 0.2, 3
+"""How many streams break off when the outage begins, as a share of the agents, and after how many pieces they do."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Took:
+    """How long an agent waited: until the first content, and for the whole run, in seconds."""
+
+    first_token: float
+    whole: float
 
 
 @final
 @dataclass(slots=True)
 class Report:
-    """What happened. Latencies are in seconds, by the transport that answered."""
+    """What happened. `answers` are by the transport that gave them; `failed` are wrong answers and none."""
 
     agents: int
     outage: float
@@ -43,24 +74,41 @@ class Report:
     requests: int = 0
     failed: int = 0
     handed_over: int = 0
+    restarted: int = 0
+    tool_calls: int = 0
     primary_calls_during_outage: int = 0
-    answers: dict[str, list[float]] = field(default_factory=dict)
+    answers: dict[str, list[Took]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `understudy demo --json` prints."""
+        """Return what `understudy demo --json` prints. Times are in seconds."""
+        every = [took for answers in self.answers.values() for took in answers]
         return {
             "requests": self.requests,
-            "answered": sum(map(len, self.answers.values())),
+            "answered": len(every),
             "failed": self.failed,
             "handed_over": self.handed_over,
-            "served_by": {transport: len(seconds) for transport, seconds in self.answers.items()},
+            "restarted": self.restarted,
+            "tool_calls": self.tool_calls,
+            "served_by": {transport: len(answers) for transport, answers in self.answers.items()},
             "primary_calls_during_outage": self.primary_calls_during_outage,
+            "latencies": {
+                transport: {"median": round(middle, 4), "slowest": round(slowest, 4)}
+                for transport, (_, _, middle, slowest) in self.latencies().items()
+            },
+            "first_token": round(median(took.first_token for took in every), 4) if every else None,
             "seconds": round(self.seconds, 3),
         }
 
-    def latencies(self) -> dict[str, tuple[int, float, float]]:
-        """Return, by transport, the number of answers, their median and their slowest in seconds."""
-        return {transport: (len(s), median(s), max(s)) for transport, s in self.answers.items()}
+    def latencies(self) -> dict[str, tuple[int, float, float, float]]:
+        """Return, by transport, the number of answers, the median until the first content, and for whole runs their
+        median and their slowest, in seconds.
+        """
+        return {transport: _latencies(answers) for transport, answers in self.answers.items()}
+
+
+def _latencies(answers: list[Took]) -> tuple[int, float, float, float]:
+    whole = [took.whole for took in answers]
+    return len(answers), median(took.first_token for took in answers), median(whole), max(whole)
 
 
 FILES_PER_AGENT, OTHER_FILES = 4, 40
@@ -116,10 +164,12 @@ async def _demo(seconds: float, agents: int, live: bool) -> Report:
     for transport in ("openai", "anthropic"):  # an import takes a second, which the script must not begin with
         load(transport)
     begin, end = seconds / 3, seconds * 2 / 3
+    usual = Answer(None, LATENCY, EVERY, rounds=1)
+    breaking = Phase(Breaks(usual, PIECES), since=begin, until=end, calls=math.ceil(agents * BROKEN))
     outage = Phase(Status(503), since=begin, until=end)
     async with (
-        simulated_server(Script((outage,), Answer(None, LATENCY))) as primary,
-        simulated_server(Script.always(Answer(None, LATENCY))) as fallback,
+        simulated_server(Script((breaking, outage), usual)) as primary,
+        simulated_server(Script.always(usual)) as fallback,
         open_supervisor(_settings(primary, fallback, (end - begin) / 4)) as supervisor,
     ):
         report, begun = Report(agents, end - begin), anyio.current_time()
@@ -145,22 +195,62 @@ def _settings(primary: SimulatedServer, fallback: SimulatedServer, open_for: flo
 
 async def _loop(number: int, agent: Agent, report: Report, until: float) -> None:
     """Ask one question after the other; the last one is answered before the time is over."""
-    rand = random.Random(number)  # noqa: S311 - a spread, no secret
+    rand, found = random.Random(number), dict[str, str]()  # noqa: S311 - a spread, no secret
+
+    async def look_up(question: str) -> str:
+        """Look up what is known.
+
+        Args:
+            question: The question, word for word.
+        """
+        report.tool_calls += 1
+        await anyio.lowlevel.checkpoint()
+        return found[question]
+
+    tool = as_tool(look_up)
     await anyio.sleep(rand.random() * THINKING)
-    while anyio.current_time() < until - 10 * LATENCY:
-        nonce = f"question {rand.getrandbits(64):x} of agent {number}"
-        asked_at = anyio.current_time()
+    while anyio.current_time() < until - LAST:
+        question = f"question {rand.getrandbits(64):x} of agent {number}"
+        found[question] = f"fact {rand.getrandbits(64):x}"
         report.requests += 1
         try:
             with anyio.CancelScope(shield=True):
-                response = await agent.complete([user(nonce)], timeout=30)
+                report.failed += not await _answered(agent, question, tool, f"{question}\n{found[question]}", report)
         except UnderstudyError:
             report.failed += 1
-        else:
-            report.failed += response.text != nonce
-            report.handed_over += response.is_fallback
-            report.answers.setdefault(response.transport, []).append(anyio.current_time() - asked_at)
         await anyio.sleep(THINKING * (0.5 + rand.random()))
+
+
+async def _answered(agent: Agent, question: str, tool: Tool, expected: str, report: Report) -> bool:
+    """Ask one question, and say whether the answer is right: as it came, and as a whole.
+
+    Raises:
+        UnderstudyError: Nobody answered.
+    """
+    asked_at = anyio.current_time()
+    async with agent.stream_run([user(question)], tools=[tool], timeout=30, on_interrupt="restart") as stream:
+        first_token = anyio.current_time() - asked_at
+        text = await _read(stream, report)
+    run = stream.run
+    report.handed_over += run.is_fallback
+    took = Took(first_token, anyio.current_time() - asked_at)
+    report.answers.setdefault(run.response.transport, []).append(took)
+    return text == run.text == expected
+
+
+async def _read(stream: RunStream, report: Report) -> str:
+    """Return the text of the last turn, put together from its pieces; what is void is dropped."""
+    text = ""
+    async for event in stream:
+        match event:
+            case TextDelta():
+                text += event.text
+            case Restarted():
+                report.restarted += 1
+                text = ""
+            case Iteration():
+                text = ""
+    return text
 
 
 def _circuit(health: Health) -> Text:
@@ -181,15 +271,17 @@ async def _table(
     def picture() -> Group:
         at = anyio.current_time() - begun
         down = outage.since <= at < outage.until
-        table = Table("endpoint", "circuit", "answers", "answers/s", "in flight", "median", box=None)
+        titles = ("endpoint", "circuit", "answers", "answers/s", "in flight", "first token", "median")
+        table = Table(*titles, box=None)
         for name, health in supervisor.health().items():
             transport = name.partition(" ")[0]
             answers = report.answers.get(transport, [])
             rate = (len(answers) - last.get(transport, 0)) * 4
             last[transport] = len(answers)
-            middle = f"{median(answers) * 1000:.0f} ms" if answers else "-"
-            table.add_row(name, _circuit(health), str(len(answers)), str(rate), str(health.in_flight), middle)
-        state = Text("the primary answers 503", "bold red") if down else Text("the primary is well", "green")
+            _, first, middle, _ = _latencies(answers) if answers else (0, None, None, None)
+            counts = str(len(answers)), str(rate), str(health.in_flight)
+            table.add_row(name, _circuit(health), *counts, milliseconds(first), milliseconds(middle))
+        state = Text("the primary is out", "bold red") if down else Text("the primary is well", "green")
         head = Text.assemble(f"{at:4.1f} s  {report.agents} agents  ", state, f"  {report.handed_over} handed over")
         return Group(head, table)
 

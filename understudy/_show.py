@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .providers import TRANSPORTS, Attempt, PassedOver, Problem, Response, Verdict
+from .providers import (
+    TRANSPORTS,
+    Attempt,
+    Finished,
+    PassedOver,
+    Problem,
+    ReasoningDelta,
+    Response,
+    Restarted,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    Verdict,
+)
 from .supervisor import Plan, Route, notes
 
 if TYPE_CHECKING:
@@ -30,11 +44,31 @@ def as_json(value: Response | Attempt) -> dict[str, Any]:
         "finish_reason": value.finish_reason,
         "usage": {**usage, "total_tokens": value.usage.total_tokens},
         "request_id": value.request_id,
+        "first_token": value.first_token,
         "attempts": [as_json(attempt) for attempt in value.attempts],
         "passed_over": [
             {field.name: getattr(route, field.name) for field in fields(route)} for route in value.passed_over
         ],
     }
+
+
+def event_as_json(event: StreamEvent) -> dict[str, Any]:
+    """Return an event of a stream as a dict that JSON can hold."""
+    match event:
+        case TextDelta(text):
+            return {"event": "text", "text": text}
+        case ReasoningDelta(text):
+            return {"event": "reasoning", "text": text}
+        case ToolCallStarted(index, id_, name):
+            return {"event": "tool_call_started", "index": index, "id": id_, "name": name}
+        case ToolCallDelta(index, arguments):
+            return {"event": "tool_call_delta", "index": index, "arguments": arguments}
+        case Restarted(transport, model, reason):
+            return {"event": "restarted", "transport": transport, "model": model, "reason": reason}
+        case Finished(response):
+            return {"event": "finished", **as_json(response)}
+        case _:
+            assert_never(event)
 
 
 def problem_as_json(problem: Problem) -> dict[str, str]:
@@ -131,9 +165,10 @@ def show_trail(attempts: Iterable[Attempt], passed_over: Iterable[PassedOver]) -
     for attempt in attempts:
         style = "green" if attempt.verdict is Verdict.OK else "yellow"
         what = escape(attempt.reason or attempt.verdict)
+        first = "" if attempt.first_token is None else f", the first token after {attempt.first_token * 1000:.0f} ms"
         console.print(
             f"[dim]{attempt.number}.[/dim] {escape(attempt.transport)} {escape(attempt.model)}"
-            f"  [{style}]{what}[/{style}]  [dim]{attempt.duration * 1000:.0f} ms[/dim]",
+            f"  [{style}]{what}[/{style}]  [dim]{attempt.duration * 1000:.0f} ms{first}[/dim]",
             soft_wrap=True,
         )
         if attempt.dropped:
@@ -145,13 +180,18 @@ def show_trail(attempts: Iterable[Attempt], passed_over: Iterable[PassedOver]) -
 def show_report(report: Report) -> None:
     """Print the summary of a demo."""
     console = Console(highlight=False)
-    table = Table("served by", "answers", "median", "slowest", box=None)
-    for transport, (answers, median, slowest) in report.latencies().items():
-        table.add_row(transport, str(answers), f"{median * 1000:.0f} ms", f"{slowest * 1000:.0f} ms")
+    table = Table("served by", "answers", "first token", "median", "slowest", box=None)
+    for transport, (answers, *seconds) in report.latencies().items():
+        table.add_row(transport, str(answers), *map(milliseconds, seconds))
     console.print(table)
     verdict = "[green]every request was answered[/green]" if not report.failed else f"[red]{report.failed} failed[/red]"
     console.print(
-        f"{report.requests} requests from {report.agents} agents in {report.seconds:.1f} s, {verdict}; "
-        f"{report.handed_over} were handed over in an outage of {report.outage:.1f} s, "
-        f"in which the primary was asked {report.primary_calls_during_outage} times."
+        f"{report.requests} tool runs by {report.agents} agents in {report.seconds:.1f} s, {verdict}; "
+        f"{report.handed_over} were handed over in an outage of {report.outage:.1f} s, in which the primary was asked "
+        f"{report.primary_calls_during_outage} times; {report.restarted} answers that broke off were begun anew."
     )
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Return seconds as a cell of a table."""
+    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"

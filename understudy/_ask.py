@@ -1,0 +1,90 @@
+"""Asking one question, for the command line: for a whole answer, or for one that is printed as it comes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal, final
+
+import click
+
+from ._open import open_supervisor
+from ._show import event_as_json
+from .providers import Parameters, Response, user
+from .supervisor import Agent, Stream
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of whom. `timeout` is in seconds, for all attempts together; None is the configured one."""
+
+    agent: str
+    prompt: str
+    timeout: float | None
+    max_tokens: int | None
+
+    @property
+    def parameters(self) -> Parameters:
+        """What is said beside the prompt."""
+        return {} if self.max_tokens is None else {"max_tokens": self.max_tokens}
+
+
+async def whole(question: Question) -> Response:
+    """Return the answer.
+
+    Raises:
+        UnderstudyError: The configuration is wrong, or nobody answered.
+    """
+    async with _asked(question) as agent:
+        return await agent.complete([user(question.prompt)], timeout=question.timeout, **question.parameters)
+
+
+async def text(question: Question) -> Response:
+    """Print the text of the answer as it comes, and return the answer. A line that was begun is ended in any case.
+
+    Raises:
+        UnderstudyError: The configuration is wrong, nobody answered, or the answer was cut off.
+        OSError: Standard output takes no more.
+    """
+    async with _streamed(question, "raise") as stream:
+        is_begun = False
+        try:
+            async for piece in stream.text_stream():
+                click.echo(piece, nl=False)
+                is_begun = True
+        finally:
+            if is_begun:
+                click.echo()
+        return stream.response
+
+
+async def events(question: Question) -> Response:
+    """Print each event as one JSON object on one line, and return the answer.
+
+    An answer that is cut off begins anew: whoever reads the event `restarted` can drop what came before it.
+
+    Raises:
+        UnderstudyError: The configuration is wrong, nobody answered, or nobody could give the answer anew.
+        OSError: Standard output takes no more.
+    """
+    async with _streamed(question, "restart") as stream:
+        async for event in stream:
+            click.echo(json.dumps(event_as_json(event)))
+        return stream.response
+
+
+@asynccontextmanager
+async def _streamed(question: Question, on_interrupt: Literal["raise", "restart"]) -> AsyncIterator[Stream]:
+    async with _asked(question) as agent:
+        prompt, timeout = [user(question.prompt)], question.timeout
+        async with agent.stream(prompt, timeout=timeout, on_interrupt=on_interrupt, **question.parameters) as stream:
+            yield stream
+
+
+@asynccontextmanager
+async def _asked(question: Question) -> AsyncIterator[Agent]:
+    async with open_supervisor() as supervisor:
+        yield supervisor.agent(question.agent)
