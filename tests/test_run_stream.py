@@ -193,7 +193,7 @@ async def test_a_turn_that_was_cancelled_is_the_last() -> None:
     assert len(tools.asked) == 1
 
 
-@pytest.mark.parametrize("after", [1.5, 3.5])
+@pytest.mark.parametrize("after", [4.5, 6.0])
 async def test_left_by_one_task_it_ends_for_the_one_that_reads(after: float) -> None:
     """While a turn is begun, and while a tool runs: nothing of it is left, and the reader is told."""
     tools, told = Tools(), list[str]()
