@@ -9,7 +9,7 @@ from typing import TypeAlias, final
 from ..providers import Finished, StreamEvent
 from ._dispatch import Dispatch
 from ._run_values import Iteration, Run
-from ._stream import Stream, TextStream
+from ._stream import LEFT, Stream, TextStream, not_open
 from ._tool_run import ToolRun
 
 RunEvent: TypeAlias = StreamEvent | Iteration
@@ -28,7 +28,7 @@ class RunStream:
         self._tool_run, self._restarts = run, restarts
         self._turn: tuple[Stream, Dispatch] | None = None
         self._run: Run | None = None
-        self._is_entered = self._is_open = False
+        self._is_entered = self._is_open = self._is_left = False
 
     async def __aenter__(self) -> RunStream:
         """Wait for the first content; see `Stream.__aenter__`.
@@ -41,14 +41,13 @@ class RunStream:
             raise RuntimeError("a stream is entered once: ask the agent for another one")
         self._is_entered = True
         await self._begin()
-        self._is_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Leave the run; an exception of the block's goes on as it is."""
-        self._is_open = False
+        self._is_open, self._is_left = False, True
         turn, self._turn = self._turn, None
         if turn is not None:
             await turn[0].__aexit__(kind, error, traceback)
@@ -62,8 +61,7 @@ class RunStream:
             if self._run is not None:
                 raise StopAsyncIteration
             if not self._is_open:
-                how = "it was left, or has failed" if self._is_entered else "use it in an async with"
-                raise RuntimeError(f"this stream is not open: {how}")
+                raise not_open(LEFT if self._is_entered else "use it in an async with")
             await self._begin()
         assert self._turn is not None  # noqa: S101 - it has just begun
         stream, dispatch = self._turn
@@ -91,19 +89,23 @@ class RunStream:
         return self._run
 
     async def _begin(self) -> None:
-        """Begin the next turn, and wait for its first content."""
+        """Begin the next turn, and wait for its first content. If none comes, the run has failed."""
+        self._is_open = False
         dispatch = Dispatch(self._tool_run.chain, replace(self._tool_run.question(), opens=True))
         stream = Stream(dispatch, restarts=self._restarts)
         with self._tool_run.noting():
             await stream.__aenter__()
-        self._turn = stream, dispatch
+        if self._is_left:  # in another task
+            await stream.__aexit__(None, None, None)
+            raise not_open(LEFT)
+        self._turn, self._is_open = (stream, dispatch), True
 
     async def _turned(self, finished: Finished, place: int) -> Iteration | Finished:
         """End a turn, and run its tools."""
         self._turn, self._is_open = None, False  # if a tool's time is over, so is the run
         turn = await self._tool_run.answered(finished.response, place)
         if isinstance(turn, Iteration):
-            self._is_open = True
+            self._is_open = not self._is_left
             return turn
         self._run = turn
         return Finished(turn.response)

@@ -28,7 +28,7 @@ class Stream:
         self._dispatch, self._restarts, self._wanted = dispatch, restarts, wanted
         self._live: Live | None = None
         self._response: Response | None = None
-        self._is_entered = self._is_busy = self._is_over = False
+        self._is_entered = self._is_busy = self._is_cancelled = self._is_left = self._is_over = False
         self._later: Later | None = None
 
     async def __aenter__(self) -> Stream:
@@ -50,7 +50,7 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Leave the stream; an exception of the block's goes on as it is."""
-        live, self._live = self._live, None
+        live, self._live, self._is_left = self._live, None, True
         if live is None:
             return
         if kind is GeneratorExit:  # the garbage collector ends a coroutine, which may not wait any more
@@ -82,10 +82,12 @@ class Stream:
             TimeoutExceededError: The request's timeout ended while we waited; also with a `partial`.
             ResponseInvalidError: The answer is whole, but not what `response_model` says.
             ActorStoppedError: The supervisor is closed or closing.
-            RuntimeError: The stream is not open, or another task is reading it.
+            RuntimeError: The stream is not open, it was left meanwhile, or another task is reading it.
+
+        After cancellation it can be read no more.
         """
         live = self._live
-        if live is None or self._is_busy:
+        if live is None or self._is_busy or self._is_cancelled:
             raise self._misused()
         event = live.take()
         return event if event is not None else await self._next(live)
@@ -118,10 +120,10 @@ class Stream:
         self._is_busy = True
         try:
             while live.upstream.response is None:
-                try:
-                    await live.read()
-                except Exception as error:  # noqa: BLE001 - whatever ends it, the dispatch says what follows
-                    _forget_frame(error)
+                error = await self._read(live)
+                if self._live is not live:  # in another task
+                    raise not_open(LEFT)
+                if error is not None:
                     return await self._interrupted(live, error)
                 if (event := live.take()) is not None:
                     return event
@@ -129,9 +131,25 @@ class Stream:
         finally:
             self._is_busy = False
 
+    async def _read(self, live: Live) -> Exception | None:
+        """Wait until something has come; return what ended the stream, if something did."""
+        try:
+            await live.read()
+        except Exception as error:  # noqa: BLE001 - whatever ends it, the dispatch says what follows
+            _forget_frame(error)
+            return error
+        except BaseException:
+            self._is_cancelled = True
+            raise
+        return None
+
     async def _interrupted(self, live: Live, error: Exception) -> StreamEvent:
         self._live = None  # whatever happens now, that one has ended
-        self._live, restarted = await self._dispatch.interrupted(live, error, restarts=self._restarts)
+        following, restarted = await self._dispatch.interrupted(live, error, restarts=self._restarts)
+        if self._is_left:
+            await self._dispatch.left(following)
+            raise not_open(LEFT)
+        self._live = following
         return restarted
 
     async def _finished(self, live: Live) -> Finished:
@@ -147,8 +165,9 @@ class Stream:
             return StopAsyncIteration()
         if self._is_busy:
             return RuntimeError("a stream is read by one task at a time")
-        how = "it was left, or has failed" if self._is_entered else "use it in an async with"
-        return RuntimeError(f"this stream is not open: {how}")
+        if self._is_cancelled and not self._is_left:
+            return not_open("it was cancelled while it was read")
+        return not_open(LEFT if self._is_entered else "use it in an async with")
 
 
 @final
@@ -173,6 +192,14 @@ class TextStream:
             event = await anext(self._events)
             if isinstance(event, TextDelta):
                 return event.text
+
+
+LEFT = "it was left, or has failed"
+
+
+def not_open(how: str) -> RuntimeError:
+    """Return the error of who reads a stream that is not open."""
+    return RuntimeError(f"this stream is not open: {how}")
 
 
 def _forget_frame(error: Exception) -> None:

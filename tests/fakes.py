@@ -57,9 +57,9 @@ class PiecesUpstream:
         self._provider, self._model, self._pieces = provider, request.model, pieces
         self._here: list[ContentEvent] = []
         self._text = ""
-        self._is_open = self._is_left = False
+        self._is_open, self._is_left = True, False
+        self._closed = anyio.Event()  # by whoever leaves it, or by a reader who was cancelled
         self.response: Response | None = None
-        self._is_open = True
         provider.open += 1
 
     @property
@@ -70,10 +70,16 @@ class PiecesUpstream:
         return self._here.pop(0) if self._here else None
 
     async def read(self) -> None:
-        assert self._is_open, "read after it was closed"
         assert not self._here, "read before all was taken"
         seconds, piece = self._pieces.pop(0) if self._pieces else (float("inf"), None)
-        await (anyio.sleep(seconds) if seconds < float("inf") else anyio.sleep_forever())
+        try:
+            with anyio.move_on_after(seconds):
+                await self._closed.wait()
+        except BaseException:
+            self._closed.set()
+            raise
+        if self._closed.is_set():
+            raise anyio.ClosedResourceError
         if isinstance(piece, Exception):
             raise piece
         if isinstance(piece, Response):
@@ -90,6 +96,7 @@ class PiecesUpstream:
     async def aclose(self) -> None:
         if self._is_open:
             self._is_open = False
+            self._closed.set()
             self._provider.open -= 1
             if self.response is None:  # else it is at its end
                 with anyio.CancelScope(shield=True):

@@ -12,6 +12,7 @@ from understudy import (
     AllAttemptsFailedError,
     Finished,
     Iteration,
+    RequestRejectedError,
     Restarted,
     RunEvent,
     StreamInterruptedError,
@@ -163,6 +164,54 @@ async def test_nobody_answers() -> None:
         with pytest.raises(AllAttemptsFailedError) as caught:
             await read(on, Tools())
     assert caught.value.__notes__ == ["in turn 1 of a tool run"]
+
+
+async def test_a_run_that_failed_between_two_turns_asks_nobody_again() -> None:
+    """Its error comes once; who reads on learns that it has failed."""
+    tools, script = Tools(), Script.sequence(Answer(None, rounds=2), otherwise=Status(400))
+    async with opened({"openai": script}) as on:
+        agent, _, world = on
+        async with agent.stream_run(QUESTION, tools=[tools.look]) as stream:
+            with pytest.raises(RequestRejectedError):
+                [event async for event in stream]
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match="not open: it was left, or has failed"):
+                    await anext(stream)
+        assert len(world.log("openai")) == 2
+
+
+async def test_a_turn_that_was_cancelled_is_the_last() -> None:
+    """Neither its tools nor the next question begin again."""
+    tools = Tools(takes=9)
+    async with opened({"openai": LOOPS}) as on:
+        agent, _, _ = on
+        async with agent.stream_run(QUESTION, tools=[tools.look]) as stream:
+            with anyio.move_on_after(5):
+                [event async for event in stream]
+            with pytest.raises(RuntimeError, match="not open"):
+                await anext(stream)
+    assert len(tools.asked) == 1
+
+
+@pytest.mark.parametrize("after", [4.5, 6.0])
+async def test_left_by_one_task_it_ends_for_the_one_that_reads(after: float) -> None:
+    """While a turn is begun, and while a tool runs: nothing of it is left, and the reader is told."""
+    tools, told = Tools(), list[str]()
+    async with opened({"openai": Script.always(Answer(None, after=2, every=1, rounds=2))}) as on:
+        agent, supervisor, _ = on
+
+        async with anyio.create_task_group() as tasks:
+            async with agent.stream_run(QUESTION, tools=[tools.look]) as stream:
+
+                async def reads() -> None:
+                    with pytest.raises(RuntimeError, match="not open: it was left"):
+                        async for event in stream:
+                            told.append(type(event).__name__)
+
+                tasks.start_soon(reads)
+                await anyio.sleep(after)
+        assert all(health.in_flight == 0 for health in supervisor.health().values())
+        assert "Finished" not in told
 
 
 async def test_cancelled_anywhere_nothing_is_left() -> None:

@@ -532,6 +532,57 @@ class TestMisuse:
                 with pytest.raises(RuntimeError, match="one task"):
                     await anext(stream)
 
+    @pytest.mark.parametrize("on_interrupt", ["raise", "restart"])
+    async def test_left_by_one_task_it_ends_for_the_one_that_reads(self, on_interrupt: Any) -> None:
+        """The reader learns that it was left; the request ends once, and nobody is blamed, asked or paid twice."""
+        other = Pieces(HELLO)
+        async with opened(openai=Pieces(said("a", "b", every=9)), anthropic=other) as stage:
+            async with anyio.create_task_group() as tasks:
+                async with stage.agent.stream("Who?", on_interrupt=on_interrupt) as stream:
+
+                    async def reads() -> None:
+                        with pytest.raises(RuntimeError, match="not open: it was left"):
+                            async for _ in stream:
+                                pass
+
+                    tasks.start_soon(reads)
+                    await anyio.wait_all_tasks_blocked()
+            assert (stage.ended, other.asked_at) == (["cancelled"], [])
+            assert (stage.health().neutral, stage.health().failed) == (1, 0)
+
+    async def test_left_while_it_restarts_nothing_is_left_of_the_restart(self) -> None:
+        """The next answer is closed as soon as it begins."""
+        first, second = Pieces([(1, TextDelta("a")), (1, FAILED)]), Pieces(HELLO)
+        async with opened(openai=first, anthropic=second) as stage, anyio.create_task_group() as tasks:
+            async with stage.agent.stream("Who?", on_interrupt="restart") as stream:
+
+                async def reads() -> None:
+                    with pytest.raises(RuntimeError, match="not open: it was left"):
+                        async for _ in stream:
+                            pass
+
+                tasks.start_soon(reads)
+                await anyio.sleep(1.5)
+            await anyio.sleep(2)
+            assert (second.open, stage.ended) == (0, ["cancelled"])
+
+    @pytest.mark.parametrize("on_interrupt", ["raise", "restart"])
+    async def test_a_read_that_was_cancelled_is_its_last(self, on_interrupt: Any) -> None:
+        """What comes after it might lack a piece: so nothing does, what had come can be had, and nobody is blamed."""
+        other = Pieces(HELLO)
+        async with opened(openai=Pieces(said("a", "b", every=9)), anthropic=other) as stage:
+            async with stage.agent.stream("Who?", on_interrupt=on_interrupt) as stream:
+                await anext(stream)
+                with anyio.move_on_after(1):
+                    await anext(stream)
+                with pytest.raises(RuntimeError, match="not open: it was cancelled"):
+                    await anext(stream)
+                assert stream.partial is not None
+                assert stream.partial.text == "a"
+            with pytest.raises(RuntimeError, match="not open: it was left"):
+                await anext(stream)
+            assert (stage.ended, other.asked_at) == (["cancelled"], [])
+
     async def test_after_the_end_nothing_more_comes(self) -> None:
         """An iterator that is at its end stays there."""
         async with opened(openai=Pieces(HELLO)) as stage, stage.agent.stream("Who?") as stream:
