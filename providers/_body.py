@@ -16,6 +16,7 @@ from typing import Any, Protocol, final
 import h11
 import httpcore2
 import httpx2
+from anyio.lowlevel import checkpoint
 
 PIECE = 64 * 1024
 """Bytes that one read takes from the connection, and at most makes of what is packed (R-LS-4)."""
@@ -78,7 +79,7 @@ class _Connection:
             while isinstance(event := self._parser.next_event(), h11.Data):
                 parts.append(event.data)
         except h11.RemoteProtocolError as error:
-            self._failed = error
+            self._failed = self._failed or error  # asked again, the parser no more says what it was
         else:
             self.is_at_end = event is not h11.NEED_DATA
         return b"".join(parts)
@@ -152,7 +153,7 @@ class Body(httpx2.AsyncByteStream):
             raise BodyError("the answer is packed in a way that was not asked for")
         if self._failed is not None:
             raise self._failed
-        part = b"" if self._has_more else await self._source.read()
+        part = await self._more()
         self._came += len(part)
         if self._unpacker is not None:
             part = self._unpacked(part)
@@ -162,6 +163,13 @@ class Body(httpx2.AsyncByteStream):
         if self._source.is_at_end and not self._has_more:
             self._end()
         return part
+
+    async def _more(self) -> bytes:
+        """Return what has come, as it was sent. While more is to be unpacked that is nothing, but others get a turn."""
+        if not self._has_more:
+            return await self._source.read()
+        await checkpoint()  # little that comes may be much, and limits and other requests wait meanwhile
+        return b""
 
     def _unpacked(self, part: bytes) -> bytes:
         unpacker = self._unpacker

@@ -111,6 +111,8 @@ def as_tool(function: ToolLike, *, name: str | None = None, description: str | N
     if not _NAME.fullmatch(called):
         remedy = "as_tool(function, name='…') gives it one of letters, digits, _ and -, at most 64"
         raise TypeError(f"{called!r} cannot be the name of a tool: {remedy}")
+    if any(map(_makes_generator, (inner, type(inner).__call__))):
+        raise TypeError(f"{called} is a generator, whose values no model would see: return a list of them")
     said = read_docstring(_doc(inner))
     model, asked = _model(called, function, inner, said)
     described = said.summary if description is None else description
@@ -122,6 +124,10 @@ def is_async(function: Callable[..., Any]) -> bool:
     while isinstance(function, (functools.partial, Typed)):
         function = function.func if isinstance(function, functools.partial) else function.function
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _makes_generator(function: object) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _inner(function: Callable[..., Any]) -> Callable[..., Any]:

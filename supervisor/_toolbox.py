@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 from functools import cached_property, partial
 from typing import Any, final
 
@@ -130,11 +131,13 @@ def _held(run: Callable[[], Any]) -> tuple[Any, Exception | None]:
 
 
 def as_text(value: object) -> str:
-    """Return what a tool gave back as a text: JSON for what has a structure, nothing for None.
+    """Return what a tool gave back as a text: JSON for what has a structure, nothing for None, of an enum its value.
 
     Raises:
         ValueError: It contains itself.
     """
+    if isinstance(value, Enum):
+        value = value.value
     if value is None:
         return ""
     if isinstance(value, str):

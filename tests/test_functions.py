@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -22,6 +22,18 @@ class Colour(Enum):
     """A colour."""
 
     RED = "red"
+
+
+class Word(str, Enum):  # noqa: UP042 - as many still write it
+    """A word."""
+
+    YES = "yes"
+
+
+class Both(Enum):
+    """Structures."""
+
+    ALL = ("yes", "no")
 
 
 class Place(BaseModel):
@@ -185,6 +197,14 @@ def unschemed(a: Shop) -> None: ...
 def called_back(a: Callable[[], None]) -> None: ...
 
 
+def yielding(a: int) -> Iterator[int]:
+    yield a
+
+
+async def yielding_later(a: int) -> AsyncIterator[int]:
+    yield a
+
+
 def as_a_field(a: int = Field(description="x")) -> None: ...
 
 
@@ -208,6 +228,8 @@ def returns_unknown(a: int) -> Nowhere:  # type: ignore[name-defined] # noqa: F8
         (dict.fromkeys, "fromkeys"),
         (max, "the parameters of max are not known: give Tool"),
         ("find", "a str is no tool"),
+        (yielding, "yielding is a generator, whose values no model would see: return a list"),
+        (yielding_later, "yielding_later is a generator"),
     ],
 )
 def test_what_cannot_be_a_tool_is_refused_with_the_remedy(function: Any, said: str) -> None:
@@ -269,8 +291,11 @@ class Point:
         ([Shop], f'["{Shop}"]'),
         ("\ud800", "?"),
         (b"raw", "b'raw'"),
+        (Colour.RED, "red"),
+        (Word.YES, "yes"),
+        (Both.ALL, '["yes","no"]'),
     ],
 )
 def test_what_a_tool_gives_back_becomes_a_text(value: object, text: str) -> None:
-    """Texts are told as they are, structures as JSON, nothing as nothing; no text is one that a wire cannot carry."""
+    """Texts are told as they are, structures as JSON, an enum by its value, nothing as nothing: what wires take."""
     assert as_text(value) == text

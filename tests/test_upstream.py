@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import anyio
+import anyio.lowlevel
 import httpx2
 import pytest
 from anyio.abc import AnyByteStream
 
 from understudy.providers import AttemptError, Response, Usage, Verdict
+from understudy.providers._body import PIECE
 from understudy.providers._sdk import SDKProvider
 from understudy.providers._stream import ContentEvent, TextDelta
 from understudy.providers._upstream import Incoming
@@ -161,7 +163,7 @@ ROWS = [
     Row("bad JSON", lambda w: begun(w, b"data: {\n\n"), keep, V.MALFORMED, "ab"),
     Row("oversize event", lambda w: begun(w, b"data: " + b"x" * 20_000), keep, V.MALFORMED, "ab", "larger"),
     Row("oversize, in one", lambda w: [b"".join(begun(w, b":" + b"x" * 20_000))], keep, V.MALFORMED, "ab", "larger"),
-    Row("bad chunk", lambda w: [b"".join([*begun(w), b"zz\r\n"])], keep, V.MALFORMED, "ab"),
+    Row("bad chunk", lambda w: [b"".join([*begun(w), b"zz\r\n"])], keep, V.MALFORMED, "ab", "chunk header"),
     Row("gzip that is none", lambda w: [GZIPPED, chunk(b"data: {")], keep, V.MALFORMED),
     Row("gzip cut short", lambda w: packed(b"".join(stream_of(w, "a")[:-3]), cut=-4), keep, V.MALFORMED, "a", "short"),
     Row("packed otherwise", lambda w: [head(None, "content-encoding: br")], keep, V.MALFORMED),
@@ -396,6 +398,27 @@ async def test_packed_events_come_as_they_are_sent(wire: Wire) -> None:
         assert [later - earlier for earlier, later in pairwise(came)] == pytest.approx([10, 10], abs=0.1)
         assert_whole(upstream.response)
         assert place.asked == 1
+
+
+@both_wires
+async def test_much_in_little_gives_others_a_turn(wire: Wire) -> None:
+    """A few packed bytes may be megabytes of nothing: they do not hold up the loop, nor the limits of their reader."""
+    comments, turns = b": ping\n\n" * 500_000, 0
+    async with played(wire, Played(wire, packed(comments))) as (provider, _), anyio.create_task_group() as tasks:
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await anyio.lowlevel.checkpoint()
+                turns += 1
+
+        tasks.start_soon(others)
+        upstream = await opened(provider)
+        turns = 0
+        with pytest.raises(AttemptError):
+            await events_of(upstream, [])
+        tasks.cancel_scope.cancel()
+    assert turns >= len(comments) / PIECE
 
 
 @both_wires
