@@ -12,7 +12,7 @@ from ._routing import Policy
 from ._run_stream import RunEvent, RunStream
 from ._run_values import Iteration, Run, ToolUse
 from ._settings import Settings
-from ._stream import Stream
+from ._stream import OnInterrupt, Stream
 from ._supervisor import DRAIN_FOR, Supervisor, supervise
 from ._tasks import background_tasks
 from ._values import EXPECTED
@@ -32,6 +32,7 @@ __all__ = (
     "Intensity",
     "Iteration",
     "Limits",
+    "OnInterrupt",
     "Plan",
     "Policy",
     "RequestEnded",

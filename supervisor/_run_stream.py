@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TypeAlias, final
 
-from ..providers import Finished, StreamEvent
+from ..providers import Finished, Partial, StreamEvent
 from ._dispatch import Dispatch
 from ._run_values import Iteration, Run
 from ._stream import LEFT, Stream, TextStream, not_open
@@ -87,6 +87,11 @@ class RunStream:
         if self._run is None:
             raise RuntimeError("the run is not finished: iterate the stream to its end first")
         return self._run
+
+    @property
+    def partial(self) -> Partial | None:
+        """What has come of the turn at hand; None before its first content, between two turns, and after the end."""
+        return None if self._turn is None else self._turn[0].partial
 
     async def _begin(self) -> None:
         """Begin the next turn, and wait for its first content. If none comes, the run has failed."""

@@ -63,6 +63,7 @@ async def test_a_run_comes_turn_by_turn_and_ends_once() -> None:
             assert anyio.current_time() == 1, "entering waits for the first content"
             with pytest.raises(RuntimeError, match="not finished"):
                 _ = stream.run
+            assert stream.partial is not None
             events = [event async for event in stream]
             run = stream.run
         assert all(health.in_flight == 0 for health in supervisor.health().values())

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from .supervisor import Agent as Agent
     from .supervisor import AgentSettings as AgentSettings
     from .supervisor import Iteration as Iteration
+    from .supervisor import OnInterrupt as OnInterrupt
     from .supervisor import RouteSettings as RouteSettings
     from .supervisor import Run as Run
     from .supervisor import RunEvent as RunEvent
@@ -88,7 +89,7 @@ _PROVIDERS = (
 )
 _SUPERVISOR = (
     *("Agent", "AgentSettings", "Iteration", "RouteSettings", "Run", "RunEvent", "RunStream", "Settings", "Stream"),
-    *("Supervisor", "ToolUse", "as_tool"),
+    *("OnInterrupt", "Supervisor", "ToolUse", "as_tool"),
 )
 
 _ROOMS: dict[str, str] = {

@@ -6,14 +6,14 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import click
 
 from ._open import open_supervisor
 from ._show import event_as_json
 from .providers import Parameters, Response, user
-from .supervisor import Agent, Stream
+from .supervisor import Agent, OnInterrupt, Stream
 
 
 @final
@@ -77,7 +77,7 @@ async def events(question: Question) -> Response:
 
 
 @asynccontextmanager
-async def _streamed(question: Question, on_interrupt: Literal["raise", "restart"]) -> AsyncIterator[Stream]:
+async def _streamed(question: Question, on_interrupt: OnInterrupt) -> AsyncIterator[Stream]:
     async with _asked(question) as agent:
         prompt, timeout = [user(question.prompt)], question.timeout
         async with agent.stream(prompt, timeout=timeout, on_interrupt=on_interrupt, **question.parameters) as stream:
