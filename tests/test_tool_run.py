@@ -24,6 +24,7 @@ from understudy import (
     Iteration,
     Message,
     Response,
+    ResponseInvalidError,
     Settings,
     Supervisor,
     Text,
@@ -542,6 +543,30 @@ async def test_tools_that_are_asked_for_at_the_end_are_not_run(finish: FinishRea
     assert run.tool_calls[-1].result == "not run: the run has ended"
     assert roles(run.messages).endswith("assistant tool")
     assert run.finish_reason == finish
+
+
+@pytest.mark.parametrize("finish", ["tool_calls", "refusal", "content_filter"])
+async def test_tools_that_are_asked_for_at_the_end_are_no_answer_of_a_shape(finish: FinishReason) -> None:
+    """A run never ends well without the value that was wanted: the model is told once, unless it refuses."""
+
+    async def play(request: Request) -> Response:
+        return said(request, "no", ToolCall(str(len(request.messages)), "fail", '{"how": "?"}'), finish=finish)
+
+    async with opened({"openai": play}) as (agent, players, _):
+        with pytest.raises(ResponseInvalidError):
+            await agent.run("Look.", tools=[fail], max_iterations=1, response_model=list[int])
+        assert len(players["openai"].asked) == (3 if finish == "tool_calls" else 1)
+
+
+async def test_an_answer_of_a_shape_counts_beside_calls_at_the_end() -> None:
+    """The value is there; what is called beside it is not run."""
+
+    async def play(request: Request) -> Response:
+        return said(request, "[1, 2]", ToolCall(str(len(request.messages)), "look", '{"step": 1}'))
+
+    async with opened({"openai": play}) as (agent, _, _):
+        run = await agent.run("Look.", tools=[look], max_iterations=1, response_model=list[int])
+    assert (run.response.parsed, run.is_cut_short, len(run.tool_calls)) == ([1, 2], True, 2)
 
 
 async def test_calls_of_an_answer_that_was_cut_off_are_not_run() -> None:
