@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -605,6 +606,20 @@ async def test_every_call_has_an_id_of_its_own() -> None:
     assert answered == ["call_0", "call_0_2", "call_0_3", "call_0_4"]
     response = Response((Text("a"), one), "m", "openai", "stop")
     assert distinct(response, set()) is response
+
+
+def test_ids_are_made_distinct_in_linear_time() -> None:
+    """Four times the calls of one id take about four times as long."""
+
+    def once(calls: int) -> float:
+        blocks = tuple(ToolCall("same", "look", f'{{"step": {number}}}') for number in range(calls))
+        begin = time.process_time()
+        found = distinct(Response(blocks, "m", "openai", "tool_calls", Usage()), {"same_3"})
+        took = time.process_time() - begin
+        assert len({call.id for call in found.tool_calls}) == calls
+        return took
+
+    assert min(once(4000) for _ in range(3)) < 8 * min(once(1000) for _ in range(3)) + 0.01
 
 
 async def test_one_timeout_holds_for_a_tool() -> None:
