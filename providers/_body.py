@@ -205,8 +205,27 @@ class Body(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Close the connection, unless the body was read to its end and it can be used again."""
-        await self._inner.aclose()
+        try:
+            await self._inner.aclose()
+        except BaseException:  # a second `cancel` of an asyncio task, which knows no shield
+            await self._give_up()
+            raise
         await self._source.finish()
+
+    async def _give_up(self) -> None:
+        """Close the connection and give back its place in the pool, where closing it properly was interrupted.
+
+        Should that be interrupted as well, the connection is closed all the same.
+        """
+        self.drop()
+        given: Any = getattr(getattr(self._inner, "_stream", None), "_httpcore_stream", None)
+        if given is None or given._pool_request not in given._pool._requests:
+            return
+        try:
+            await given._stream._connection.aclose()
+        finally:
+            given._pool._requests.remove(given._pool_request)
+            await given._pool._close_connections(given._pool._assign_requests_to_connections())
 
 
 def body_of(response: httpx2.Response) -> Body:

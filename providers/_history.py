@@ -9,6 +9,7 @@ conversation that grows keeps its beginning, and with it the caches and the thin
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -75,16 +76,17 @@ def _renamed(turn: Sequence[Message], owns: Sequence[str]) -> list[Message]:
 
 def _answered(called: Sequence[tuple[str, str]], run: Sequence[Message]) -> list[Message]:
     """Return what is said between two turns of the assistant, the results of its calls first."""
-    results = [block for message in run for block in _results(message)]
+    results: dict[str, deque[ToolResult]] = defaultdict(deque)
+    for result in (block for message in run for block in _results(message)):
+        results[result.call_id].append(result)
     answers: list[Block] = []
     for given, own in called:
-        result = next((result for result in results if result.call_id == given), None)
-        if result is None:
+        if not results[given]:
             answers.append(ToolResult(own, NOT_RUN, is_error=True))
             continue
-        results.remove(result)
+        result = results[given].popleft()
         answers.append(result if given == own else replace(result, call_id=own))
-    orphans = {id(result) for result in results}
+    orphans = {id(result) for left in results.values() for result in left}
     rest = [left for message in run if (left := _rest(message, orphans)) is not None]
     return [Message("tool", tuple(answers)), *rest] if answers else rest
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain, count
 from typing import Any, final
@@ -124,21 +124,23 @@ def distinct(response: Response, taken: set[str]) -> Response:
     if len({call.id for call in calls}) == len(calls) and taken.isdisjoint(call.id for call in calls):
         return response
     blocks: list[Block] = []
-    used, said = set(taken), set[ToolCall]()
+    used, said, names = set(taken), set[ToolCall](), dict[str, Iterator[str]]()
     for block in response.blocks:
         if isinstance(block, ToolCall):
             if block in said:
                 continue
             said.add(block)
-            block = replace(block, id=_free(block.id, used))
+            block = replace(block, id=_free(block.id, used, names))
             used.add(block.id)
         blocks.append(block)
     return replace(response, blocks=tuple(blocks))
 
 
-def _free(wanted: str, used: set[str]) -> str:
-    others = (f"{wanted}_{number}" for number in count(2))
-    return next(name for name in chain([wanted], others) if name not in used)
+def _free(wanted: str, used: set[str], names: dict[str, Iterator[str]]) -> str:
+    """Return the next name that is free; `names` goes on where it was, or a thousand of one id took a thousand each."""
+    if wanted not in names:
+        names[wanted] = chain([wanted], (f"{wanted}_{number}" for number in count(2)))
+    return next(name for name in names[wanted] if name not in used)
 
 
 def results(uses: Iterable[ToolUse]) -> Message:

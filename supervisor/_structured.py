@@ -50,7 +50,10 @@ _AGAIN = "That answer is not valid: {}\nGive the whole answer again, corrected, 
 LONGEST_REASON = 1000
 """Characters of what is wrong that are kept (chosen: some ten mistakes, enough to mend an answer by)."""
 
-_REMEDY = "give a pydantic model, a type that pydantic knows (a dataclass, TypedDict, list[…]), or a JSON schema"
+_REMEDY = (
+    "give a pydantic model, a type that pydantic knows (a dataclass, list[…], TypedDict; before Python 3.12 that of "
+    "typing_extensions), or a JSON schema"
+)
 
 
 @final

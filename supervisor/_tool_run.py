@@ -185,9 +185,10 @@ class ToolRun:
         wanted = self._terms.wanted
         if wanted is None:
             return response
-        found = wanted.finish(response)
+        words = tuple(block for block in response.blocks if not isinstance(block, ToolCall))
+        found = wanted.finish(replace(response, blocks=words))  # a call at the end is no answer
         if isinstance(found, Response):
-            return found
+            return replace(response, parsed=found.parsed)
         if not found.repairable or self._is_repaired:
             raise ResponseInvalidError(self.chain.agent, self._whole(response), found.reason)
         self._is_repaired = True

@@ -63,6 +63,24 @@ async def by_task(coroutine: Coroutine[Any, Any, object], step: int) -> Stepped:
     return stepped
 
 
+async def by_task_again(coroutine: Coroutine[Any, Any, object], step: int) -> Stepped:
+    """Cancel a task of asyncio's as `by_task`, and once more while it cleans up: it knows no shield."""
+
+    async def run() -> None:
+        await again
+
+    task = asyncio.create_task(run())
+    stepped = Stepped(coroutine, step, task.cancel)
+    again = Stepped(_awaited(stepped), step + 1, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
+    return stepped
+
+
+async def _awaited(stepped: Stepped) -> None:
+    await stepped
+
+
 Cancelled: TypeAlias = Callable[[Coroutine[Any, Any, object], int], Awaitable[Stepped]]
 
 

@@ -6,6 +6,7 @@ The vendors' types say much, but not all: `check_openai` and `check_anthropic` h
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast, final
@@ -377,6 +378,23 @@ def test_a_conversation_without_tools_is_left_as_it_is() -> None:
     """Nothing is copied where there is nothing to settle."""
     messages = (ASK, assistant("3"))
     assert settled(messages) is messages
+
+
+def test_settling_takes_linear_time() -> None:
+    """Four times the parallel calls take about four times as long, in whatever order their results come."""
+
+    def once(calls: int) -> float:
+        names = [f"c{number}" for number in range(calls)]
+        history = [
+            ASK,
+            assistant([replace(CALL, id=name) for name in names]),
+            *(tool(name, "1") for name in names[::-1]),
+        ]
+        begin = time.process_time()
+        assert len(settled(history)[-1].blocks) == calls
+        return time.process_time() - begin
+
+    assert min(once(4000) for _ in range(3)) < 8 * min(once(1000) for _ in range(3)) + 0.01
 
 
 def thought(by: str, text: str = "hm", **more: Any) -> Reasoning:

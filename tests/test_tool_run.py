@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from understudy import (
     Iteration,
     Message,
     Response,
+    ResponseInvalidError,
     Settings,
     Supervisor,
     Text,
@@ -544,6 +546,30 @@ async def test_tools_that_are_asked_for_at_the_end_are_not_run(finish: FinishRea
     assert run.finish_reason == finish
 
 
+@pytest.mark.parametrize("finish", ["tool_calls", "refusal", "content_filter"])
+async def test_tools_that_are_asked_for_at_the_end_are_no_answer_of_a_shape(finish: FinishReason) -> None:
+    """A run never ends well without the value that was wanted: the model is told once, unless it refuses."""
+
+    async def play(request: Request) -> Response:
+        return said(request, "no", ToolCall(str(len(request.messages)), "fail", '{"how": "?"}'), finish=finish)
+
+    async with opened({"openai": play}) as (agent, players, _):
+        with pytest.raises(ResponseInvalidError):
+            await agent.run("Look.", tools=[fail], max_iterations=1, response_model=list[int])
+        assert len(players["openai"].asked) == (3 if finish == "tool_calls" else 1)
+
+
+async def test_an_answer_of_a_shape_counts_beside_calls_at_the_end() -> None:
+    """The value is there; what is called beside it is not run."""
+
+    async def play(request: Request) -> Response:
+        return said(request, "[1, 2]", ToolCall(str(len(request.messages)), "look", '{"step": 1}'))
+
+    async with opened({"openai": play}) as (agent, _, _):
+        run = await agent.run("Look.", tools=[look], max_iterations=1, response_model=list[int])
+    assert (run.response.parsed, run.is_cut_short, len(run.tool_calls)) == ([1, 2], True, 2)
+
+
 async def test_calls_of_an_answer_that_was_cut_off_are_not_run() -> None:
     """Their arguments may be half; the model is told, and may ask again."""
 
@@ -580,6 +606,20 @@ async def test_every_call_has_an_id_of_its_own() -> None:
     assert answered == ["call_0", "call_0_2", "call_0_3", "call_0_4"]
     response = Response((Text("a"), one), "m", "openai", "stop")
     assert distinct(response, set()) is response
+
+
+def test_ids_are_made_distinct_in_linear_time() -> None:
+    """Four times the calls of one id take about four times as long."""
+
+    def once(calls: int) -> float:
+        blocks = tuple(ToolCall("same", "look", f'{{"step": {number}}}') for number in range(calls))
+        begin = time.process_time()
+        found = distinct(Response(blocks, "m", "openai", "tool_calls", Usage()), {"same_3"})
+        took = time.process_time() - begin
+        assert len({call.id for call in found.tool_calls}) == calls
+        return took
+
+    assert min(once(4000) for _ in range(3)) < 8 * min(once(1000) for _ in range(3)) + 0.01
 
 
 async def test_one_timeout_holds_for_a_tool() -> None:
