@@ -18,13 +18,14 @@ from understudy import Agent, Restarted, Stream, StreamEvent, Supervisor, TextDe
 from understudy.providers._sdk import SDKProvider
 from understudy.simulation import Answer, Breaks, Phase, Script, SimulatedServer
 from understudy.simulation._answers import Wire
+from understudy.supervisor._stream import OnInterrupt
 
 from .every_checkpoint import Cancelled, Everywhere, by_scope, by_task
 from .over_sockets import opened
 from .streams import busy
 from .test_streams_over_sockets import both_ways
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
 
 Opened: TypeAlias = tuple[Agent, Supervisor, list[SimulatedServer]]
 
@@ -61,7 +62,7 @@ class Leaving:
 
     async def one(self, way: str) -> None:
         """Ask for one, and leave it."""
-        on_interrupt = "restart" if way.startswith("restart") else self.rand.choice(["raise", "restart"])
+        on_interrupt: OnInterrupt = "restart" if way.startswith("restart") else self.rand.choice(["raise", "restart"])
         stream = self.agent.stream("Who?", on_interrupt=on_interrupt)
         leave: Callable[[Stream], Awaitable[bool]] = getattr(self, f"_{way}")
         with suppress(UnderstudyError, OwnError):  # cut off; or there was no place for it
@@ -78,7 +79,6 @@ class Leaving:
         async with stream:
             await self._some(stream)
             raise OwnError
-        return False
 
     async def _cancel(self, stream: Stream) -> bool:
         within = self.rand.choice([*INSTANTS, BEGUN + 1 / 1024, self.rand.randrange(48) / 16])

@@ -38,7 +38,7 @@ from understudy.simulation._sse import Events, events
 from .over_sockets import beside, listening, opened
 from .streams import LAST, Played, chunk, failing, head
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
 
 V = Verdict
 PAIRS: list[tuple[Wire, Wire]] = [("openai", "anthropic"), ("anthropic", "openai")]
