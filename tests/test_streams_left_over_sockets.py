@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from understudy import Agent, Restarted, Stream, StreamEvent, Supervisor, TextDelta, UnderstudyError
+from understudy import Agent, Restarted, RunEvent, RunStream, Stream, Supervisor, TextDelta, UnderstudyError
 from understudy.providers._sdk import SDKProvider
 from understudy.simulation import Answer, Breaks, Phase, Script, SimulatedServer
 from understudy.simulation._answers import Wire
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("f
 Opened: TypeAlias = tuple[Agent, Supervisor, list[SimulatedServer]]
 
 BEGINS, EVERY = 0.5, 0.125
-SAYS = Answer("one two three four five six seven eight", BEGINS, EVERY)
+SAYS = Answer("one two three four five six seven eight", BEGINS, EVERY, rounds=1)
 TROUBLED = Script(
     (
         Phase(Breaks(SAYS, 4, "reset"), share=0.2),
@@ -52,9 +52,18 @@ class OwnError(Exception):
     """An exception of the program's own."""
 
 
+async def look(what: str) -> str:
+    """Look something up."""
+    await anyio.sleep(EVERY)
+    return f"found {what}"
+
+
 @dataclass
 class Leaving:
-    """One caller who asks for a stream and leaves it in a way of its own. `seen` counts how often each way was gone."""
+    """Callers who ask for streams, also those of tool runs, and leave them in one way each.
+
+    `seen` counts how often each way was gone.
+    """
 
     agent: Agent
     rand: random.Random
@@ -63,24 +72,26 @@ class Leaving:
     async def one(self, way: str) -> None:
         """Ask for one, and leave it."""
         on_interrupt: OnInterrupt = "restart" if way.startswith("restart") else self.rand.choice(["raise", "restart"])
-        stream = self.agent.stream("Who?", on_interrupt=on_interrupt)
-        leave: Callable[[Stream], Awaitable[bool]] = getattr(self, f"_{way}")
+        leave: Callable[[Stream | RunStream], Awaitable[bool]] = getattr(self, f"_{way}")
+        stream: Stream | RunStream = self.agent.stream("Who?", on_interrupt=on_interrupt)
+        if self.rand.random() < 0.3 and not way.startswith("restart"):
+            stream = self.agent.stream_run("Who?", tools=[look], on_interrupt=on_interrupt)
         with suppress(UnderstudyError, OwnError):  # cut off; or there was no place for it
             if await leave(stream):
                 self.seen[way] = self.seen.get(way, 0) + 1
 
-    async def _break(self, stream: Stream) -> bool:
+    async def _break(self, stream: Stream | RunStream) -> bool:
         async with stream:
             await self._some(stream)
         return True
 
-    async def _raise(self, stream: Stream) -> bool:
+    async def _raise(self, stream: Stream | RunStream) -> bool:
         self.seen["raise"] = self.seen.get("raise", 0) + 1
         async with stream:
             await self._some(stream)
             raise OwnError
 
-    async def _cancel(self, stream: Stream) -> bool:
+    async def _cancel(self, stream: Stream | RunStream) -> bool:
         within = self.rand.choice([*INSTANTS, BEGUN + 1 / 1024, self.rand.randrange(48) / 16])
         with anyio.move_on_after(within) as scope:
             async with stream:
@@ -88,20 +99,20 @@ class Leaving:
                     pass
         return scope.cancelled_caught
 
-    async def _drop(self, stream: Stream) -> bool:
+    async def _drop(self, stream: Stream | RunStream) -> bool:
         await stream.__aenter__()
         await self._some(stream)
         return True  # and nobody has it any more
 
-    async def _knot(self, stream: Stream) -> bool:
+    async def _knot(self, stream: Stream | RunStream) -> bool:
         knot: list[Any] = [stream]
         knot.append(knot)  # only the garbage collector finds it
         await stream.__aenter__()
         await self._some(stream)
         return True
 
-    async def _close(self, stream: Stream) -> bool:
-        async def consume() -> AsyncIterator[StreamEvent]:
+    async def _close(self, stream: Stream | RunStream) -> bool:
+        async def consume() -> AsyncIterator[RunEvent]:
             async with stream:
                 async for event in stream:
                     yield event
@@ -113,22 +124,22 @@ class Leaving:
         await events.aclose()
         return True
 
-    async def _unentered(self, stream: Stream) -> bool:
+    async def _unentered(self, stream: Stream | RunStream) -> bool:
         await anyio.lowlevel.checkpoint()
         return True
 
-    async def _begun(self, stream: Stream) -> bool:
+    async def _begun(self, stream: Stream | RunStream) -> bool:
         async with stream:
             return True
 
-    async def _restarted(self, stream: Stream) -> bool:
+    async def _restarted(self, stream: Stream | RunStream) -> bool:
         async with stream:
             async for event in stream:
                 if isinstance(event, Restarted):
                     return True
         return False
 
-    async def _restarting(self, stream: Stream) -> bool:
+    async def _restarting(self, stream: Stream | RunStream) -> bool:
         """Leave while the next route has not begun: half a second is from the cut to its first word."""
         with anyio.CancelScope() as scope:
             async with stream:
@@ -140,7 +151,7 @@ class Leaving:
                     pass
         return scope.cancelled_caught
 
-    async def _some(self, stream: Stream) -> None:
+    async def _some(self, stream: Stream | RunStream) -> None:
         """Read a few events, at times slowly."""
         for _ in range(self.rand.randint(0, 6)):
             await anext(stream, None)
