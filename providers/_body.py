@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, Protocol, final
 
+import anyio
 import h11
 import httpcore2
 import httpx2
@@ -20,6 +21,9 @@ from anyio.lowlevel import checkpoint
 
 PIECE = 64 * 1024
 """Bytes that one read takes from the connection, and at most makes of what is packed (R-LS-4)."""
+
+CLOSE_WITHIN = 1.0
+"""Seconds to close a connection whose answer was not read to its end; nothing is said in closing."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -204,28 +208,32 @@ class Body(httpx2.AsyncByteStream):
                 own.shutdown(socket.SHUT_RDWR)
 
     async def aclose(self) -> None:
-        """Close the connection, unless the body was read to its end and it can be used again."""
-        try:
-            await self._inner.aclose()
-        except BaseException:  # a second `cancel` of an asyncio task, which knows no shield
-            await self._give_up()
-            raise
-        await self._source.finish()
+        """Close the connection, unless the body was read to its end and it can be used again.
 
-    async def _give_up(self) -> None:
-        """Close the connection and give back its place in the pool, where closing it properly was interrupted.
-
-        Should that be interrupted as well, the connection is closed all the same.
+        A task of its own closes it: asyncio's own cancellation knows no shield, and in the middle of closing it would
+        cost the pool a place for good. Being cancelled so, this still ends after the connection is closed.
         """
-        self.drop()
-        given: Any = getattr(getattr(self._inner, "_stream", None), "_httpcore_stream", None)
-        if given is None or given._pool_request not in given._pool._requests:
+        if self._is_reusable:  # which waits for nothing
+            await self._inner.aclose()
             return
-        try:
-            await given._stream._connection.aclose()
-        finally:
-            given._pool._requests.remove(given._pool_request)
-            await given._pool._close_connections(given._pool._assign_requests_to_connections())
+        failed: list[Exception] = []
+        async with anyio.create_task_group() as closing:
+            closing.start_soon(self._close, failed)
+        if failed:
+            raise failed[0]
+
+    async def _close(self, failed: list[Exception]) -> None:
+        with anyio.move_on_after(CLOSE_WITHIN, shield=True):
+            try:
+                await self._inner.aclose()
+                await self._source.finish()
+            except Exception as error:  # noqa: BLE001 - it goes on in the task that waits, and in no group
+                failed.append(error)
+
+    @property
+    def _is_reusable(self) -> bool:
+        parser = self._parser
+        return parser is not None and parser.our_state is h11.DONE and parser.their_state is h11.DONE
 
 
 def body_of(response: httpx2.Response) -> Body:

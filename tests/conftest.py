@@ -10,6 +10,7 @@ import pytest
 from understudy.simulation import virtual_backend
 from understudy.simulation._clock import Backend
 
+from .over_sockets import FIXTURES
 from .virtual_time import socket_backend
 
 
@@ -39,3 +40,9 @@ def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None
         if "_MODEL_CONFIG__" in name or name.startswith(ours):
             monkeypatch.delenv(name)
     monkeypatch.chdir(str(tmp_path))
+
+
+@pytest.fixture
+def few_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust a single certificate: reading those of the machine takes longer than most of what goes over loopback."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(FIXTURES / "self_signed.crt"))

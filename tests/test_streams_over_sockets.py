@@ -18,6 +18,7 @@ from understudy import (
     Finished,
     Health,
     Partial,
+    PartialCall,
     ReasoningDelta,
     RequestRejectedError,
     Response,
@@ -26,6 +27,8 @@ from understudy import (
     StreamInterruptedError,
     Supervisor,
     TextDelta,
+    Tool,
+    ToolCallStarted,
     UnderstudyError,
     Usage,
     Verdict,
@@ -38,7 +41,7 @@ from understudy.simulation._sse import Events, events
 from .over_sockets import beside, listening, opened
 from .streams import LAST, Played, chunk, failing, head
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
 
 V = Verdict
 PAIRS: list[tuple[Wire, Wire]] = [("openai", "anthropic"), ("anthropic", "openai")]
@@ -171,6 +174,23 @@ async def test_a_stream_that_is_cut_off_keeps_what_had_come(pair: tuple[Wire, Wi
     (attempt,) = error.attempts
     assert (attempt.verdict, attempt.transport, attempt.status) == (CUTS[how], pair[0], 200)
     assert attempt.first_token is not None
+
+
+@both_ways
+async def test_a_call_that_is_cut_off_is_never_a_call(pair: tuple[Wire, Wire]) -> None:
+    """What had come of its arguments is in the error, and says that it is a part; nobody can take it for the whole."""
+    cut = Breaks(Answer("a question", rounds=1, calls=2, thinking="hm"), 4, "cut")
+    look = Tool("look", "Look.", {"type": "object", "properties": {"what": {"type": "string"}}})
+    async with opened((pair[0], Script.always(cut)), (pair[1], Script())) as (agent, _, _):
+        got = await read(agent, "something", tools=[look])
+    partial = got.interruption.partial
+    assert (partial.text, partial.reasoning) == ("", "hm")
+    (call,) = partial.tool_calls
+    assert isinstance(call, PartialCall)
+    assert (call.name, call.arguments) == ("look", '{"what":"somethi')
+    assert [event for event in got.events if isinstance(event, ToolCallStarted)] == [
+        ToolCallStarted(0, call.id, "look")
+    ]
 
 
 @both_ways
