@@ -90,6 +90,10 @@ class Account:
         """Take an attempt into the trail that ended because its endpoint was stopped."""
         self._add(route, started, Verdict.STOPPED)
 
+    def left(self, route: Route, started: float, *, first_token: float | None) -> None:
+        """Take an attempt into the trail whose answer its caller did not read on."""
+        self._add(route, started, Verdict.NO_VERDICT, status=200, first_token=first_token)
+
     def pass_over(self, route: Route, refusal: Refusal) -> None:
         """Take a route into the trail that was not asked."""
         self.passed_over.append(PassedOver(route.transport, route.model, str(refusal), refusal.retry_after))

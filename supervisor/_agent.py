@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack, final, get_args
 
 from ..providers import Messages, Parameters, Response, accept, checked
@@ -99,7 +100,7 @@ class Agent:
 
         Args:
             messages: As for `complete`.
-            timeout: Seconds for everything, until the last event. Default `LLM_TOTAL_TIMEOUT`.
+            timeout: Seconds for everything, from entering until the last event. Default `LLM_TOTAL_TIMEOUT`.
             on_interrupt: `raise` a `StreamInterruptedError` with what had come, or `restart`: a `Restarted` event says
                 that it is void, and the whole answer of the next route follows.
             response_model: As for `complete`, but there is no second round: what was handed out cannot be corrected.
@@ -112,8 +113,8 @@ class Agent:
         """
         _check_on_interrupt(on_interrupt)
         question, shaped = self._question(messages, parameters, timeout, response_model)
-        dispatch = Dispatch(self._chain, replace(question, opens=True))
-        return Stream(dispatch, restarts=on_interrupt == "restart", wanted=shaped)
+        begin = partial(Dispatch, self._chain, replace(question, opens=True))
+        return Stream(begin, restarts=on_interrupt == "restart", wanted=shaped)
 
     async def run(
         self,

@@ -98,7 +98,8 @@ class Dispatch:
         return self._answered(response)
 
     async def interrupted(self, live: Live, error: Exception, *, restarts: bool) -> tuple[Live, Restarted]:
-        """End a stream that failed after its commit point with `error`; if it `restarts`, return the next one.
+        """End a stream that failed after its commit point with `error`; if it `restarts`, return the next one. So it
+        does if the model has thought, but said nothing, and is nudged.
 
         Raises:
             StreamInterruptedError: The answer was cut off, and there is no other.
@@ -113,7 +114,7 @@ class Dispatch:
                 cut = self._account.last_error
                 if self._account.is_over:
                     raise self._account.end() from self._account.cause()
-                if not restarts or isinstance(step, Raise):
+                if isinstance(step, Raise) or not (restarts or (isinstance(step, Again) and step.nudges)):
                     raise self._cut_off(partial, cut) from cut
                 return await self._restart(live, step), self._restarted(cut)
             except (TimeoutExceededError, ActorStoppedError) as ended:
@@ -140,17 +141,26 @@ class Dispatch:
         return self._account.with_trail(interrupted)
 
     async def left(self, live: Live) -> None:
-        """End a stream that its caller does not read on."""
-        verdict = Verdict.NO_VERDICT if live.upstream.response is None else Verdict.OK
+        """End a stream that its caller does not read on. An answer that is whole by then counts as any other."""
+        response = live.upstream.response
         try:
-            await self._end(live, verdict)
+            await self._end(live, Verdict.NO_VERDICT if response is None else Verdict.OK)
         finally:
-            self.ended(error="cancelled")
+            self._left(live, response)
 
     def abandoned(self, live: Live) -> None:
         """End a stream that nobody has any more, without waiting: its endpoint closes the connection."""
         live.permit.settle(Verdict.NO_VERDICT)
         live.served.endpoint.abandon(live.upstream)
+        self._left(live, None)
+
+    def _left(self, live: Live, response: Response | None) -> None:
+        if response is not None:
+            self._take_answer(live.served, live.started, response, live.permit)
+            self._answered(response)
+            return
+        first_token = _first_token(live.permit, live.started)
+        self._account.left(live.served.route, live.started, first_token=first_token)
         self.ended(error="cancelled")
 
     def _answered(self, response: Response) -> Response:

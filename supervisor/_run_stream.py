@@ -40,6 +40,7 @@ class RunStream:
         if self._is_entered:
             raise RuntimeError("a stream is entered once: ask the agent for another one")
         self._is_entered = True
+        self._tool_run.begin()
         await self._begin()
         return self
 
@@ -97,7 +98,7 @@ class RunStream:
         """Begin the next turn, and wait for its first content. If none comes, the run has failed."""
         self._is_open = False
         dispatch = Dispatch(self._tool_run.chain, replace(self._tool_run.question(), opens=True))
-        stream = Stream(dispatch, restarts=self._restarts)
+        stream = Stream(lambda: dispatch, restarts=self._restarts)
         with self._tool_run.noting():
             await stream.__aenter__()
         if self._is_left:  # in another task

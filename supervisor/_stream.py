@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from types import TracebackType
 from typing import Literal, TypeAlias, final
@@ -22,10 +22,13 @@ class Stream:
 
     Entering waits until the first content; then it is iterated for events, the last of which is `Finished`. However the
     block is left, the connection is closed within a second unless it was read to its end, and nobody is blamed.
+
+    Args:
+        begin: Makes the request; its timeout runs from then on.
     """
 
-    def __init__(self, dispatch: Dispatch, *, restarts: bool, wanted: Wanted | None = None) -> None:
-        self._dispatch, self._restarts, self._wanted = dispatch, restarts, wanted
+    def __init__(self, begin: Callable[[], Dispatch], *, restarts: bool, wanted: Wanted | None = None) -> None:
+        self._begin, self._restarts, self._wanted = begin, restarts, wanted
         self._live: Live | None = None
         self._response: Response | None = None
         self._is_entered = self._is_busy = self._is_cancelled = self._is_left = self._is_over = False
@@ -43,6 +46,7 @@ class Stream:
         if self._is_entered:
             raise RuntimeError("a stream is entered once: ask the agent for another one")
         self._is_entered, self._later = True, Later()
+        self._dispatch = self._begin()
         self._live = await self._dispatch.open()
         return self
 

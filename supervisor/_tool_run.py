@@ -118,6 +118,10 @@ class ToolRun:
             if isinstance(turn, Run):
                 return turn
 
+    def begin(self) -> None:
+        """Let the time that all of it may take begin now."""
+        self._begun = anyio.current_time()
+
     def question(self) -> Question:
         """Return what is asked next.
 

@@ -133,6 +133,18 @@ async def test_one_timeout_holds_for_turns_and_tools() -> None:
         assert [attempt.verdict for attempt in caught.value.attempts] == [Verdict.OK, Verdict.CUT_SHORT]
 
 
+async def test_a_model_that_thinks_and_says_nothing_is_nudged() -> None:
+    """Its thoughts have been handed out by then; the answer begins anew, whatever follows an interruption."""
+    empty = Answer("", thinking="hm", rounds=1)
+    script = Script.sequence(Answer(None, rounds=1), empty, otherwise=Answer("found", rounds=0))
+    async with opened({"openai": script, "anthropic": Script()}) as on:
+        events, run = await read(on, Tools())
+        _, _, world = on
+        assert not world.log("anthropic")
+    assert sum(isinstance(event, Restarted) for event in events) == 1
+    assert getattr(run, "text", None) == "found"
+
+
 async def test_leaving_between_and_within_turns_leaves_nothing() -> None:
     """`break` after a turn, in the middle of one, and before the first."""
     async with opened({"openai": LOOPS}) as (agent, supervisor, _):

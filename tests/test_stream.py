@@ -269,6 +269,38 @@ async def test_leaving_early_closes_the_stream_and_blames_nobody() -> None:
     assert stage.ended == ["cancelled"]
 
 
+async def test_a_stream_that_is_left_is_in_the_trail() -> None:
+    """Whoever listens learns who served it, since when, and that nobody is to blame; a whole answer is one."""
+    async with opened(openai=Pieces([(0.0, FAILED)]), anthropic=Pieces(said("a", after=2.0))) as stage:
+        async with stage.agent.stream("Who?") as stream:
+            await anyio.sleep(50)
+            assert await anext(stream) == TextDelta("a")
+        (ended,) = [event for event in stage.told if isinstance(event, RequestEnded)]
+        assert [(attempt.verdict, attempt.first_token) for attempt in ended.attempts] == [
+            (Verdict.OVERLOADED, None),
+            (Verdict.NO_VERDICT, pytest.approx(2)),
+        ]
+    whole = [(1.0, TextDelta("a")), said("a")[-1]]
+    provider = Pieces(whole)
+    async with opened(openai=provider) as stage:
+        async with stage.agent.stream("Who?") as stream:
+            await anext(stream)
+            assert stream._live is not None
+            await stream._live.read()
+        (ended,) = [event for event in stage.told if isinstance(event, RequestEnded)]
+        assert (ended.error, ended.model, ended.attempts[0].verdict) == ("", "a-model", Verdict.OK)
+        assert stage.health().succeeded == 1
+
+
+async def test_the_timeout_runs_from_entering() -> None:
+    """A stream that is made ahead of time loses none of it."""
+    async with opened(openai=Pieces(HELLO)) as stage:
+        stream = stage.agent.stream("Who?", timeout=4)
+        await anyio.sleep(100)
+        async with stream:
+            assert len([event async for event in stream]) == 4
+
+
 async def test_an_exception_of_the_callers_own_leaves_as_it_is() -> None:
     """Neither wrapped, nor in a group, nor anybody's fault."""
     async with opened(openai=Pieces(HELLO)) as stage:
