@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -653,3 +655,20 @@ async def test_what_comes_after_the_end_is_told_once(wire: Wire, caplog: pytest.
                 assert it.error is None
     (told,) = [record.getMessage() for record in caplog.records if record.name == "understudy.providers"]
     assert told.startswith(f"after_the_end endpoint='{wire} at http://127.0.0.1:")
+
+
+@both_wires
+async def test_what_closing_raises_is_raised_as_it_is(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither lost in the task that closes, nor in a group."""
+    async with played(wire, Played(wire, begun(wire), silence)) as (provider, _):
+        upstream = await opened(provider)
+        body: Any = upstream._body
+        inner = body._inner
+
+        async def fail() -> None:
+            await inner.aclose()
+            raise OSError("no room")
+
+        monkeypatch.setattr(body, "_inner", SimpleNamespace(aclose=fail))
+        with pytest.raises(OSError, match="no room"):
+            await upstream.aclose()
