@@ -59,7 +59,7 @@ from understudy.simulation import (
 
 from .whole_system._wire import WireWorld
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
 
 REQUEST = Request("a-model", (user("one two three"),))
 

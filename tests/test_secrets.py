@@ -20,7 +20,7 @@ from understudy.simulation import Answer, Behaviour, Hang, Raw, Refused, Reset, 
 
 from .over_sockets import route_to
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
 
 CANARY = "sk-canary/7f3a+91c0=d5e8b264"
 ECHO = json.dumps({"error": {"message": f"Incorrect API key provided: {CANARY}", "code": "invalid_api_key"}}).encode()

@@ -55,7 +55,7 @@ from .streams import (
 )
 from .test_secrets import CANARY, FORMS, assert_hidden, everything
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
 both_wires = pytest.mark.parametrize("wire", WIRES)
 
 V = Verdict
