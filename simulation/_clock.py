@@ -32,8 +32,8 @@ def virtual_backend(name: str = "asyncio", *, grace: float = 0.0) -> Backend:
     """Return a backend with a clock of its own, for one run.
 
     Args:
-        grace: Real seconds that the kernel gets before the clock jumps; needed only where real sockets are in play.
-            Threads are not waited for.
+        grace: Real seconds that the kernel and threads get before the clock jumps; needed where real sockets are in
+            play, or functions in threads, such as tools that are not async.
 
     Raises:
         ValueError: There is no backend of that name.
@@ -50,14 +50,20 @@ def virtual_backend(name: str = "asyncio", *, grace: float = 0.0) -> Backend:
 
 
 def run_virtual(
-    function: Callable[[*Arguments], Awaitable[Result]], *arguments: *Arguments, backend: str = "asyncio"
+    function: Callable[[*Arguments], Awaitable[Result]],
+    *arguments: *Arguments,
+    backend: str = "asyncio",
+    grace: float = 0.0,
 ) -> Result:
     """Run an async function in virtual time, as `anyio.run` does in real time, and return what it returns.
+
+    Args:
+        grace: As for `virtual_backend`.
 
     Raises:
         ValueError: There is no backend of that name.
     """
-    name, options = virtual_backend(backend)
+    name, options = virtual_backend(backend, grace=grace)
     return anyio.run(function, *arguments, backend=name, backend_options=options)
 
 

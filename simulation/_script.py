@@ -135,6 +135,13 @@ class Refused:
 Behaviour: TypeAlias = Answer | Breaks | Status | Hang | Reset | Raw | Refused
 
 
+def _check(behaviour: Behaviour) -> None:
+    if not isinstance(behaviour, get_args(Behaviour)):
+        kinds = ", ".join(kind.__name__ for kind in get_args(Behaviour))
+        given: object = behaviour
+        raise TypeError(f"a simulated provider does one of these: {kinds}; not {type(given).__name__}")
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Phase:
@@ -150,6 +157,7 @@ class Phase:
     share: float = 1.0
 
     def __post_init__(self) -> None:
+        _check(self.behaviour)
         partly = self.model is not None or self.calls is not None or self.share < 1
         if isinstance(self.behaviour, Refused) and partly:
             raise ValueError("Refused is for the whole server: it knows neither models nor calls")
@@ -166,6 +174,11 @@ class Script:
 
     phases: tuple[Phase, ...] = ()
     otherwise: Behaviour = Answer()
+
+    def __post_init__(self) -> None:
+        if type(self.phases) is not tuple or not all(isinstance(phase, Phase) for phase in self.phases):
+            raise TypeError("the phases of a Script are a tuple: Script((Phase(…), …)), or Script.sequence(…)")
+        _check(self.otherwise)
 
     @classmethod
     def sequence(cls, *behaviours: Behaviour, otherwise: Behaviour = Answer()) -> Script:
@@ -222,6 +235,9 @@ class Playback:
     """
 
     def __init__(self, script: Script, rand: Callable[[], float]) -> None:
+        given: object = script
+        if not isinstance(given, Script):
+            raise TypeError(f"a simulated provider follows a Script, as Script.always(…) makes one, not {given!r}")
         self.script, self._rand = script, rand
         self.log: list[Call] = []
         self._used = [0] * len(script.phases)

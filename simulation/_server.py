@@ -271,10 +271,15 @@ async def simulated_server(script: Script = Script()) -> AsyncIterator[Simulated
 
     Its script begins when the block does. When the block is left, every connection is closed.
     """
-    reserved = socket.socket()
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    reserved.bind(("127.0.0.1", 0))  # bound, but not listening: the port is ours, and connecting to it is refused
-    server = SimulatedServer(script, reserved.getsockname()[1])
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(("127.0.0.1", 0))  # bound, but not listening: the port is ours, and connecting to it is refused
+        async with _serving(SimulatedServer(script, reserved.getsockname()[1]), reserved) as server:
+            yield server
+
+
+@asynccontextmanager
+async def _serving(server: SimulatedServer, reserved: socket.socket) -> AsyncIterator[SimulatedServer]:
     async with background_tasks() as tasks:
         await tasks.start(server.run, reserved)
         yield server

@@ -28,6 +28,8 @@ from ._plan import Route
 CLOSE_WITHIN = 1.0
 """Seconds to close the connection of a stream that is left before its end (table C)."""
 
+NOTHING, ONLY_SIGNS = "nothing more came", "nothing but signs of life came"
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -131,13 +133,17 @@ class Live:
             OSError: The machine is at fault, no provider.
         """
         limits, now = self.served.route.limits, anyio.current_time()
-        silence = min(limits.stall, max(limits.content_stall - self._only_signs_for, 0.0))
-        left = max(self.deadline - now, 0.0)
+        signs_left = max(limits.content_stall - self._only_signs_for, 0.0)
+        silence, left = min(limits.stall, signs_left), max(self.deadline - now, 0.0)
         with self.permit.covers(anyio.move_on_after(min(silence, left))):
             await self.upstream.read()
             self._only_signs_for += anyio.current_time() - now
             return
-        raise _ended(self.served, self.permit, min(silence, left), is_callers=left < silence)
+        if left < silence:
+            raise _ended(self.served, self.permit, self.deadline - self.started, is_callers=True)
+        if signs_left < limits.stall:
+            raise _ended(self.served, self.permit, limits.content_stall, is_callers=False, said=ONLY_SIGNS)
+        raise _ended(self.served, self.permit, limits.stall, is_callers=False, said=NOTHING)
 
     async def close(self) -> None:
         """Close the connection, unless it is read to its end; also when cancelled."""
@@ -149,10 +155,13 @@ async def _close(upstream: Upstream) -> None:
         await upstream.aclose()
 
 
-def _ended(served: Served, permit: Permit, limit: float, *, is_callers: bool) -> AttemptError | ActorStoppedError:
+def _ended(
+    served: Served, permit: Permit, limit: float, *, is_callers: bool, said: str = ""
+) -> AttemptError | ActorStoppedError:
     """Return what a limit of ours that ended means: the endpoint stops, or somebody took too long."""
     if permit.stopped:
         return ActorStoppedError(served.endpoint.name)
     verdict = Verdict.CUT_SHORT if is_callers else Verdict.TIMEOUT
     route = served.route
-    return attempt_error(Failure(transport=route.transport, model=route.model, verdict=verdict, after=limit))
+    failure = Failure(transport=route.transport, model=route.model, verdict=verdict, after=limit, said=said)
+    return attempt_error(failure)

@@ -97,6 +97,8 @@ class Toolbox:
         return cleaner(self._secrets)
 
     def _told(self, error: Exception) -> str:
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:  # what one of a tool's tasks raised
+            (error,) = error.exceptions
         try:
             said = str(error)
         except Exception:  # noqa: BLE001 - a mistake in an exception of the user's

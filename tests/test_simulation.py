@@ -403,3 +403,29 @@ async def test_a_script_that_would_never_be_played_is_refused() -> None:
         World({"opnai": Script()})
     with pytest.raises(KeyError, match="'opnai' has neither a script nor a provider; known: openai"):
         World({"openai": Script()}).log("opnai")
+
+
+class TestScripts:
+    """What no provider could do is refused where it is written."""
+
+    @pytest.mark.parametrize("wrong", ["x", None, 503, Answer, [Answer()]])
+    def test_what_is_no_behaviour(self, wrong: Any) -> None:
+        """Also as the last resort, and among several."""
+        for make in (Script.always, Phase, lambda b: Script(otherwise=b), lambda b: Script.sequence(Answer(), b)):
+            with pytest.raises(TypeError, match="does one of these: Answer"):
+                make(wrong)
+
+    def test_phases_are_a_tuple(self) -> None:
+        """One phase in brackets is no tuple."""
+        with pytest.raises(TypeError, match="tuple"):
+            Script(Phase(Answer()))  # type: ignore[arg-type]
+
+    @pytest.mark.anyio
+    async def test_what_is_no_script(self) -> None:
+        """A world and a server say so at once, and leave nothing open."""
+        wrong: Any = Answer()
+        with pytest.raises(TypeError, match="follows a Script"):
+            World({"openai": wrong})
+        with pytest.raises(TypeError, match="follows a Script"):
+            async with simulated_server(wrong):
+                pass

@@ -199,18 +199,28 @@ async def test_a_restart_on_the_last_route_asks_it_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pieces", "limits", "ends_at"),
+    ("pieces", "limits", "ends_at", "says"),
     [
-        ([(1.0, TextDelta("a"))], {}, 31),
-        ([(1.0, TextDelta("a")), (20.0, TextDelta("b"))], {}, 51),
-        ([(1.0, TextDelta("a")), *[(20.0, None)] * 20], {}, 121),
-        ([(1.0, TextDelta("a")), *[(20.0, None)] * 5, (1.0, TextDelta("b")), *[(20.0, None)] * 20], {}, 222),
-        ([(1.0, TextDelta("a"))], {"stall_timeout": 3}, 4),
-        ([(1.0, TextDelta("a")), *[(2.0, None)] * 20], {"stall_timeout": 3, "content_stall_timeout": 5}, 6),
+        ([(1.0, TextDelta("a"))], {}, 31, "after 30 s: nothing more came"),
+        ([(1.0, TextDelta("a")), (20.0, TextDelta("b"))], {}, 51, "after 30 s: nothing more came"),
+        ([(1.0, TextDelta("a")), *[(20.0, None)] * 20], {}, 121, "after 120 s: nothing but signs of life came"),
+        (
+            [(1.0, TextDelta("a")), *[(20.0, None)] * 5, (1.0, TextDelta("b")), *[(20.0, None)] * 20],
+            {},
+            222,
+            "after 120 s: nothing but signs of life came",
+        ),
+        ([(1.0, TextDelta("a"))], {"stall_timeout": 3}, 4, "after 3 s: nothing more came"),
+        (
+            [(1.0, TextDelta("a")), *[(2.0, None)] * 20],
+            {"stall_timeout": 3, "content_stall_timeout": 5},
+            6,
+            "after 5 s: nothing but signs of life came",
+        ),
     ],
 )
 async def test_a_silent_stream_is_over_within_its_limits(
-    pieces: list[Any], limits: dict[str, float], ends_at: float
+    pieces: list[Any], limits: dict[str, float], ends_at: float, says: str
 ) -> None:
     """Nothing at all for the stall limit, or only signs of life for the longer one, is a failure of the provider's."""
     async with opened(openai=Pieces(pieces), **limits) as stage:
@@ -218,6 +228,7 @@ async def test_a_silent_stream_is_over_within_its_limits(
             await read(stage)
         assert anyio.current_time() == pytest.approx(ends_at, abs=0.02)
         assert isinstance(caught.value.__cause__, AttemptTimeoutError)
+        assert str(caught.value).endswith(says)
         assert stage.health().failed == 1
 
 
@@ -250,6 +261,7 @@ async def test_the_timeout_of_the_request_ends_a_stream_too() -> None:
         assert anyio.current_time() == pytest.approx(3.51)
         assert caught.value.partial is not None
         assert caught.value.partial.text == "abc"
+        assert caught.value.attempts[0].reason == "cut_short after 3.5 s"
         assert (stage.health().failed, stage.health().neutral) == (0, 1)
     assert stage.ended == ["TimeoutExceededError"]
 

@@ -36,6 +36,7 @@ from understudy import (
     UnderstudyError,
     Usage,
     Verdict,
+    as_tool,
     system,
     tool,
     user,
@@ -46,6 +47,7 @@ from understudy.providers._request import FinishReason
 from understudy.supervisor._dispatch import NUDGE
 from understudy.supervisor._run_values import distinct
 from understudy.supervisor._tool_run import LAST_WORD
+from understudy.supervisor._toolbox import Toolbox
 
 from .every_checkpoint import Everywhere, by_scope, by_task
 from .fakes import Fake
@@ -1029,3 +1031,24 @@ async def test_a_hundred_runs_through_an_outage() -> None:
     assert ended == {nonce: " ".join(f"{nonce}/{step}" for step in range(6)) for nonce in ended}
     assert len(ended) == 100
     assert len(ran) == len(set(ran)) == 600
+
+
+async def test_what_a_task_of_a_tool_raised_is_told_without_its_group() -> None:
+    """The model learns what went wrong, not that tasks were in play; of several errors it learns how many."""
+
+    async def look(books: int) -> str:
+        """Look books up."""
+
+        async def one() -> None:
+            raise ValueError("no such book: try an ISBN")
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(books):
+                tasks.start_soon(one)
+        return "found"
+
+    toolbox = Toolbox([as_tool(look)], ())
+    alone = await toolbox.use(ToolCall("c", "look", '{"books": 1}'), 1)
+    assert (alone.result, alone.is_error) == ("ValueError: no such book: try an ISBN", True)
+    several = await toolbox.use(ToolCall("c", "look", '{"books": 2}'), 1)
+    assert several.result.startswith("ExceptionGroup: ")

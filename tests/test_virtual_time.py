@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -85,3 +86,16 @@ class TestFixtures:
     def fixtures(self, request: pytest.FixtureRequest) -> tuple[Any, Any]:
         """Return both of them."""
         return request.getfixturevalue("world"), request.getfixturevalue("understudy_supervisor")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_with_some_grace_threads_are_waited_for(backend: str) -> None:
+    """A function in a thread that takes a moment is not overtaken by a limit of minutes."""
+
+    async def run() -> float:
+        with anyio.fail_after(600):
+            await anyio.to_thread.run_sync(threading.Event().wait, 0.01)
+        await anyio.sleep(100)
+        return anyio.current_time()
+
+    assert run_virtual(run, backend=backend, grace=0.5) == 100

@@ -92,7 +92,11 @@ def cli() -> None:
 @_timeout
 @click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer wanted, in tokens.")
 @_backend
-@click.option("--stream", is_flag=True, help="Print the answer as it comes; with --json, one object for each event.")
+@click.option(
+    "--stream",
+    is_flag=True,
+    help="As it comes: one that is cut off is an error; with --json an object for each event, and it begins anew.",
+)
 @_json
 def ask(
     agent: str, prompt: str, timeout: float | None, max_tokens: int | None, backend: str, stream: bool, json_: bool
