@@ -11,13 +11,13 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias, assert_never, final
 
 import anyio
 import h11
 from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup, TaskStatus
 
+from ._incoming import Incoming
 from ._reply import Reply
 
 GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, h11.RemoteProtocolError)
@@ -33,22 +33,6 @@ _RST = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time at all: closing send
 @final
 class Left(Exception):
     """The client closed the connection before it had its answer."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A request as it came in; names of headers in lower case."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-    @property
-    def path(self) -> str:
-        """The target without its query."""
-        return self.target.partition("?")[0]
 
 
 @final

@@ -19,7 +19,8 @@ from anyio.abc import TaskStatus
 
 from ..supervisor import background_tasks
 from ._answers import REQUEST_ID, Wire, error
-from ._http import Connection, Incoming, Loopback, reserved_port
+from ._http import Connection, Loopback, reserved_port
+from ._incoming import Incoming
 from ._model import asked_over
 from ._reply import reply
 from ._script import Answer, Behaviour, Breaks, Call, Hang, Playback, Raw, Refused, Reset, Script, Status
