@@ -47,7 +47,6 @@ SHORTEST_KEY = 60
 @final
 @dataclass(slots=True)
 class _Family:
-    client_id: str
     scope: str
     ends_at: float
     live: Login
@@ -60,7 +59,6 @@ class _Family:
 @final
 @dataclass(slots=True)
 class _Device:
-    client_id: str
     scope: str
     user_code: str
     ends_at: float
@@ -98,7 +96,7 @@ class Portal:
 
     def log_in(self, now: float, *, scope: str = INVOKE) -> Login:
         """Begin a family, as an approved device code does, and return its first pair."""
-        return self._begin(self.rules.client_id, scope, now)
+        return self._begin(scope, now)
 
     def live(self, family: int) -> Login | None:
         """Return the pair of a family that its last refresh gave out, or None if the family was revoked."""
@@ -140,9 +138,8 @@ class Portal:
         found.access = dict.fromkeys(found.access, -1.0)
 
     def expire_family(self, family: int) -> None:
-        """Let a login have reached its absolute end."""
+        """Let a login have reached its absolute end, and with it all its tokens and keys."""
         self._families[family].ends_at = -1.0
-        self.expire_access(family)
 
     def issue_key(self) -> str:
         """Return a static key, which never expires."""
@@ -161,7 +158,7 @@ class Portal:
         until = {**family.access, **{key.api_key: key.expires_at for key in family.keys}}.get(bearer)
         if family.is_revoked or until is None:
             return "dead"
-        if now >= until:
+        if now >= min(until, family.ends_at):
             return "expired"
         return None if bearer not in family.access or INVOKE in family.scope.split() else "scope"
 
@@ -171,8 +168,10 @@ class Portal:
             return Retired(self.rules.mint)
         number = self._bearing.get(bearer)
         if number is None or self.refusal(bearer, now) in {"expired", "dead"}:
-            return Denied("invalid_token", "Access token is invalid or expired", 401)
+            return _INVALID_TOKEN
         family = self._families[number]
+        if bearer not in family.access:
+            return _INVALID_TOKEN
         if MINT not in family.scope.split():
             return Denied("insufficient_scope", f"The token has no scope {MINT}", 403)
         if shortest < SHORTEST_KEY:
@@ -194,7 +193,7 @@ class Portal:
             return Denied("invalid_scope", "The requested scope is unknown")
         code, user_code = self._tokens.opaque(""), self._tokens.user_code()
         rules = self.rules
-        self._devices[code] = _Device(client_id, scope or INVOKE, user_code, now + rules.device_for, rules.interval)
+        self._devices[code] = _Device(scope or INVOKE, user_code, now + rules.device_for, rules.interval)
         return DeviceCode(code, user_code, rules.device_for, rules.interval)
 
     def decide(self, user_code: str, decision: Literal["approved", "denied"]) -> None:
@@ -226,12 +225,12 @@ class Portal:
         if device.state == "pending":
             return _too_early(device, now)
         device.state = "used"
-        return self._begin(client_id, device.scope, now)
+        return self._begin(device.scope, now)
 
-    def _begin(self, client_id: str, scope: str, now: float) -> Login:
+    def _begin(self, scope: str, now: float) -> Login:
         number = len(self._families)
         first = self._pair(number, scope, self._tokens.opaque("nrt_"), now)
-        family = _Family(client_id, scope, now + self.rules.family_for, first)
+        family = _Family(scope, now + self.rules.family_for, first)
         self._families.append(family)
         self._remember(first)
         return first
@@ -263,6 +262,7 @@ class Portal:
 
 
 _INVALID_CLIENT = Denied("invalid_client", "Unknown client")
+_INVALID_TOKEN = Denied("invalid_token", "Access token is invalid or expired", 401)
 
 
 def _too_early(device: _Device, now: float) -> Denied:

@@ -93,9 +93,10 @@ def test_within_its_grace_a_spent_token_gets_the_live_pair() -> None:
 
 
 def test_a_login_ends_however_often_it_was_refreshed() -> None:
-    """Thirty days after it began."""
+    """So long after it began, with its access tokens."""
     it = portal(family_for=100)
     second = granted(it.refresh(it.log_in(0).refresh_token, CLIENT, 99))
+    assert [it.refusal(second.access_token, now) for now in (99.9, 100)] == [None, "expired"]
     assert denied(it.refresh(second.refresh_token, CLIENT, 100)) == ("invalid_grant", "Refresh session expired")
 
 
@@ -235,9 +236,12 @@ def test_a_key_is_minted_and_used_again() -> None:
 
 
 def test_minting_is_refused_with_its_reason() -> None:
-    """Without a live token, without the scope, for too short a time, and for good once it is retired."""
+    """Without a live access token, without the scope, for too short a time, and for good once it is retired."""
     it = portal(mint=200)
     old, plain = it.log_in(0, scope=MINTING), it.log_in(0)
+    key = it.mint(old.access_token, 60, 0)
+    assert isinstance(key, AgentKey)
+    assert denied(it.mint(key.api_key, 60, 0))[0] == "invalid_token"
     assert denied(it.mint("", 60, 0))[0] == denied(it.mint(old.access_token, 60, 3600))[0] == "invalid_token"
     assert denied(it.mint(plain.access_token, 60, 0))[0] == "insufficient_scope"
     assert denied(it.mint(old.access_token, 59, 0))[0] == "invalid_request"
