@@ -1,43 +1,59 @@
 """A simulated vendor on loopback: a real HTTP/1.1 server that speaks both wires and follows a script.
 
-HTTP is parsed by h11; the server runs on asyncio and trio. It is for demos and tests on this machine: it knows no
-limits and no credentials.
+It runs on asyncio and trio. It is for demos and tests on this machine: it knows no limits, and no credentials but
+those that its guard knows.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import random
-import socket
-import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, assert_never, final
+from typing import Any, Protocol, assert_never, final
 
 import anyio
-import h11
-from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from ..supervisor import background_tasks
 from ._answers import REQUEST_ID, Wire, error
+from ._http import Connection, Loopback, reserved_port
+from ._incoming import Incoming
 from ._model import asked_over
-from ._reply import Reply, reply
+from ._reply import reply
 from ._script import Answer, Behaviour, Breaks, Call, Hang, Playback, Raw, Refused, Reset, Script, Status
 
-_GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, h11.RemoteProtocolError)
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-ACCEPT_AGAIN_AFTER = 0.1
-"""Seconds until a server that could open no file for a connection tries again (as trio's `serve_listeners` does)."""
 
-_RST = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time at all: closing sends a reset
+class Guard(Protocol):
+    """What stands before a simulated vendor: whom it lets in, and how its answers look."""
+
+    def refusal(self, asked: Incoming) -> Status | None:
+        """Return how a request is refused, or None to let it in."""
+        ...
+
+    def error(self, wire: Wire, status: int) -> bytes:
+        """Return the body of an error whose script says none."""
+        ...
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers that every answer has."""
+        ...
 
 
 @final
-class _Left(Exception):
-    """The client closed the connection before it had its answer."""
+class _Open:
+    """Lets everybody in; errors are the wire's own."""
+
+    def refusal(self, asked: Incoming) -> Status | None:
+        return None
+
+    def error(self, wire: Wire, status: int) -> bytes:
+        return error(wire, status)
+
+    def headers(self) -> Mapping[str, str]:
+        return {}
 
 
 @final
@@ -56,11 +72,27 @@ class SimulatedServer:
     `left` counts those whose client did not wait for the answer; `received` holds every request as it came.
     """
 
-    def __init__(self, script: Script, port: int) -> None:
+    def __init__(self, script: Script, port: int, guard: Guard) -> None:
         self._playback, self.port = Playback(script, random.Random(0).random), port  # noqa: S311 - no secret
-        self.connections = self.accepted = self.in_flight = self.left = 0
+        self._loopback, self._guard = Loopback(port, self._answer), guard
+        self.in_flight = 0
         self.received: list[Received] = []
         self._begun = anyio.current_time()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open now."""
+        return self._loopback.connections
+
+    @property
+    def accepted(self) -> int:
+        """How many connections there have been."""
+        return self._loopback.accepted
+
+    @property
+    def left(self) -> int:
+        """How many clients did not wait for their answer."""
+        return self._loopback.left
 
     @property
     def openai_url(self) -> str:
@@ -77,43 +109,24 @@ class SimulatedServer:
         """Every request received, in order."""
         return self._playback.log
 
-    async def run(self, reserved: socket.socket, *, task_status: TaskStatus[None]) -> None:
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Serve until cancelled; while the script refuses, nobody listens and every connection is gone."""
-        with reserved:
-            while True:
-                if not self._playback.script.refuses(self._now()):
-                    await self._listen(task_status)
-                else:
-                    task_status.started()
-                task_status = anyio.TASK_STATUS_IGNORED
-                await self._next_change()
+        while True:
+            if not self._playback.script.refuses(self._now()):
+                await self._listen(task_status)
+            else:
+                task_status.started()
+            task_status = anyio.TASK_STATUS_IGNORED
+            await self._next_change()
 
     async def _listen(self, task_status: TaskStatus[None]) -> None:
         """Serve until the script begins to refuse."""
-        listener = await anyio.create_tcp_listener(
-            local_host="127.0.0.1", local_port=self.port, reuse_port=True, backlog=2048
-        )
-        async with listener, anyio.create_task_group() as serving:
-            for each in listener.listeners:
-                assert isinstance(each, SocketListener)  # noqa: S101 - a TCP listener is made of no other
-                serving.start_soon(self._accept, each, serving)
+        async with anyio.create_task_group() as serving:
+            await serving.start(self._loopback.listen)
             task_status.started()
             while not self._playback.script.refuses(self._now()):
                 await self._next_change()
             serving.cancel_scope.cancel()
-
-    async def _accept(self, listener: SocketListener, serving: TaskGroup) -> None:
-        """Take connections. When this process can open no more files, pause: the next ones wait in the backlog."""
-        while True:
-            try:
-                stream = await listener.accept()
-            except (OSError, anyio.BrokenResourceError) as error:  # on trio the one is the cause of the other
-                cause = error if isinstance(error, OSError) else error.__cause__
-                if not (isinstance(cause, OSError) and cause.errno in _EXHAUSTED):
-                    raise
-                await anyio.sleep(ACCEPT_AGAIN_AFTER)
-            else:
-                serving.start_soon(self._connection, stream)
 
     async def _next_change(self) -> None:
         change = self._playback.script.next_change(self._now())
@@ -122,137 +135,47 @@ class SimulatedServer:
     def _now(self) -> float:
         return anyio.current_time() - self._begun
 
-    async def _connection(self, stream: SocketStream) -> None:
-        self.connections += 1
-        self.accepted += 1
-        state = h11.Connection(h11.SERVER)
-        try:
-            async with stream:
-                while state.our_state is not h11.MUST_CLOSE:
-                    head, body = await self._receive(state, stream)
-                    await self._answer(state, stream, head, body)
-                    if state.our_state is h11.DONE:
-                        state.start_next_cycle()
-        except _GONE:
-            pass
-        except _Left:
-            self.left += 1
-        finally:
-            self.connections -= 1
-
-    async def _receive(self, state: h11.Connection, stream: SocketStream) -> tuple[h11.Request, bytes]:
-        head, body = None, bytearray()
-        while True:
-            event = state.next_event()
-            if event is h11.NEED_DATA:
-                state.receive_data(await stream.receive())
-            elif isinstance(event, h11.Request):
-                head = event
-            elif isinstance(event, h11.Data):
-                body += event.data
-            elif isinstance(event, h11.EndOfMessage) and head is not None:
-                return head, bytes(body)
-            else:
-                raise anyio.EndOfStream
-
-    async def _answer(self, state: h11.Connection, stream: SocketStream, head: h11.Request, body: bytes) -> None:
-        path = head.target.decode("ascii").partition("?")[0]
-        wire: Wire = "anthropic" if path.endswith("/messages") else "openai"
-        if not path.endswith(("/messages", "/chat/completions")):
-            await self._send(state, stream, wire, 404, error(wire, 404), {})
+    async def _answer(self, connection: Connection, asked: Incoming) -> None:
+        wire: Wire = "anthropic" if asked.path.endswith("/messages") else "openai"
+        if not asked.path.endswith(("/messages", "/chat/completions")):
+            await self._behave(Status(404), connection, wire, {})
             return
-        request = _request(wire, body)
+        request = _request(wire, asked.body)
         if request is None:
-            await self._send(state, stream, wire, 400, error(wire, 400), {})
+            await self._behave(Status(400), connection, wire, {})
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-        self.received.append(Received(head.target.decode("ascii"), headers, request))
+        self.received.append(Received(asked.target, asked.headers, request))
         self.in_flight += 1
         try:
-            behaviour = self._playback.play(request["model"], self._now())
-            await self._behave(behaviour, state, stream, wire, request)
+            refusal = self._guard.refusal(asked)
+            behaviour = refusal or self._playback.play(request["model"], self._now())
+            await self._behave(behaviour, connection, wire, request)
         finally:
             self.in_flight -= 1
 
     async def _behave(
-        self, behaviour: Behaviour, state: h11.Connection, stream: SocketStream, wire: Wire, request: dict[str, object]
+        self, behaviour: Behaviour, connection: Connection, wire: Wire, request: Mapping[str, Any]
     ) -> None:
+        headers = {REQUEST_ID[wire]: "simulated", **self._guard.headers()}
         match behaviour:
             case Answer() | Breaks():
-                await self._reply(state, stream, wire, reply(wire, behaviour, request))
+                await connection.reply(200, headers, reply(wire, behaviour, request))
             case Status() as status:
-                await self._pause(stream, status.after)
-                said = status.body if status.body is not None else error(wire, status.status)
-                headers = {"content-type": status.content_type, **status.headers}
-                await self._send(state, stream, wire, status.status, said, headers)
+                await connection.pause(status.after)
+                said = status.body if status.body is not None else self._guard.error(wire, status.status)
+                given = {name.lower(): value for name, value in status.headers.items()}
+                await connection.send(status.status, {**headers, "content-type": status.content_type, **given}, said)
             case Hang():
-                await self._pause(stream, math.inf)
+                await connection.pause(math.inf)
             case Reset(after):
-                await self._pause(stream, after)
-                await self._reset(stream)
+                await connection.pause(after)
+                await connection.reset()
             case Raw(data):
-                await stream.send(data)
-                raise anyio.EndOfStream
+                await connection.send_raw(data)
             case Refused():  # the listener is about to close
                 raise anyio.EndOfStream
             case _:
                 assert_never(behaviour)
-
-    async def _pause(self, stream: SocketStream, seconds: float) -> None:
-        """Wait; a client that leaves meanwhile ends it, as it does on a real server that looks."""
-        if seconds <= 0:
-            return
-        with anyio.move_on_after(seconds):
-            try:
-                await stream.receive()
-            except _GONE:
-                raise _Left from None
-
-    async def _reset(self, stream: SocketStream) -> NoReturn:
-        stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
-        await anyio.aclose_forcefully(stream)
-        raise anyio.EndOfStream
-
-    async def _reply(self, state: h11.Connection, stream: SocketStream, wire: Wire, reply: Reply) -> None:
-        """Send an answer part by part, and do what follows the last one."""
-        headers = {"content-type": reply.content_type}
-        if reply.length is not None:
-            headers["content-length"] = str(reply.length)
-        head = self._head(state, wire, 200, headers)
-        for wait, data in reply.parts:
-            await self._pause(stream, wait)
-            await stream.send(head + (state.send(h11.Data(data=data)) or b""))
-            head = b""
-        match reply.ending:
-            case "end":
-                await stream.send(state.send(h11.EndOfMessage()) or b"")
-            case "reset":
-                await self._reset(stream)
-            case "close":
-                raise anyio.EndOfStream
-            case "hang":
-                await self._pause(stream, math.inf)
-            case _:
-                assert_never(reply.ending)
-
-    async def _send(
-        self,
-        state: h11.Connection,
-        stream: SocketStream,
-        wire: Wire,
-        status: int,
-        body: bytes,
-        headers: dict[str, str],
-    ) -> None:
-        head = self._head(state, wire, status, {"content-length": str(len(body)), **headers})
-        parts = [head, state.send(h11.Data(data=body)), state.send(h11.EndOfMessage())]
-        await stream.send(b"".join(part for part in parts if part))
-
-    def _head(self, state: h11.Connection, wire: Wire, status: int, headers: dict[str, str]) -> bytes:
-        given = {name.lower(): value for name, value in headers.items()}
-        every = {"content-type": "application/json", REQUEST_ID[wire]: "simulated", **given}
-        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in every.items()]
-        return state.send(h11.Response(status_code=status, headers=encoded)) or b""
 
 
 def _request(wire: Wire, body: bytes) -> dict[str, Any] | None:
@@ -266,20 +189,17 @@ def _request(wire: Wire, body: bytes) -> dict[str, Any] | None:
 
 
 @asynccontextmanager
-async def simulated_server(script: Script = Script()) -> AsyncIterator[SimulatedServer]:  # noqa: B008 - frozen
+async def simulated_server(
+    script: Script = Script(),  # noqa: B008 - frozen
+    *,
+    guard: Guard = _Open(),  # noqa: B008 - without state
+) -> AsyncIterator[SimulatedServer]:
     """Run a simulated vendor on a free port of 127.0.0.1 for the body of an `async with`.
 
     Its script begins when the block does. When the block is left, every connection is closed.
     """
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(("127.0.0.1", 0))  # bound, but not listening: the port is ours, and connecting to it is refused
-        async with _serving(SimulatedServer(script, reserved.getsockname()[1]), reserved) as server:
+    with reserved_port() as port:
+        server = SimulatedServer(script, port, guard)
+        async with background_tasks() as tasks:
+            await tasks.start(server.run)
             yield server
-
-
-@asynccontextmanager
-async def _serving(server: SimulatedServer, reserved: socket.socket) -> AsyncIterator[SimulatedServer]:
-    async with background_tasks() as tasks:
-        await tasks.start(server.run, reserved)
-        yield server
