@@ -9,6 +9,7 @@
       │ its token mints keys ───────▶ Mint
       │ no refresh token ───────────▶ Leave: stopped, and a living token is used to its end
       │ refused, but just renewed ──▶ Leave: held
+      │ five posted in a minute ────▶ Leave: later
       ▼
      Post ─▶ Granted       make it durable, then `Renewed`
           ─▶ Terminal      read again (`after_terminal`): stopped, unless another login stands there
@@ -25,9 +26,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, final
+from typing import TypeAlias, assert_never, final
 
-from ._credential import REST_FOR, rests_for
+from ._credential import MINUTE, POSTS, REST_FOR, rests_for
 from ._credential_values import (
     Adopted,
     Credential,
@@ -63,13 +64,15 @@ MINT_FOR = 7200
 class Scene:
     """What decisions are made by: the monotonic instant, Unix time, the key of fingerprints, and a spread.
 
-    `spread` is drawn from [0.9, 1.1).
+    `spread` is drawn from [0.9, 1.1). `posts` are the Unix times at which any process posted for this login, as far as
+    they are on record: together they post five times a minute at most (R-CRED-9).
     """
 
     now: float
     wall_clock: float
     spread: float = 1.0
     key: bytes = b""
+    posts: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         return f"Scene(now={self.now}, wall_clock={self.wall_clock}, spread={self.spread})"
@@ -144,7 +147,10 @@ def _planned(credential: Credential, login: Login, scene: Scene, *, heals: bool)
     if login.refresh is None:
         return Leave(Ended(Why.NO_REFRESH, fingerprint))
     rest_for = _rest_for(credential, login, scene)
-    return Leave(Fresh(rest_for)) if rest_for > 0 else Post(login, fingerprint)
+    if rest_for > 0:
+        return Leave(Fresh(rest_for))
+    wait = _too_often_for(scene)
+    return Leave(Failed(Why.TOO_OFTEN, retry_after=wait)) if wait > 0 else Post(login, fingerprint)
 
 
 def after_terminal(credential: Credential, found: Sequence[Found], posted: str, scene: Scene) -> Adopt | Leave:
@@ -180,6 +186,8 @@ def outcome_of(meaning: Misconfigured | Unclear | Transient, fingerprint: str, *
             return Unsure(fingerprint, retry_after)
         case Transient(retry_after):
             return Failed(Why.UNREACHABLE, posted, retry_after)
+        case _:
+            assert_never(meaning)
 
 
 def received(login: Login, grant: Granted, scene: Scene, *, inference: str = "") -> tuple[Login, Issue | None]:
@@ -234,6 +242,8 @@ def mint_failed(meaning: MintOff | MintUnpaid | MintRefused | Transient, fingerp
             return Failed(Why.UNPAID, posted=True, retry_after=60.0)
         case Transient(retry_after):
             return Failed(Why.UNREACHABLE, True, retry_after)
+        case _:
+            assert_never(meaning)
 
 
 def issue_of(login: Login, scene: Scene) -> Issue | None:
@@ -271,6 +281,12 @@ def _rest_for(credential: Credential, login: Login, scene: Scene) -> float:
         return 0.0
     age = REST_FOR if login.obtained_at is None else scene.wall_clock - login.obtained_at
     return max(rests_for(credential, scene.now), REST_FOR - age if 0 <= age < REST_FOR else 0.0)
+
+
+def _too_often_for(scene: Scene) -> float:
+    """Return the seconds until all processes together may post again. A record from the future is not believed."""
+    recent = sorted(at for at in scene.posts if 0 <= scene.wall_clock - at < MINUTE)
+    return recent[-POSTS] + MINUTE - scene.wall_clock if len(recent) >= POSTS else 0.0
 
 
 def _has(login: Login, token: Secret) -> bool:

@@ -134,6 +134,16 @@ def _found(fields: Mapping[str, object], layout: Layout, document: Mapping[str, 
     return Stored(login, layout, document)
 
 
+def source(profile: Found, root: Found) -> tuple[Found, bool]:
+    """Return the local store that the login is read from and written back to, and whether it is the root's.
+
+    A profile without a login uses the root's; one that cannot be read does not (issue 56361: a renewal that was written
+    to the profile though it was read from the root).
+    """
+    is_root = isinstance(profile, Absent) and not isinstance(root, Absent)
+    return (root, True) if is_root else (profile, False)
+
+
 def render(found: Stored | Absent, login: Login, at: float) -> bytes:
     """Return the file with `login` in it, as it becomes durable before anybody uses it.
 

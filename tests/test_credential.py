@@ -408,6 +408,7 @@ def adopts(one: Login, *, heals: bool = False) -> Adopt:
         (AFTER_401, [held(replace(ONE, obtained_at=None))], Post(replace(ONE, obtained_at=None), mark("rt-1"))),
         (replace(AFTER_401, renewed_at=995.0), [held(OVER)], Post(OVER, mark("rt-1"))),
         (replace(OPEN, renewed_at=995.0), [held(ONE)], Post(ONE, mark("rt-1"))),
+        (replace(OPEN, posts=FULL), [held(ONE)], Post(ONE, mark("rt-1"))),
         (BARE, [held(login("rt-1", LEGACY))], Mint(login("rt-1", LEGACY), mark("rt-1"))),
         (BARE, [held(login("rt-1", LEGACY, key="k"))], adopts(login("rt-1", LEGACY, key="k"))),
         (replace(BARE, mint_off=True), [held(login("rt-1", LEGACY))], Post(login("rt-1", LEGACY), mark("rt-1"))),
@@ -416,6 +417,17 @@ def adopts(one: Login, *, heals: bool = False) -> Adopt:
 def test_what_a_renewal_does(credential: Credential, found: list[Found], step: Step) -> None:
     """Adopt what lives, mint only what cannot be sent, never post what is spent, and post the newest."""
     assert plan(credential, found, SCENE) == step
+
+
+@pytest.mark.parametrize(
+    ("ago", "wait"),
+    [((1, 2, 3, 59, 58), 1.0), ((60, 1, 2, 3, 4), None), ((1, 2, 3, 4, -5), None), ((9, 8, 7, 50, 40, 30), 20.0)],
+)
+def test_all_processes_together_post_five_times_a_minute(ago: tuple[float, ...], wait: float | None) -> None:
+    """What others have posted counts as well, unless their clock is ahead of ours (R-CRED-9)."""
+    scene = replace(SCENE, posts=tuple(SCENE.wall_clock - seconds for seconds in ago))
+    expected = Post(ONE, mark("rt-1")) if wait is None else Leave(Failed(Why.TOO_OFTEN, retry_after=wait))
+    assert plan(OPEN, [held(ONE)], scene) == expected
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from understudy.actors._login import CLIENT_ID, Granted, Login, bootstrap, granted, preferred, renewed
 from understudy.actors._secret import Secret
 from understudy.actors._store_fields import iso, unix
-from understudy.actors._stores import Absent, Corrupt, Guest, Layout, Stored, parse, quarantined, render
+from understudy.actors._stores import Absent, Corrupt, Guest, Layout, Stored, parse, quarantined, render, source
 
 from .logins import KEY, WALL, jwt, login, mark
 
@@ -162,6 +162,16 @@ def test_every_truncation_is_corrupt(cut: int) -> None:
 def test_where_nobody_is_logged_in(data: bytes | None, expected: object) -> None:
     """A missing file, one without tokens, and a guest are no login."""
     assert parse(data) == expected
+
+
+def test_a_profile_without_a_login_uses_the_roots() -> None:
+    """Only where the profile has none, and the root has anything; what cannot be read is not passed over."""
+    mine, roots = stored(TOKENS), stored(nested())
+    assert source(mine, roots) == (mine, False)
+    assert source(Absent(), roots) == (roots, True)
+    assert source(Absent(), Corrupt("x")) == (Corrupt("x"), True)
+    assert source(Corrupt("x"), roots) == (Corrupt("x"), False)
+    assert source(Absent(), Absent()) == (Absent(), False)
 
 
 def test_a_nested_store_keeps_everything_else() -> None:
