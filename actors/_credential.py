@@ -205,6 +205,23 @@ def is_living(credential: Credential, now: float) -> bool:
     return bearer is not None and now < bearer.term.ends_at and not credential.distrusted
 
 
+def serves_until(credential: Credential, now: float) -> float:
+    """Return the instant before which `current` gives the bearer and nothing else; -inf if it does not now.
+
+    Until then, and until the credential changes, whoever asks need not look further than at the clock.
+    """
+    bearer = credential.bearer
+    if bearer is None or now < credential.held_until or not is_living(credential, now):
+        return -math.inf
+    match credential.phase:
+        case Stopped():
+            return bearer.term.ends_at
+        case Renewing():
+            return bearer.term.demand_at
+        case _:
+            return _due_at(credential, bearer)
+
+
 def rests_for(credential: Credential, now: float) -> float:
     """Return the seconds for which no 401 has the token renewed again, since it was renewed lately (R-CRED-11)."""
     return max(credential.renewed_at + REST_FOR - now, 0.0)

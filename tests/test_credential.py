@@ -17,6 +17,7 @@ from understudy.actors._credential import (
     reload,
     rests_for,
     saved,
+    serves_until,
     settle,
     stored,
 )
@@ -564,3 +565,22 @@ def test_no_state_shows_a_secret() -> None:
     )
     assert "canary" not in shown
     assert Why.REVOKED in DEAD
+
+
+@pytest.mark.parametrize(
+    ("credential", "now", "until"),
+    [
+        (LIVE, 50, 100.0),
+        (DOUBTED, 50, 130.0),
+        (RENEWING, 50, 130.0),
+        (WAITING, 50, 100.0),
+        (at(Stopped(Why.NO_REFRESH, "f")), 50, 160.0),
+        (LIVE, 160, -math.inf),
+        (NONE, 0, -math.inf),
+        (replace(LIVE, held_until=60.0), 50, -math.inf),
+        (replace(DOUBTED, distrusted=True), 50, -math.inf),
+    ],
+)
+def test_until_when_nobody_need_look(credential: Credential, now: float, until: float) -> None:
+    """A living token serves until its renewal is due, or waited for, or until its end where nothing is renewed."""
+    assert serves_until(credential, now) == until

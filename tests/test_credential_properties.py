@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.actors._credential import after_restart, current, refused, settle, stored
+from understudy.actors._credential import after_restart, current, refused, serves_until, settle, stored
 from understudy.actors._credential_values import (
     Answer,
     Barred,
@@ -383,6 +383,24 @@ def test_an_old_version_never_moves_anything(version: int, now: float, steps: li
     world.now += now
     if credential.bearer is None or credential.bearer.version != version:
         assert refused(credential, version, world.now) == current(credential, world.now)
+
+
+@given(STEPS, LIFETIMES, st.integers(1, 3), st.floats(0, 4000))
+def test_what_serves_serves_until_it_is_due(
+    steps: list[tuple[str, int, str]], lifetime: float, processes: int, later: float
+) -> None:
+    """Before that instant every call is given the same token, without anything else to do."""
+    world = World(processes, lifetime, 0.0)
+    run(world, steps, lossy=True)
+    for credential in world.ours:
+        until = serves_until(credential, world.now)
+        for now in (world.now, world.now + later):
+            if now < until:
+                assert credential.bearer is not None
+                assert current(credential, now) == (credential, Use(credential.bearer))
+        after, answer = current(credential, world.now)
+        if after == credential and isinstance(answer, Use):
+            assert world.now < until
 
 
 def test_versions_only_rise() -> None:
