@@ -230,7 +230,7 @@ def run(world: World, steps: list[tuple[str, int, str]], *, lossy: bool) -> None
         elif what == "call":
             world.call(index)
         elif what == "renew":
-            world.renew(index, weather if lossy or weather not in {LOST, CRASH, ERROR} else WELL)
+            world.renew(index, weather if lossy or weather not in {LOST, CRASH} else WELL)
         elif what == "glance":
             world.glance(index)
         else:
@@ -307,7 +307,7 @@ def test_whatever_is_lost_the_end_is_told_and_a_new_login_mends_it(
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.sampled_from([60.0, 900.0, 3600.0]), st.lists(st.sampled_from([DOWN, HTML, BUSY]), max_size=40))
+@given(st.sampled_from([60.0, 900.0, 3600.0]), st.lists(st.sampled_from([DOWN, HTML, BUSY, ERROR]), max_size=40))
 def test_an_outage_never_costs_the_login(lifetime: float, weathers: list[str]) -> None:
     """However long the Portal is away: it is asked seldom, and the first good answer brings the token back."""
     world = World(1, lifetime, 0.0)
