@@ -21,7 +21,8 @@ renewal at a time (R-CRED-2), at most five POSTs a minute (R-CRED-9), none for a
 (R-CRED-11), and after a failure none for 1 s doubling to 60 s.
 
 After an unclear renewal the old access token is the oracle: while it works nothing was renewed, so it serves on and its
-renewal waits until it is nearly over; once it is refused or over, nothing is left to lose (R-CRED-7).
+renewal waits until it is nearly over; once it is refused or over, nothing is left to lose (R-CRED-7). The journal tells
+other processes of the doubt: they are `Warned`.
 
 Ending is late by nature: outcomes carry their renewal's number, and one that is not awaited changes nothing. Whoever
 begins a renewal settles it exactly once, whatever happens to him; what crashed after it may have posted, is `Unsure`.
@@ -54,6 +55,7 @@ from ._credential_values import (
     Unsure,
     Use,
     Waiting,
+    Warned,
     Why,
 )
 from ._login import Login
@@ -136,6 +138,8 @@ def settle(credential: Credential, number: int, outcome: Outcome, now: float, *,
             return _waiting(credential, why, phase.level, retry_after, now, spread)
         case Fresh(rest_for):
             return replace(credential, phase=Idle(), held_until=now + min(max(rest_for, 0.0), REST_FOR))
+        case Warned(fingerprint):
+            return replace(credential, phase=Idle(), doubt=fingerprint)
         case Ended(why, fingerprint):
             if why is Why.REVOKED and credential.doubt is not None:
                 why = Why.LOST

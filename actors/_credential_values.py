@@ -205,6 +205,14 @@ class Fresh:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """Another process has posted the refresh token `fingerprint`, and does not know what became of it."""
+
+    fingerprint: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Ended:
     """Nothing can be renewed until the stored login changes; `why` is one of `STOPPED`."""
 
@@ -214,7 +222,7 @@ class Ended:
     mint_off: bool = False
 
 
-Outcome: TypeAlias = Adopted | Renewed | Unsure | Failed | Fresh | Ended
+Outcome: TypeAlias = Adopted | Renewed | Unsure | Failed | Fresh | Warned | Ended
 
 
 @final

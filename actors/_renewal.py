@@ -9,6 +9,7 @@
       │ its token mints keys ───────▶ Mint
       │ no refresh token ───────────▶ Leave: stopped, and a living token is used to its end
       │ refused, but just renewed ──▶ Leave: held
+      │ posted, unclear, but living ▶ Leave: warned
       │ five posted in a minute ────▶ Leave: later
       ▼
      Post ─▶ Granted       make it durable, then `Renewed`
@@ -28,7 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never, final
 
-from ._credential import MINUTE, POSTS, REST_FOR, rests_for
+from ._credential import MINUTE, POSTS, REST_FOR, is_living, rests_for
 from ._credential_values import (
     Adopted,
     Credential,
@@ -39,6 +40,7 @@ from ._credential_values import (
     Outcome,
     Renewing,
     Unsure,
+    Warned,
     Why,
 )
 from ._lifetime import LEGACY, Bearing, bearing, claims, kind_of, lives_for, scopes, term, window
@@ -65,7 +67,8 @@ class Scene:
     """What decisions are made by: the monotonic instant, Unix time, the key of fingerprints, and a spread.
 
     `spread` is drawn from [0.9, 1.1). `posts` are the Unix times at which any process posted for this login, as far as
-    they are on record: together they post five times a minute at most (R-CRED-9).
+    they are on record: together they post five times a minute at most (R-CRED-9). `journal` is the
+    fingerprint of a refresh token that one of them posted, and of which nobody knows what became.
     """
 
     now: float
@@ -73,6 +76,7 @@ class Scene:
     spread: float = 1.0
     key: bytes = b""
     posts: tuple[float, ...] = ()
+    journal: str | None = None
 
     def __repr__(self) -> str:
         return f"Scene(now={self.now}, wall_clock={self.wall_clock}, spread={self.spread})"
@@ -110,7 +114,7 @@ class Post:
 class Leave:
     """Settle with `outcome`; write nothing."""
 
-    outcome: Failed | Ended | Fresh
+    outcome: Failed | Ended | Fresh | Warned
 
 
 Step: TypeAlias = Adopt | Mint | Post | Leave
@@ -149,6 +153,8 @@ def _planned(credential: Credential, login: Login, scene: Scene, *, heals: bool)
     rest_for = _rest_for(credential, login, scene)
     if rest_for > 0:
         return Leave(Fresh(rest_for))
+    if scene.journal == fingerprint and _is_oracle(credential, scene):
+        return Leave(Warned(fingerprint))
     wait = _too_often_for(scene)
     return Leave(Failed(Why.TOO_OFTEN, retry_after=wait)) if wait > 0 else Post(login, fingerprint)
 
@@ -281,6 +287,14 @@ def _rest_for(credential: Credential, login: Login, scene: Scene) -> float:
         return 0.0
     age = REST_FOR if login.obtained_at is None else scene.wall_clock - login.obtained_at
     return max(rests_for(credential, scene.now), REST_FOR - age if 0 <= age < REST_FOR else 0.0)
+
+
+def _is_oracle(credential: Credential, scene: Scene) -> bool:
+    """Say whether the token in use lives, was not refused, and is not nearly over: then a doubt can wait (R-CRED-7)."""
+    phase, bearer = credential.phase, credential.bearer
+    if bearer is None or (isinstance(phase, Renewing) and phase.after_401):
+        return False
+    return is_living(credential, scene.now) and scene.now < bearer.term.demand_at
 
 
 def _too_often_for(scene: Scene) -> float:

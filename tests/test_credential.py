@@ -42,6 +42,7 @@ from understudy.actors._credential_values import (
     Unsure,
     Use,
     Waiting,
+    Warned,
     Why,
 )
 from understudy.actors._lifetime import Term
@@ -260,6 +261,7 @@ SPENT = {"renewed_at": 50.0, "spent": ("f1",), "posts": (50.0,)}
             at(Waiting(110.0, 100, Why.UNREACHABLE), RENEWING),
         ),
         (at(Renewing(7, 4), RENEWING), Failed(Why.BUSY), at(Waiting(51.0, 4, Why.BUSY), RENEWING)),
+        (RENEWING, Warned("f1"), at(Idle(), RENEWING, doubt="f1")),
         (RENEWING, Fresh(20.0), at(Idle(), RENEWING, held_until=70.0)),
         (RENEWING, Fresh(999.0), at(Idle(), RENEWING, held_until=80.0)),
         (
@@ -418,6 +420,32 @@ def adopts(one: Login, *, heals: bool = False) -> Adopt:
 def test_what_a_renewal_does(credential: Credential, found: list[Found], step: Step) -> None:
     """Adopt what lives, mint only what cannot be sent, never post what is spent, and post the newest."""
     assert plan(credential, found, SCENE) == step
+
+
+JOURNAL = replace(SCENE, journal=mark("rt-1"))
+LONG = Bearer(1, MINE.token, Term(900.0, 1001.0, 1100.0))
+
+
+@pytest.mark.parametrize(
+    ("credential", "step"),
+    [
+        (replace(OPEN, bearer=LONG), Leave(Warned(mark("rt-1")))),
+        (replace(AFTER_401, bearer=LONG), Post(ONE, mark("rt-1"))),
+        (replace(OPEN, bearer=LONG, distrusted=True), Post(ONE, mark("rt-1"))),
+        (replace(OPEN, bearer=replace(LONG, term=TERM)), Post(ONE, mark("rt-1"))),
+        (replace(OPEN, bearer=replace(LONG, term=Term(900.0, 1000.0, 1100.0))), Post(ONE, mark("rt-1"))),
+    ],
+)
+def test_another_process_doubt_is_ours(credential: Credential, step: Step) -> None:
+    """What a peer has posted in vain is not posted while the token in use can still say what became of it."""
+    assert plan(credential, [held(ONE)], JOURNAL) == step
+
+
+def test_a_journal_of_another_token_warns_of_nothing() -> None:
+    """A peer has renewed since; and without a token in use nothing is left to lose."""
+    found = [held(replace(TWO, access=MINE.token))]
+    assert isinstance(plan(replace(OPEN, bearer=LONG), found, JOURNAL), Post)
+    assert plan(BARE, [held(OVER)], JOURNAL) == Post(OVER, mark("rt-1"))
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ class World:
 
     def scene(self) -> Scene:
         posts = tuple(WALL + at + self.wrong_by for at, _ in self.portal.posted)
-        return Scene(self.now, self.true + self.wrong_by, key=KEY, posts=posts)
+        return Scene(self.now, self.true + self.wrong_by, key=KEY, posts=posts, journal=self.journal)
 
     def found(self) -> list[Found]:
         return [Absent() if self.store is None else held(self.store)]
@@ -169,12 +169,14 @@ class World:
         token = login.refresh.reveal()
         assert token not in self.seen_spent[index], "a spent refresh token is posted"
         assert not isinstance(credential.phase, Stopped)
-        self.journal = fingerprint
+        was_doubted, self.journal = self.journal == fingerprint, fingerprint
         meaning = self.portal.renew(token, self.now, self.true, WELL if weather == CRASH else weather)
         match meaning:
             case Unclear() | Transient() | Misconfigured():
                 posted = weather != DOWN
-                ended = settle(credential, number, outcome_of(meaning, fingerprint, posted=posted), self.now)
+                if not was_doubted and not isinstance(meaning, Unclear):
+                    self.journal = None
+                return settle(credential, number, outcome_of(meaning, fingerprint, posted=posted), self.now)
             case Terminal():
                 step = after_terminal(credential, self.found(), fingerprint, scene)
                 ended = settle(credential, number, step.outcome, self.now)
