@@ -79,7 +79,8 @@ class Agent:
             RuntimeError: The supervisor belongs to another event loop or thread.
         """
         question, shaped = self._question(messages, parameters, timeout, response_model)
-        question = replace(question, stream_upstream=stream_upstream)
+        if stream_upstream:
+            question = replace(question, stream_upstream=True)
         if shaped is None:
             return await Dispatch(self._chain, question).answer()
         return await answer_shaped(self._chain, question, shaped)

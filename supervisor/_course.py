@@ -200,6 +200,7 @@ class Course:
         raise self._account.end() from self._account.cause()
 
     def advance(self) -> None:
+        """Go on to the next route."""
         progress = self._progress
         self._progress = replace(progress, route=progress.route + 1, tries=0, retried_once=False)
         self.is_nudged = False

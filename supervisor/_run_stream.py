@@ -9,7 +9,7 @@ from typing import TypeAlias, final
 from ..providers import Finished, Partial, StreamEvent
 from ._dispatch import Dispatch
 from ._run_values import Iteration, Run
-from ._stream import LEFT, Stream, TextStream, not_open
+from ._stream import ENTERED, LEFT, NOT_ENTERED, Stream, TextStream, not_open
 from ._tool_run import ToolRun
 
 RunEvent: TypeAlias = StreamEvent | Iteration
@@ -38,7 +38,7 @@ class RunStream:
             Exception: What `Agent.run` raises, for the same reasons.
         """
         if self._is_entered:
-            raise RuntimeError("a stream is entered once: ask the agent for another one")
+            raise RuntimeError(ENTERED)
         self._is_entered = True
         self._tool_run.begin()
         await self._begin()
@@ -62,7 +62,7 @@ class RunStream:
             if self._run is not None:
                 raise StopAsyncIteration
             if not self._is_open:
-                raise not_open(LEFT if self._is_entered else "use it in an async with")
+                raise not_open(LEFT if self._is_entered else NOT_ENTERED)
             await self._begin()
         assert self._turn is not None  # noqa: S101 - it has just begun
         stream, dispatch = self._turn

@@ -44,7 +44,7 @@ class Stream:
             Exception: What `Agent.complete` raises, for the same reasons.
         """
         if self._is_entered:
-            raise RuntimeError("a stream is entered once: ask the agent for another one")
+            raise RuntimeError(ENTERED)
         self._is_entered, self._later = True, Later()
         self._dispatch = self._begin()
         self._live = await self._dispatch.open()
@@ -171,7 +171,7 @@ class Stream:
             return RuntimeError("a stream is read by one task at a time")
         if self._is_cancelled and not self._is_left:
             return not_open("it was cancelled while it was read")
-        return not_open(LEFT if self._is_entered else "use it in an async with")
+        return not_open(LEFT if self._is_entered else NOT_ENTERED)
 
 
 @final
@@ -198,7 +198,8 @@ class TextStream:
                 return event.text
 
 
-LEFT = "it was left, or has failed"
+ENTERED = "a stream is entered once: ask the agent for another one"
+LEFT, NOT_ENTERED = "it was left, or has failed", "use it in an async with"
 
 
 def not_open(how: str) -> RuntimeError:
