@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 
-from understudy.actors._login import Login
-from understudy.actors._secret import Secret
-from understudy.actors._stores import Layout, Stored
+from understudy.credentials._login import Login
+from understudy.credentials._secret import Secret
+from understudy.credentials._stores import Layout, Stored
 
 KEY = b"the key of all fingerprints"
 WALL = 1_800_000_000.0

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from understudy.actors._credential import (
+from understudy.credentials._credential import (
     REMEMBERED,
     after_restart,
     current,
@@ -21,7 +21,7 @@ from understudy.actors._credential import (
     settle,
     stored,
 )
-from understudy.actors._credential_values import (
+from understudy.credentials._credential_values import (
     DEAD,
     Adopted,
     Answer,
@@ -45,9 +45,9 @@ from understudy.actors._credential_values import (
     Warned,
     Why,
 )
-from understudy.actors._lifetime import Term
-from understudy.actors._login import Granted, Login
-from understudy.actors._portal_answers import (
+from understudy.credentials._lifetime import Term
+from understudy.credentials._login import Granted, Login
+from understudy.credentials._portal_answers import (
     Minted,
     MintOff,
     MintRefused,
@@ -56,7 +56,7 @@ from understudy.actors._portal_answers import (
     Transient,
     Unclear,
 )
-from understudy.actors._renewal import (
+from understudy.credentials._renewal import (
     Adopt,
     Leave,
     Mint,
@@ -72,8 +72,8 @@ from understudy.actors._renewal import (
     plan,
     received,
 )
-from understudy.actors._secret import Secret
-from understudy.actors._stores import Absent, Corrupt, Found, Guest, Unreadable
+from understudy.credentials._secret import Secret
+from understudy.credentials._stores import Absent, Corrupt, Found, Guest, Unreadable
 
 from .logins import KEY, WALL, held, jwt, login, mark
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.actors._credential import after_restart, current, refused, serves_until, settle, stored
-from understudy.actors._credential_values import (
+from understudy.credentials._credential import after_restart, current, refused, serves_until, settle, stored
+from understudy.credentials._credential_values import (
     Answer,
     Barred,
     Bearer,
@@ -29,8 +29,8 @@ from understudy.actors._credential_values import (
     Use,
     Why,
 )
-from understudy.actors._login import Login
-from understudy.actors._portal_answers import (
+from understudy.credentials._login import Login
+from understudy.credentials._portal_answers import (
     Meaning,
     Misconfigured,
     PortalAnswer,
@@ -40,9 +40,19 @@ from understudy.actors._portal_answers import (
     lost_meaning,
     refresh_meaning,
 )
-from understudy.actors._renewal import Adopt, Leave, Post, Scene, after_terminal, issue_of, outcome_of, plan, received
-from understudy.actors._secret import Secret
-from understudy.actors._stores import Absent, Found
+from understudy.credentials._renewal import (
+    Adopt,
+    Leave,
+    Post,
+    Scene,
+    after_terminal,
+    issue_of,
+    outcome_of,
+    plan,
+    received,
+)
+from understudy.credentials._secret import Secret
+from understudy.credentials._stores import Absent, Found
 
 from .logins import KEY, WALL, held, jwt
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.actors._login import CLIENT_ID, Granted, Login, bootstrap, granted, preferred, renewed
-from understudy.actors._secret import Secret
-from understudy.actors._store_fields import iso, unix
-from understudy.actors._stores import Absent, Corrupt, Guest, Layout, Stored, parse, quarantined, render, source
+from understudy.credentials._login import CLIENT_ID, Granted, Login, bootstrap, granted, preferred, renewed
+from understudy.credentials._secret import Secret
+from understudy.credentials._store_fields import iso, unix
+from understudy.credentials._stores import Absent, Corrupt, Guest, Layout, Stored, parse, quarantined, render, source
 
 from .logins import KEY, WALL, jwt, login, mark
 

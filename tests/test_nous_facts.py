@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.actors._addresses import INFERENCE, PORTAL, Place, address, is_allowed, to_keep
-from understudy.actors._login import Granted
-from understudy.actors._nous_mode import Given, Mode, choose_mode, hermes_places
-from understudy.actors._portal_answers import (
+from understudy.credentials._addresses import INFERENCE, PORTAL, Place, address, is_allowed, to_keep
+from understudy.credentials._login import Granted
+from understudy.credentials._modes import Given, Mode, choose_mode, hermes_places
+from understudy.credentials._portal_answers import (
     KNOWN_CODES,
     Meaning,
     Minted,
@@ -28,7 +28,7 @@ from understudy.actors._portal_answers import (
     mint_meaning,
     refresh_meaning,
 )
-from understudy.actors._secret import Secret
+from understudy.credentials._secret import Secret
 from understudy.providers import Verdict
 from understudy.providers._judge_nous import UNPAID, Judged, account_reset, judge_nous
 

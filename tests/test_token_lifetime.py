@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.actors._lifetime import (
+from understudy.credentials._lifetime import (
     LONGEST_TOKEN,
     Bearing,
     Claims,
@@ -28,7 +28,7 @@ from understudy.actors._lifetime import (
     term,
     window,
 )
-from understudy.actors._secret import Secret
+from understudy.credentials._secret import Secret
 
 from .logins import KEY, WALL, jwt
 

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-ROOMS = ("actors", "providers", "simulation", "supervisor", "telemetry", "understudy")
+ROOMS = ("actors", "credentials", "providers", "simulation", "supervisor", "telemetry", "understudy")
 
 IMPORT = """
 import pathlib, sys, understudy
