@@ -12,11 +12,12 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import final
+from typing import cast, final
 
 import anyio
 
-from ..providers import ActorStoppedError, Connect, Failure, Provider, Target, Upstream, Verdict
+from ..credentials import INFERENCE_URL, Keeper
+from ..providers import ActorStoppedError, Connect, Failure, KeyedProvider, Provider, Target, Upstream, Verdict
 from ._budget import RetryBudget
 from ._events import EndpointEvent
 from ._gate import CircuitPolicy, Gate
@@ -24,6 +25,7 @@ from ._gates import LEASE_FOR, Gates
 from ._health import Health, Phase, Refusal, Refused
 from ._network import Network
 from ._permit import Permit
+from ._renewing import RenewingProvider
 
 _log = logging.getLogger("understudy.actors")
 
@@ -69,6 +71,7 @@ class Endpoint:
         network: What is known of the way out, shared by all endpoints of a supervisor.
         rand: Draws uniformly from [0, 1): the spread of open times.
         tell: Takes each event, after what it tells has happened. It must not raise.
+        keeper: The login that stands in for the target's key.
     """
 
     def __init__(
@@ -81,9 +84,10 @@ class Endpoint:
         network: Network | None = None,
         rand: Callable[[], float] = random.random,
         tell: Callable[[EndpointEvent], None] = _nobody_listens,
+        keeper: Keeper | None = None,
     ) -> None:
         self.target, self.name, self._connect = target, name or target.name, connect
-        self._tell = tell
+        self._tell, self.keeper = tell, keeper
         self._provider: Provider | None = None
         self._phase, self._capacity = Phase.SERVING, target.max_concurrency
         self._ticket = self._succeeded = self._failed = self._neutral = 0
@@ -121,6 +125,7 @@ class Endpoint:
             endpoint=self._gates.endpoint.health(now),
             credential=self._gates.credential.health(now),
             models=MappingProxyType({name: gate.health(now) for name, gate in self._gates.models.items()}),
+            login=None if self.keeper is None else self.keeper.health,
         )
 
     @property
@@ -201,7 +206,9 @@ class Endpoint:
 
     def refusal(self, model: str, *, lone: bool = False) -> Refusal | None:
         """Return why an attempt could not go ahead now, apart from a full bulkhead; take nothing."""
-        return self._gates.refusal(self._gates.of(model), anyio.current_time(), lone=lone)
+        now = anyio.current_time()
+        refusal = self._gates.refusal(self._gates.of(model), now, lone=lone)
+        return refusal or (None if self.keeper is None else _barred(self.keeper, now))
 
     def is_clear(self, model: str) -> bool:
         """Say whether nothing at all stands against a model: no circuit, no hold, no failure in a row."""
@@ -292,8 +299,21 @@ class Endpoint:
         if self._phase in {Phase.DRAINING, Phase.STOPPED}:
             raise ActorStoppedError(self.name)
         if self._provider is None:
-            self._provider = self._connect(self.target)
+            self._provider = self._connected()
         self._phase = Phase.SERVING
+
+    def _connected(self) -> Provider:
+        provider, target = self._connect(self.target), self.target
+        if self.keeper is None:
+            return provider
+        follows = target.base_url == INFERENCE_URL
+        return RenewingProvider(cast(KeyedProvider, provider), self.keeper, target.transport, follows=follows)
+
+    def token_changed(self) -> None:
+        """Take note that there is another token: a hold for the one before says nothing about it."""
+        if not self._gates.credential.is_clear:
+            self._gates.credential.reset(self._ticket + 1, anyio.current_time())
+            self._after_change()
 
     def give_up(self) -> None:
         """Route around this endpoint until it is opened again: its actor crashes too often."""
@@ -344,6 +364,8 @@ class Endpoint:
         is_clear = self._gates.are_clear(gate)
         if not is_clear and (refusal := self._gates.refusal(gate, now, lone=lone, early=early)) is not None:
             return refusal
+        if self.keeper is not None and (refusal := _barred(self.keeper, now)) is not None:
+            return refusal
         if len(self._permits) >= self._capacity:
             return Refusal(Refused.FULL)
         self._ticket += 1
@@ -393,3 +415,13 @@ class Endpoint:
             if self._idle.is_set():  # one event for all who wait: several may drain at once
                 self._idle = anyio.Event()
             await self._idle.wait()
+
+
+def _barred(keeper: Keeper, now: float) -> Refusal | None:
+    """Return why the login serves nobody at the instant `now`; None if it does, or if its renewal can be waited for."""
+    barred = keeper.bar(now)
+    if barred is None:
+        return None
+    if barred.until is None:
+        return Refusal(Refused.CREDENTIAL, None, keeper.reason(barred))
+    return Refusal(Refused.HOLD, max(barred.until - now, 0.0), keeper.reason(barred))

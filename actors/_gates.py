@@ -96,7 +96,9 @@ class Gates:
         hint, status = (failure.retry_after, failure.status) if failure is not None else (None, None)
         reason = failure.reason if failure is not None else str(verdict)
         blamed = self._blamed(model, counts(verdict, hint), status)
-        held = hold(verdict, hint) if self._policy.hold_refused or verdict is not Verdict.AUTH else None
+        of_account = failure is not None and failure.of_account
+        is_held = self._policy.hold_refused or verdict is not Verdict.AUTH
+        held = hold(verdict, hint, of_account=of_account) if is_held else None
         if status is not None:
             self.network.answered()
         elif verdict is Verdict.CONNECT:

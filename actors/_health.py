@@ -8,6 +8,8 @@ from enum import StrEnum, auto
 from types import MappingProxyType
 from typing import final
 
+from ..credentials import LoginHealth
+
 
 class Phase(StrEnum):
     """Where an endpoint is in its life.
@@ -34,6 +36,7 @@ class Refused(StrEnum):
     DEAD = "its actor crashed too often"
     CIRCUIT = "circuit open"
     HOLD = "hold"
+    CREDENTIAL = "credential dead"
     BY_HAND = "closed by hand"
 
 
@@ -91,7 +94,8 @@ class GateHealth:
 class Health:
     """A snapshot of an endpoint. `ticket` is the ordinal of the last admission; instants are monotonic seconds.
 
-    `endpoint` and `credential` are its own gates, `models` those of its models by name.
+    `endpoint` and `credential` are its own gates, `models` those of its models by name. `login` is the one that its
+    requests are sent with, where that is kept and renewed.
     """
 
     capacity: int
@@ -106,3 +110,4 @@ class Health:
     endpoint: GateHealth = GateHealth()
     credential: GateHealth = GateHealth()
     models: Mapping[str, GateHealth] = field(default_factory=lambda: MappingProxyType({}))
+    login: LoginHealth | None = None

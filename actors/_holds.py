@@ -21,16 +21,17 @@ GATEWAY_ERRORS = frozenset({502, 504, *range(520, 528), 530})
 """Statuses of a gateway that did not reach the provider: from two models they accuse the endpoint (table A)."""
 
 
-def hold(verdict: Verdict, hint: float | None) -> tuple[Blame, Holding] | None:
+def hold(verdict: Verdict, hint: float | None, *, of_account: bool = False) -> tuple[Blame, Holding] | None:
     """Return on whom the end of an attempt puts a hold, and its terms; None for no hold.
 
     Args:
         hint: What the provider said to wait, in seconds. 0 is as if it had said nothing.
+        of_account: A limit is the account's, and so the credential's: no other model of it answers either.
     """
     honoured = hint if verdict.rule.hint and hint else None
     if verdict in _UNHINTED:
         blame, first, longest = _UNHINTED[verdict]
-        return blame, Holding(first, longest, honoured)
+        return Blame.CREDENTIAL if of_account else blame, Holding(first, longest, honoured)
     if honoured is None:
         return None
     blame = verdict.rule.counts

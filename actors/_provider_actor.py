@@ -14,6 +14,7 @@ from typing import TypeAlias, assert_never, final
 import anyio
 from anyio.abc import TaskStatus
 
+from ..credentials import Keeper
 from ..providers import ActorStoppedError, MailboxFullError
 from ._endpoint import Endpoint
 from ._mailbox import Mailbox, Reply
@@ -39,7 +40,15 @@ class CloseAbandoned:
     """Close the streams that nobody has any more. Answered when they are closed."""
 
 
-Message: TypeAlias = Drain | CloseAbandoned | Stop
+@final
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Carry out the renewal of that number. Answered when it is over, however it ended."""
+
+    number: int
+
+
+Message: TypeAlias = Drain | CloseAbandoned | Renew | Stop
 
 
 @final
@@ -50,6 +59,7 @@ class ProviderActor:
         self._endpoint = endpoint
         self._mailbox: Mailbox[Message] = Mailbox(endpoint.name)
         self._will_sweep = False
+        self._posted: set[int] = set()
 
     async def ask(self, message: Message) -> None:
         """Post a message and wait until it has been carried out.
@@ -63,17 +73,23 @@ class ProviderActor:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until stopped; `task_status` is told when the client is open.
 
-        However it ends, every sender still waiting is answered. After cancellation the client is left open, for
-        the next incarnation or for whoever cancelled to close.
+        However it ends, every sender still waiting is answered, and a renewal whose token was posted is carried to its
+        end. After cancellation the client is left open, for the next incarnation or for whoever cancelled to close.
 
         Raises:
             Exception: The client could not be opened, or a handler has a bug.
         """
+        keeper, leave = self._endpoint.keeper, None
         try:
+            if keeper is not None:
+                await keeper.open()
             self._endpoint.open()
             task_status.started()
             self._endpoint.swept_by(self._post_sweep)
-            async with anyio.create_task_group() as children:
+            async with anyio.create_task_group() as children, anyio.create_task_group() as renewals:
+                if keeper is not None:
+                    leave = keeper.owned_by(self._post_renewal, self._endpoint.token_changed)
+                    renewals.start_soon(keeper.watch)
                 while True:
                     message, reply = await self._mailbox.receive()
                     match message:
@@ -81,14 +97,21 @@ class ProviderActor:
                             children.start_soon(self._drain, drain_for, reply)
                         case CloseAbandoned():
                             children.start_soon(self._close_abandoned, reply)
+                        case Renew(number):
+                            renewals.start_soon(self._renew, number, reply)
                         case Stop():
+                            renewals.cancel_scope.cancel()  # not what has been posted
                             break
                         case _:
                             assert_never(message)
             await self._endpoint.close()
             self._answer(reply)
         finally:
+            if leave is not None:
+                leave()
             self._mailbox.close()
+            for number in self._posted:
+                self._renewed_by().lost(number)
 
     def _post_sweep(self) -> None:
         """Have what was abandoned closed, by one message for all of it; where none can be posted, the end does it."""
@@ -97,6 +120,21 @@ class ProviderActor:
         with suppress(MailboxFullError, ActorStoppedError):
             self._mailbox.post(CloseAbandoned())
             self._will_sweep = True
+
+    def _post_renewal(self, number: int) -> None:
+        """Have a renewal carried out."""
+        self._mailbox.post(Renew(number))
+        self._posted.add(number)
+
+    async def _renew(self, number: int, reply: Reply[object]) -> None:
+        self._posted.discard(number)
+        await self._renewed_by().renew(number)
+        self._answer(reply)
+
+    def _renewed_by(self) -> Keeper:
+        keeper = self._endpoint.keeper
+        assert keeper is not None  # noqa: S101 - nobody else posts renewals
+        return keeper
 
     async def _close_abandoned(self, reply: Reply[object]) -> None:
         self._will_sweep = False

@@ -28,6 +28,9 @@ INFERENCE = Place(
     frozenset({"inference-api.nousresearch.com", "welcome-api.nousresearch.com"}),
 )
 
+INFERENCE_URL = INFERENCE.usual
+"""Where the inference API is, unless a login or the operator says otherwise."""
+
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 

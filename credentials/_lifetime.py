@@ -120,20 +120,28 @@ class Bearing(StrEnum):
     """It ends within the window of renewal, or has ended, or nobody knows when it does."""
 
 
-def bearing(token: str, stored_scopes: frozenset[str], stored_expiry: float | None, wall_clock: float) -> Bearing:
+def bearing(
+    token: str,
+    stored_scopes: frozenset[str],
+    stored_expiry: float | None,
+    wall_clock: float,
+    *,
+    least: float = math.inf,
+) -> Bearing:
     """Say whether a token that was found in a store can be sent now.
 
     Args:
         stored_scopes: What the store says of it; they count together with its own.
         stored_expiry: Unix time of its end, for a token that does not say it itself.
         wall_clock: Unix time now.
+        least: Seconds that it must have left, if those are fewer than the window of its renewal.
     """
     kind = kind_of(token, stored_scopes)
     if kind is not Bearing.USABLE:
         return kind
     said = claims(token) or Claims()
     ends_at = said.expires_at if said.expires_at is not None else stored_expiry
-    if ends_at is None or ends_at - wall_clock <= window(said.lives_for):
+    if ends_at is None or ends_at - wall_clock <= min(window(said.lives_for), least):
         return Bearing.EXPIRING
     return Bearing.USABLE
 

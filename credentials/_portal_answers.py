@@ -57,6 +57,14 @@ class PortalAnswer:
 
 @final
 @dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """No answer came. `was_sent` says whether the Portal may have got the request all the same."""
+
+    was_sent: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Terminal:
     """The login is over, unless the store has another one by now."""
 

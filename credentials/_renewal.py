@@ -25,6 +25,7 @@ Source: R-CRED-1, R-CRED-3, R-CRED-8, R-CRED-9, R-CRED-11; github.com/NousResear
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never, final
@@ -252,11 +253,16 @@ def mint_failed(meaning: MintOff | MintUnpaid | MintRefused | Transient, fingerp
             assert_never(meaning)
 
 
-def issue_of(login: Login, scene: Scene) -> Issue | None:
-    """Return what can be sent of a login that was found in a store, by the wall clock; None if nothing can."""
+def issue_of(login: Login, scene: Scene, *, least: float = math.inf) -> Issue | None:
+    """Return what can be sent of a login that was found in a store, by the wall clock; None if nothing can.
+
+    Args:
+        least: Seconds that it must have left, if those are fewer than the window of its renewal. Under the lock a token
+            within that window is renewed rather than adopted; by a glance it is served, and renewed beside its use.
+    """
     if login.access is not None:
         token = login.access.reveal()
-        if bearing(token, login.scopes, login.expires_at, scene.wall_clock) is Bearing.USABLE:
+        if bearing(token, login.scopes, login.expires_at, scene.wall_clock, least=least) is Bearing.USABLE:
             said = claims(token)
             ends_at = (said.expires_at if said is not None else None) or login.expires_at
             left = None if ends_at is None else ends_at - scene.wall_clock
@@ -264,14 +270,14 @@ def issue_of(login: Login, scene: Scene) -> Issue | None:
             return Issue(login.access, term(scene.now, left, lifetime=lifetime, spread=scene.spread))
         if kind_of(token, login.scopes) is Bearing.USABLE:
             return None
-    return _key_issue(login, scene)
+    return _key_issue(login, scene, least=least)
 
 
-def _key_issue(login: Login, scene: Scene) -> Issue | None:
+def _key_issue(login: Login, scene: Scene, *, least: float = math.inf) -> Issue | None:
     if login.key is None:
         return None
     left = None if login.key_expires_at is None else login.key_expires_at - scene.wall_clock
-    if left is not None and left <= window(None):
+    if left is not None and left <= min(window(None), least):
         return None
     return Issue(login.key, term(scene.now, left, spread=scene.spread))
 

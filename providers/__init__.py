@@ -49,7 +49,7 @@ from ._messages import (
     user,
 )
 from ._parameters import CHECKS, checked, number, suggestion
-from ._port import Connect, Provider, Target, Upstream
+from ._port import Connect, KeyedProvider, Provider, Target, Upstream
 from ._request import (
     EFFORTS,
     STRUCTURED_OUTPUT_MODES,
@@ -110,6 +110,7 @@ __all__ = (
     "HandOver",
     "Image",
     "JSONValue",
+    "KeyedProvider",
     "MailboxFullError",
     "Message",
     "Messages",

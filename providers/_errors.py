@@ -85,7 +85,8 @@ class Failure:
     """The facts of one failed attempt, as a provider found them.
 
     `said` is the provider's own message, clean; `retry_after` is in seconds; `retry_forbidden` says that the
-    provider does not want to be asked again itself; `help` says how to mend what an operator can mend.
+    provider does not want to be asked again itself; `help` says how to mend what an operator can mend. `of_account`
+    says that a limit is the account's: no other model of it will answer either.
     """
 
     transport: str
@@ -98,6 +99,7 @@ class Failure:
     retry_forbidden: bool = False
     after: float | None = None
     help: str = ""
+    of_account: bool = False
 
     @property
     def reason(self) -> str:
@@ -215,6 +217,7 @@ _CLASSES: dict[Verdict, type[AttemptError]] = {
     Verdict.EMPTY: ResponseMalformedError,
     Verdict.QUOTA: QuotaExceededError,
     Verdict.AUTH: AccessRefusedError,
+    Verdict.CREDENTIAL: AccessRefusedError,
     Verdict.AUTHZ: AccessRefusedError,
     Verdict.NOT_FOUND: AccessRefusedError,
     Verdict.MISCONFIGURED: AccessRefusedError,

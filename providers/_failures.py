@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, final
+from typing import Any, NoReturn, TypeAlias, final
 
 import httpx2
 
@@ -19,9 +20,13 @@ from ._foreign import bare, judge_exception, place, remedy, root
 from ._hints import retry_after
 from ._http import is_stale
 from ._judge import judge, read_evidence
+from ._judge_nous import Judged
 from ._port import Target
 from ._verdicts import Verdict
 from ._wire import WireError
+
+JudgeAnswer: TypeAlias = Callable[[int, bytes, Mapping[str, str]], Judged]
+"""Says what an HTTP error means, by its status, its body, and its headers by lower-case name."""
 
 _log = logging.getLogger("understudy.providers")
 
@@ -54,10 +59,12 @@ class Failures:
 
     Args:
         request_id: The header that names a request.
+        judge_answer: Judges an HTTP error by what only its vendor says; None: as for everybody.
     """
 
-    def __init__(self, target: Target, request_id: str) -> None:
+    def __init__(self, target: Target, request_id: str, judge_answer: JudgeAnswer | None = None) -> None:
         self.transport, self._request_id = target.transport, request_id
+        self._judge_answer = judge_answer
         self._clean, self._endpoint, self._told_extra = cleaner(target.secrets), target.name, False
 
     def failed(self, model: str, verdict: Verdict, said: str, **facts: Any) -> AttemptError:
@@ -90,11 +97,18 @@ class Failures:
     def refused(self, model: str, answer: httpx2.Response) -> AttemptError:
         """Judge an HTTP error, whose body has been read."""
         evidence = read_evidence(answer.status_code, answer.content, answer.headers.get("x-should-retry"))
+        facts = self._head(answer)
+        judged = Judged(judge(evidence))
+        if self._judge_answer is not None:
+            judged = self._judge_answer(answer.status_code, answer.content, answer.headers)
+        if judged.retry_after is not None:
+            facts["retry_after"] = judged.retry_after
         return self.failed(
             model,
-            judge(evidence),
+            judged.verdict,
             evidence.message,
-            **self._head(answer),
+            **facts,
+            of_account=judged.of_account,
             retry_forbidden=evidence.should_retry is False,
             help="check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY" if answer.status_code == 407 else "",
         )

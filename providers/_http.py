@@ -17,6 +17,7 @@ import httpx2
 from ._body import Body
 from ._clean import cleaner
 from ._judge import EVIDENCE_LIMIT
+from ._judge_nous import BUDGET_HEADERS
 from ._port import Target
 
 SPARE_CONNECTIONS = 8
@@ -33,8 +34,12 @@ and must not end as a slow answer of the provider's."""
 LARGEST_BODY = 256 * 1024 * 1024
 """Bytes of an answer that are read (R-LS-5); of an error's body, 64 KiB."""
 
+KEPT_CLEANERS = 8
+"""Keys whose cleaner is kept (chosen: a login has one token at a time, and for a while the one before)."""
+
 _HEADERS = frozenset(
     {"content-type", "date", "request-id", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"}
+    | BUDGET_HEADERS
 )
 """The headers of an answer that are read."""
 
@@ -87,6 +92,26 @@ class _NoCookies(CookieJar):
         """Leave them where they are."""
 
 
+@final
+class _Cleaners:
+    """What masks secrets in the head of an answer: the endpoint's own, and the key that the very request has shown."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        self._secrets = secrets
+        own = cleaner(secrets)
+        self._by_header: dict[str, Callable[[str], str]] = {"": own, **{f"Bearer {key}": own for key in secrets}}
+
+    def of(self, request: httpx2.Request) -> Callable[[str], str]:
+        """Return what cleans the answer to a request."""
+        shown = request.headers.get("authorization", "")
+        clean = self._by_header.get(shown)
+        if clean is None:
+            if len(self._by_header) >= KEPT_CLEANERS:
+                del self._by_header[next(reversed(self._by_header))]
+            clean = self._by_header[shown] = cleaner((*self._secrets, shown.partition(" ")[2]))
+        return clean
+
+
 def http_client(target: Target) -> httpx2.AsyncClient:
     """Make the HTTP client of an endpoint: no redirects, no retries, no cookies, a pool larger than the bulkhead.
 
@@ -105,7 +130,7 @@ def http_client(target: Target) -> httpx2.AsyncClient:
     )
     client.event_hooks = {
         "request": [partial(_watch, client)],
-        "response": [partial(_read, cleaner(target.secrets))],
+        "response": [partial(_read, _Cleaners(target.secrets))],
     }
     return client
 
@@ -114,7 +139,7 @@ async def _watch(client: httpx2.AsyncClient, request: httpx2.Request) -> None:
     request.extensions[_TRACE] = _Watch(client, request.url)
 
 
-async def _read(clean: Callable[[str], str], response: httpx2.Response) -> None:
+async def _read(cleaners: _Cleaners, response: httpx2.Response) -> None:
     """Put our own reading of head and body in the place of the client's.
 
     Of the head only what we read is left, and cleaned, for the SDKs log the whole of it. They also decode the body of
@@ -123,6 +148,7 @@ async def _read(clean: Callable[[str], str], response: httpx2.Response) -> None:
     is_error = response.status_code >= 400
     response.encoding = "utf-8"
     response.stream = Body(response, EVIDENCE_LIMIT if is_error else LARGEST_BODY, cut=is_error)
+    clean = cleaners.of(response.request)
     kept = [
         (name.encode(), clean(value).encode())  # bytes, because a `str` would have to be ASCII
         for name, value in response.headers.multi_items()

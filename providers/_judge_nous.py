@@ -35,6 +35,9 @@ _NOT_FREE = frozenset({"model_not_supported_on_free_tier", "model_not_free"})
 
 _BUDGETS = ("requests", "tokens", "requests-1h", "tokens-1h")
 
+BUDGET_HEADERS = frozenset(f"x-ratelimit-{what}-{budget}" for what in ("remaining", "reset") for budget in _BUDGETS)
+"""The headers that are looked at."""
+
 
 @final
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The transports that speak the OpenAI wire through `AsyncOpenAI`: `openai`, `gemini`, `lmstudio`, `nous`.
 
-They differ in their dialect alone (`_dialects.py`): gemini is Google's OpenAI-compatible endpoint, lmstudio a local
-server that needs no key, nous the Nous Portal with a static key.
+They differ in their dialect (`_dialects.py`): gemini is Google's OpenAI-compatible endpoint, lmstudio a local server
+that needs no key; nous has words of its own for what went wrong (`_judge_nous.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import openai
 
 from ._dialects import render
 from ._http import http_client
+from ._judge_nous import judge_nous
 from ._port import Target
 from ._sdk import SDKProvider, Wire, settle_client
 from ._stream_openai import OpenAIReading
@@ -34,5 +35,6 @@ def connect(target: Target) -> SDKProvider:
         OpenAIReading,
         "x-request-id",
         usage={"stream_options": {"include_usage": True}},
+        judge=judge_nous if target.transport == "nous" else None,
     )
     return SDKProvider(target, client, wire, openai.APIStatusError, openai.Omit())

@@ -18,13 +18,15 @@ if TYPE_CHECKING:  # importing messages and errors must not take pydantic along
 class Target:
     """Where a provider speaks to, and how many at once. Transport, address and credential make its identity.
 
-    `base_url` is normalised; `api_key` is None where none is needed; timeouts are in seconds;
-    `max_concurrency` is the most attempts that are ever in flight (the bulkhead).
+    `base_url` is normalised; `api_key` is None where none is needed; `credential` names a login that is kept and
+    renewed, in place of a key; timeouts are in seconds; `max_concurrency` is the most attempts that are ever in flight
+    (the bulkhead).
     """
 
     transport: str
     base_url: str
     api_key: SecretStr | None
+    credential: str = ""
     max_concurrency: int = field(default=1000, compare=False)
     connect_timeout: float = field(default=5.0, compare=False)
     write_timeout: float = field(default=30.0, compare=False)
@@ -100,6 +102,17 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Close the client and its connections. Closing twice does nothing."""
+        ...
+
+
+class KeyedProvider(Provider, Protocol):
+    """A provider that can show another key with each request."""
+
+    def keyed(self, key: str, *, base_url: str = "") -> Provider:
+        """Return a provider over the same connections that shows this key, and speaks to `base_url` if one is given.
+
+        Making it waits for nothing; closing it does nothing.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, final
@@ -18,7 +18,7 @@ import httpx2
 
 from ._body import body_of
 from ._dialects import issuer_of
-from ._failures import Failed, Failures
+from ._failures import Failed, Failures, JudgeAnswer
 from ._json import encode
 from ._judge import read_evidence
 from ._port import Target, Upstream
@@ -43,8 +43,8 @@ class Client(Protocol):
         """Close the HTTP client."""
         ...
 
-    def with_options(self, *, default_headers: Mapping[str, str]) -> Any:
-        """Return a client over the same connections that sends these headers too."""
+    def with_options(self, *, api_key: str = ..., base_url: str = ..., default_headers: Mapping[str, str] = ...) -> Any:
+        """Return a client over the same connections with these in the place of its own; headers are sent, too."""
         ...
 
 
@@ -59,6 +59,7 @@ class Wire:
     """One wire as a transport uses it: the path, the codec, and the header that names a request.
 
     `reading` begins to read a stream, of (transport, model); `usage` are the fields that ask for the usage of one.
+    `judge` says what an HTTP error means where its vendor has words of its own.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Wire:
     reading: Begin
     request_id: str
     usage: Mapping[str, Any]
+    judge: JudgeAnswer | None = None
 
 
 _AMBIENT = ("organization", "project", "admin_api_key")
@@ -101,8 +103,9 @@ class SDKProvider:
         self._options = {} if target.api_key else {"headers": {"Authorization": omit}}
         self._clients: dict[frozenset[tuple[str, str]], Client] = {}
         self._issuer = issuer_of(target.transport, target.base_url)
-        self._failures = Failures(target, wire.request_id)
-        self._asks_for_usage = True
+        self._failures = Failures(target, wire.request_id, wire.judge)
+        self._asks_for_usage, self._is_borrowed = True, False
+        self._target, self._omit = target, omit
 
     async def complete(self, request: Request) -> Response:
         """Ask once; see `Provider.complete`.
@@ -210,9 +213,21 @@ class SDKProvider:
             request_id=self._failures.request_id(answer),
         )
 
+    def keyed(self, key: str, *, base_url: str = "") -> SDKProvider:
+        """Return a provider over the same connections with another key; see `KeyedProvider.keyed`."""
+        from pydantic import SecretStr  # the SDK has imported it long ago
+
+        target = replace(self._target, api_key=SecretStr(key), base_url=base_url or self._target.base_url)
+        client = self._client.with_options(api_key=key, base_url=target.base_url)
+        settle_client(client)
+        provider = SDKProvider(target, client, self._wire, self._status_error, self._omit)
+        provider._is_borrowed = True
+        return provider
+
     async def aclose(self) -> None:
-        """Close the client; see `Provider.aclose`."""
-        await self._client.close()
+        """Close the client, unless it is another provider's; see `Provider.aclose`."""
+        if not self._is_borrowed:
+            await self._client.close()
 
     def _client_with(self, headers: Mapping[str, str]) -> Client:
         """Return a client that sends these headers. They may be secret, and the SDK logs those of a single request."""

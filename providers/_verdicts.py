@@ -50,6 +50,8 @@ class Verdict(StrEnum):
     QUOTA = auto()
     """Paid for, or not: waiting does not help."""
     AUTH = auto()
+    CREDENTIAL = auto()
+    """Our login cannot be used now: it is over, or was renewed in vain."""
     AUTHZ = auto()
     NOT_FOUND = auto()
     MISCONFIGURED = auto()
@@ -134,6 +136,7 @@ RULES: dict[Verdict, Rule] = {
     Verdict.EDGE:             Rule(_NEVER, _ENDPOINT,   _YES,     hint=True, outward=502),
     Verdict.QUOTA:            Rule(_NEVER, _CREDENTIAL, _YES,     hint=True, outward=402),
     Verdict.AUTH:             Rule(_NEVER, _CREDENTIAL, _REFUSED, outward=401),
+    Verdict.CREDENTIAL:       Rule(_NEVER, _NOBODY,     _YES,     outward=503),
     Verdict.AUTHZ:            Rule(_NEVER, _NOBODY,     _REFUSED, outward=403),
     Verdict.NOT_FOUND:        Rule(_NEVER, _NOBODY,     _REFUSED, outward=404),
     Verdict.MISCONFIGURED:    Rule(_NEVER, _NOBODY,     _REFUSED, outward=502),

@@ -5,6 +5,7 @@ from ._events import AccessRefused, ActorRestarted, Event, HandedOver, RequestEn
 from ._functions import as_tool
 from ._hooks import Hook
 from ._notes import notes
+from ._nous import login_source
 from ._plan import NO_AGENT, AgentPlan, Limits, Plan, Route, RouteVariables, load, sound, without_keys
 from ._restarts import Intensity
 from ._route_settings import AgentSettings, RouteSettings
@@ -50,6 +51,7 @@ __all__ = (
     "as_tool",
     "background_tasks",
     "load",
+    "login_source",
     "notes",
     "sound",
     "supervise",

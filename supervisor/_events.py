@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, final
 
 from ..actors import EndpointEvent
+from ..credentials import CredentialEvent
 from ..providers import Attempt, PassedOver
 
 
@@ -70,4 +71,6 @@ class ActorRestarted:
     dead: bool
 
 
-Event: TypeAlias = EndpointEvent | RequestEnded | HandedOver | Returned | AccessRefused | ActorRestarted
+Event: TypeAlias = (
+    EndpointEvent | CredentialEvent | RequestEnded | HandedOver | Returned | AccessRefused | ActorRestarted
+)

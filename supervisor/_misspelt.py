@@ -15,6 +15,9 @@ from ._discovery import NO_AGENTS, meant_path, place, prefix_of
 
 SHARED_PREFIX = "llm_"
 
+_OTHER_PREFIXES = ("nous_",)
+"""What other variables of ours begin with. Hermes Agent has many of its own that begin with `hermes_`."""
+
 _SHARED_CUTOFF = 0.85
 """How alike a shared name must be (`difflib`; chosen: above LLM_VLLM_API_KEY and its like, below any one slip)."""
 
@@ -34,12 +37,12 @@ def misspelt(names: Iterable[str], shared: Iterable[str], known: Iterable[str]) 
 
     Args:
         names: The variables that are set, in lower case.
-        shared: The names of the shared settings, without their prefix.
+        shared: The variables of the shared settings, in lower case.
         known: The names of the fields of a route.
     """
     shared, known, found = frozenset(shared), frozenset(known), list[Problem]()
     for name in sorted(names):
-        if place(name) is not None or name.removeprefix(SHARED_PREFIX) in shared:
+        if place(name) is not None or name in shared:
             continue
         meant = _meant_shared(name, shared) or _meant_agents(name, known)
         if meant is not None:
@@ -49,14 +52,16 @@ def misspelt(names: Iterable[str], shared: Iterable[str], known: Iterable[str]) 
 
 def _meant_shared(name: str, shared: Iterable[str]) -> str | None:
     """Return the shared variable that is meant, such as LLM_OPENAI_API_KEY by LLM_OPENAI_APIKEY."""
-    if not name.startswith(SHARED_PREFIX):
+    prefix = next((prefix for prefix in (SHARED_PREFIX, *_OTHER_PREFIXES) if name.startswith(prefix)), None)
+    if prefix is None:
         return None
-    name = name.removeprefix(SHARED_PREFIX)
-    transport, _, part = name.partition("_")
-    if transport in TRANSPORTS and part in _PARTS:
+    rest = name.removeprefix(prefix)
+    transport, _, part = rest.partition("_")
+    if prefix == SHARED_PREFIX and transport in TRANSPORTS and part in _PARTS:
         return f"LLM_{transport}_{_PARTS[part]}".upper()
-    near = difflib.get_close_matches(name, shared, n=1, cutoff=_SHARED_CUTOFF)
-    return f"LLM_{near[0]}".upper() if near else None
+    rests = [known.removeprefix(prefix) for known in shared if known.startswith(prefix)]
+    near = difflib.get_close_matches(rest, rests, n=1, cutoff=_SHARED_CUTOFF)
+    return f"{prefix}{near[0]}".upper() if near else None
 
 
 def _meant_agents(name: str, known: Iterable[str]) -> str | None:

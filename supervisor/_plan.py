@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast, final
 
 from ..actors import CircuitPolicy
+from ..credentials import LoginSource
 from ..providers import TRANSPORTS, ConfigurationError, Parameters, Problem, Target, Verdict, normalised
 from ._certificates import untrusted
 from ._discovery import prefix_of
+from ._nous import LOGIN, NousCredential, nous_credential
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
 from ._settings import Settings
@@ -91,13 +93,16 @@ class AgentPlan:
 @final
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All agents, and what holds for every request. `total_timeout` is in seconds."""
+    """All agents, and what holds for every request. `total_timeout` is in seconds. `login` is the one that targets with
+    a `credential` are asked with.
+    """
 
     agents: dict[str, AgentPlan]
     total_timeout: float
     circuits: CircuitPolicy
     ignored: tuple[Problem, ...]
     problems: tuple[Problem, ...]
+    login: LoginSource | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -141,7 +146,9 @@ def load(settings: Settings | None = None) -> Plan:
     if not isinstance(settings, Settings):
         raise TypeError(f"settings must be Settings, as Settings.in_code(agents=…) makes them, not {_kind(settings)}")
     whole = _order(settings)
-    agents = {name: _agent(name, agent, settings, whole) for name, agent in settings.agents.items()}
+    nous = nous_credential(settings) if _asks_nous(settings) else NousCredential()
+    whole += [nous.problem] if nous.problem is not None else []
+    agents = {name: _agent(name, agent, settings, nous, whole) for name, agent in settings.agents.items()}
     routes = [route for agent in agents.values() for route in agent.routes]
     whole += [*_missing_keys(routes, settings), *untrusted(os.environ, [route.target.base_url for route in routes])]
     told = {problem.variable for problem in found}
@@ -149,7 +156,8 @@ def load(settings: Settings | None = None) -> Plan:
     problems = [*found, *(problem for problem in whole if problem.variable not in told)]
     if not agents and not problems:
         problems.append(NO_AGENT)
-    return Plan(agents, settings.total_timeout, _circuits(settings), settings.ignored, tuple(dict.fromkeys(problems)))
+    circuits, mistakes = _circuits(settings), tuple(dict.fromkeys(problems))
+    return Plan(agents, settings.total_timeout, circuits, settings.ignored, mistakes, nous.source)
 
 
 def _kind(value: object) -> str:
@@ -168,8 +176,27 @@ def sound(plan: Plan) -> Plan:
 
 
 def without_keys(plan: Plan) -> Plan:
-    """Return a plan that lacks no key: for simulated providers, which need none."""
-    return replace(plan, problems=tuple(problem for problem in plan.problems if not problem.lacks_key))
+    """Return a plan that lacks no key and has no login: for simulated providers, which need none."""
+    agents = {
+        name: replace(agent, routes=tuple(_without_login(route) for route in agent.routes))
+        for name, agent in plan.agents.items()
+    }
+    problems = tuple(problem for problem in plan.problems if not problem.lacks_key)
+    return replace(plan, agents=agents, problems=problems, login=None)
+
+
+def _without_login(route: Route) -> Route:
+    return replace(route, target=replace(route.target, credential="")) if route.target.credential else route
+
+
+def _asks_nous(settings: Settings) -> bool:
+    """Say whether any route needs the shared credential of Nous."""
+    routes = [route for agent in settings.agents.values() for route in (agent.primary, *agent.fallbacks)]
+    return any(route.transport == "nous" and _shares_key(route) for route in routes)
+
+
+def _shares_key(route: RouteSettings) -> bool:
+    return route.api_key is None and route.api_key_env is None
 
 
 def _order(settings: Settings) -> list[Problem]:
@@ -188,16 +215,20 @@ def _order(settings: Settings) -> list[Problem]:
     ]
 
 
-def _agent(name: str, agent: AgentSettings, settings: Settings, problems: list[Problem]) -> AgentPlan:
+def _agent(
+    name: str, agent: AgentSettings, settings: Settings, nous: NousCredential, problems: list[Problem]
+) -> AgentPlan:
     prefix = prefix_of(name)
     routes = [
-        _route(route, prefix + "FALLBACK__" * depth, settings, problems)
+        _route(route, prefix + "FALLBACK__" * depth, settings, nous, problems)
         for depth, route in enumerate((agent.primary, *agent.fallbacks))
     ]
     return AgentPlan(name, tuple(route for route in routes if route is not None))
 
 
-def _route(route: RouteSettings, prefix: str, settings: Settings, problems: list[Problem]) -> Route | None:
+def _route(
+    route: RouteSettings, prefix: str, settings: Settings, nous: NousCredential, problems: list[Problem]
+) -> Route | None:
     if route.model is None or not route.model.strip():
         problems.append(Problem(prefix + "MODEL", EXPECTED["model"], "set it"))
         return None
@@ -207,6 +238,9 @@ def _route(route: RouteSettings, prefix: str, settings: Settings, problems: list
     shared_url, shared_key = f"LLM_{transport.upper()}_BASE_URL", _shared_key(transport)
     url = route.base_url or getattr(settings, f"{transport}_base_url") or TRANSPORTS[transport].base_url
     key: SecretStr | None = route.api_key or getattr(settings, f"{transport}_api_key")
+    login = nous.source if transport == "nous" and _shares_key(route) else None
+    if login is not None:
+        key, shared_key = None, f"the login in {login.main}"
     names = RouteVariables(
         model=route.variables.get("model", prefix + "MODEL"),
         base_url=route.variables.get("base_url", prefix + "BASE_URL") if route.base_url else shared_url,
@@ -220,6 +254,7 @@ def _route(route: RouteSettings, prefix: str, settings: Settings, problems: list
         transport,
         normalised(transport, url),
         key,
+        credential="" if login is None else LOGIN,
         max_concurrency=settings.max_concurrency,
         connect_timeout=settings.connect_timeout,
         write_timeout=settings.write_timeout,
@@ -237,7 +272,8 @@ def _missing_keys(routes: list[Route], settings: Settings) -> list[Problem]:
     """Say which shared keys are missing, each once; a route whose own key is missing is told elsewhere."""
     wanting: dict[str, list[Route]] = {}
     for route in routes:
-        if route.wants_key and route.target.api_key is None and route.variables.key == _shared_key(route.transport):
+        has_none = route.target.api_key is None and not route.target.credential
+        if route.wants_key and has_none and route.variables.key == _shared_key(route.transport):
             wanting.setdefault(route.transport, []).append(route)
     return [_missing_key(first, len(others), settings.unread) for first, *others in wanting.values()]
 
@@ -250,6 +286,8 @@ def _missing_key(route: Route, others: int, unread: frozenset[str]) -> Problem:
     remedy = f"set it, or {own} for this route alone"
     if found := [name for name in VENDOR_KEYS[route.transport] if name in unread]:
         remedy = f"{found[0]} is set but not read: set {variable} to its value, or {own}_ENV={found[0]}"
+    elif route.transport == "nous":
+        remedy += ", or log in with `understudy login nous`"
     return Problem(variable, f"a key for {route.target.base_url}, to which {who}", remedy, lacks_key=True)
 
 

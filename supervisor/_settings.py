@@ -7,9 +7,11 @@ addresses, keys and limits follow from all this is decided in `_plan.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
 from pydantic import (
+    AfterValidator,
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
@@ -23,8 +25,11 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from ..providers import TRANSPORTS, ConfigurationError, Problem, out_of_files
 from ._route_settings import FIELDS_IN_CODE, AgentSettings, Seconds
 from ._source import AgentsSource
-from ._values import address, problem
+from ._values import address, problem, variable_of
 from ._values import key as usable_key
+
+FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A path, which may begin with the home folder's `~`."""
 
 
 class Settings(BaseSettings):
@@ -57,6 +62,20 @@ class Settings(BaseSettings):
     gemini_base_url: str | None = None
     lmstudio_base_url: str | None = None
     nous_base_url: str | None = None
+    nous_auth_mode: Literal["static", "hermes", "own"] | None = Field(default=None, validation_alias="nous_auth_mode")
+    nous_auth_json_path: FilePath | None = Field(default=None, validation_alias="nous_auth_json_path")
+    nous_oauth_state_path: FilePath = Field(
+        default=Path("~/.understudy/nous_oauth_state.json"),
+        validation_alias="nous_oauth_state_path",
+        validate_default=True,
+    )
+    nous_refresh_token: SecretStr | None = Field(default=None, validation_alias="nous_refresh_token")
+    nous_portal_base_url: str | None = Field(default=None, validation_alias="nous_portal_base_url")
+    nous_write_env_key: FilePath | None = Field(default=None, validation_alias="nous_write_env_key")
+    nous_allow_insecure_tls: bool = Field(default=False, validation_alias="nous_allow_insecure_tls")
+    hermes_home: FilePath = Field(default=Path("~/.hermes"), validation_alias="hermes_home", validate_default=True)
+    hermes_shared_auth_dir: FilePath | None = Field(default=None, validation_alias="hermes_shared_auth_dir")
+    hermes_ca_bundle: FilePath | None = Field(default=None, validation_alias="hermes_ca_bundle")
     default_timeout: Seconds = 180.0
     total_timeout: Seconds = 600.0
     connect_timeout: Seconds = 5.0
@@ -113,12 +132,12 @@ class Settings(BaseSettings):
         """
         return _InCode(**values)
 
-    @field_validator(*(f"{transport}_base_url" for transport in TRANSPORTS))
+    @field_validator(*(f"{transport}_base_url" for transport in TRANSPORTS), "nous_portal_base_url")
     @classmethod
     def _usable_address(cls, url: str | None) -> str | None:
         return address(url)
 
-    @field_validator(*(f"{transport}_api_key" for transport in TRANSPORTS))
+    @field_validator(*(f"{transport}_api_key" for transport in TRANSPORTS), "nous_refresh_token")
     @classmethod
     def _usable_key(cls, key: SecretStr | None) -> SecretStr | None:
         return usable_key(key)
@@ -144,7 +163,7 @@ class Settings(BaseSettings):
 
     @staticmethod
     def _variable(path: str) -> str:
-        return path if "." in path or path == "agents" else f"LLM_{path.upper()}"
+        return path if "." in path or path == "agents" else variable_of(path)
 
     @classmethod
     def settings_customise_sources(

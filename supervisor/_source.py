@@ -15,7 +15,7 @@ from ._discovery import RawRoute, discover, split_model, with_nested
 from ._dotenv import broken_lines
 from ._misspelt import misspelt
 from ._route_settings import AgentSettings, RouteSettings
-from ._values import EXPECTED, VENDOR_KEYS, problem, unset_key
+from ._values import EXPECTED, VENDOR_KEYS, problem, unset_key, variable_of
 
 FIELDS = RouteSettings.model_fields.keys() - {"variables"}
 """What variables can set of a route."""
@@ -64,7 +64,8 @@ class AgentsSource(PydanticBaseSettingsSource):
             if routes[0] is not None:
                 agents[name] = AgentSettings(primary=routes[0], fallbacks=fallbacks)
         named = {raw.fields.get("api_key_env", "").lower() for chain in found.agents.values() for raw in chain}
-        ignored += misspelt(self._variables.keys() - named, self.settings_cls.model_fields.keys() - _DISCOVERED, FIELDS)
+        shared = {variable_of(name).lower() for name in self.settings_cls.model_fields.keys() - _DISCOVERED}
+        ignored += misspelt(self._variables.keys() - named, shared, FIELDS)
         unread = {name for names in VENDOR_KEYS.values() for name in names if name.lower() in self._variables}
         return {"agents": agents, "ignored": tuple(ignored), "unread": frozenset(unread), "problems": problems}
 

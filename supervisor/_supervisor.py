@@ -19,6 +19,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 
 from ..actors import Drain, Endpoint, Health, Network, ProviderActor, Stop
+from ..credentials import Host, Keeper
 from ..providers import (
     ActorStoppedError,
     ConfigurationError,
@@ -60,6 +61,7 @@ class Wiring:
     rand: Callable[[], float]
     intensity: Intensity
     tell: Callable[[Event], None]
+    host: Host
 
 
 @final
@@ -69,6 +71,7 @@ class Supervisor:
     def __init__(self, plan: Plan, wiring: Wiring) -> None:
         self._plan, self._wiring, self._tell = plan, wiring, wiring.tell
         network = Network()
+        keeper = None if plan.login is None else Keeper(plan.login, wiring.host, wiring.tell)
         self._endpoints = {
             target: Endpoint(
                 target,
@@ -78,6 +81,7 @@ class Supervisor:
                 network=network,
                 rand=wiring.rand,
                 tell=wiring.tell,
+                keeper=keeper if target.credential else None,
             )
             for name, target in plan.endpoints.items()
         }
@@ -144,13 +148,15 @@ class Supervisor:
     def reset(self, endpoint: str, model: str | None = None) -> None:
         """Forget what is held against an endpoint, or one model there: circuits, holds, and what was set by hand.
 
-        An endpoint that was given up because its actor crashed too often is tried again at once.
+        An endpoint that was given up because its actor crashed too often is tried again at once, and so is a login.
 
         Raises:
             ValueError: There is no such endpoint, or more than one, or no such model there; names those there are.
         """
         found = self._endpoint(endpoint, model)
         found.reset(model)
+        if found.keeper is not None and model is None:
+            found.keeper.reload()
         self._try_again[found.target].set()
 
     def _force(self, endpoint: str, model: str | None, *, is_open: bool, reason: str, lasts_for: float) -> None:
@@ -307,9 +313,10 @@ async def supervise(
     drain_for: float = DRAIN_FOR,
     hooks: Iterable[Hook] = (),
     slow_after: float = SLOW_AFTER,
+    host: Host | None = None,
 ) -> AsyncIterator[Supervisor]:
     """Run a supervisor for the body of an `async with`; `hooks` are told what happens, and warned of if one takes more
-    than `slow_after` real seconds.
+    than `slow_after` real seconds. `host` is the machine as a login that is kept in files sees it.
 
     An exception of the body leaves as it came, never in a group. Calls in flight then end at once; otherwise they
     have `drain_for` seconds. When the block is left, every client is closed and no task is left.
@@ -318,7 +325,8 @@ async def supervise(
         ConfigurationError: Clients that could not be opened, all of them.
     """
     async with background_tasks() as tasks:
-        supervisor = Supervisor(plan, Wiring(connect, rand, intensity, Hooks(hooks, slow_after=slow_after)))
+        tell = Hooks(hooks, slow_after=slow_after)
+        supervisor = Supervisor(plan, Wiring(connect, rand, intensity, tell, host or Host(rand=rand)))
         await supervisor.open(tasks)
         yield supervisor
         await supervisor.stop(drain_for)

@@ -36,6 +36,8 @@ _CALLS = ("/chat/completions", "/messages")
 """What the providers add to an address by themselves."""
 _KEY = "a key: printable ASCII without spaces"
 
+_FILE = "the path of a file"
+
 EXPECTED: dict[str, str] = {
     **{setting: CHECKS[parameter][1] for setting, parameter in PARAMETER_OF.items()},
     "transport": f"one of {', '.join(TRANSPORTS)} (openai with a BASE_URL for another server that speaks like it)",
@@ -70,6 +72,12 @@ EXPECTED: dict[str, str] = {
     "circuit_lone_routes": "allow or enforce",
     "circuit_observe_only": "true or false",
     "circuit_slow_after": _SECONDS,
+    "nous_auth_mode": "static, hermes or own",
+    "nous_refresh_token": _KEY,
+    "nous_portal_base_url": _URL,
+    "nous_allow_insecure_tls": "true or false",
+    **dict.fromkeys(("nous_auth_json_path", "nous_oauth_state_path", "nous_write_env_key", "hermes_ca_bundle"), _FILE),
+    **dict.fromkeys(("hermes_home", "hermes_shared_auth_dir"), "the path of a folder"),
     **{f"{transport}_base_url": _URL for transport in TRANSPORTS},
     **{f"{transport}_api_key": _KEY for transport in TRANSPORTS},
 }
@@ -82,6 +90,26 @@ EXPECTED_IN_CODE: dict[str, str] = {
     "agents": "a dict with an AgentSettings for each agent's name",
 }
 """The same for what only programs set."""
+
+UNPREFIXED = frozenset(
+    {
+        *(
+            "nous_auth_mode",
+            "nous_auth_json_path",
+            "nous_oauth_state_path",
+            "nous_refresh_token",
+            "nous_portal_base_url",
+        ),
+        *("nous_write_env_key", "nous_allow_insecure_tls", "hermes_home", "hermes_shared_auth_dir", "hermes_ca_bundle"),
+    }
+)
+"""The shared settings whose variables do not begin with LLM_: the names that other programs know them by."""
+
+
+def variable_of(name: str) -> str:
+    """Return the variable that sets a shared setting."""
+    return name.upper() if name in UNPREFIXED else f"LLM_{name.upper()}"
+
 
 VENDOR_KEYS: dict[str, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),

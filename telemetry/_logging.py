@@ -10,6 +10,15 @@ from typing import Any, final
 import anyio
 
 from ..actors import CircuitClosed, CircuitTripped, Forced, HoldEnded, HoldPlaced, ProbeStarted
+from ..credentials import (
+    CredentialDied,
+    CredentialEnding,
+    CredentialRenewed,
+    CredentialRevived,
+    CredentialSaved,
+    CredentialTroubled,
+    CredentialUnsaved,
+)
 from ..supervisor import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
 
 LINES_PER_SECOND = 10
@@ -24,6 +33,10 @@ class _Line:
     level: int
     name: str
     fields: Callable[[Any], dict[str, object]]
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 _LINES: dict[type[Any], _Line] = {
@@ -57,6 +70,27 @@ _LINES: dict[type[Any], _Line] = {
         logging.WARNING,
         "forced",
         lambda e: {"key": str(e.key), "state": e.state, "lasts_for": round(e.lasts_for, 1), "reason": e.reason},
+    ),
+    CredentialRenewed: _Line(
+        logging.INFO,
+        "credential_renewed",
+        lambda e: {
+            "login": e.login,
+            "lives_for": None if e.lives_for is None else round(e.lives_for),
+            "adopted": e.adopted,
+        },
+    ),
+    CredentialTroubled: _Line(
+        logging.WARNING,
+        "credential_troubled",
+        lambda e: {"login": e.login, "retry_in": _rounded(e.retry_in), "reason": e.reason},
+    ),
+    CredentialDied: _Line(logging.WARNING, "credential_died", lambda e: {"login": e.login, "reason": e.reason}),
+    CredentialRevived: _Line(logging.INFO, "credential_revived", lambda e: {"login": e.login}),
+    CredentialUnsaved: _Line(logging.CRITICAL, "credential_unsaved", lambda e: {"login": e.login, "reason": e.reason}),
+    CredentialSaved: _Line(logging.WARNING, "credential_saved", lambda e: {"login": e.login}),
+    CredentialEnding: _Line(
+        logging.WARNING, "credential_ending", lambda e: {"login": e.login, "days": e.days, "reason": e.reason}
     ),
     ActorRestarted: _Line(
         logging.ERROR,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -33,12 +34,17 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture(autouse=True)
-def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    """Keep the configuration of the machine that runs the tests out of them."""
-    ours = ("LLM_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API_KEY", "LANGFUSE_", "NOUS_", "SSL_CERT_")
+def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the configuration and the logins of the machine that runs the tests out of them: no test, and no process
+    that a test starts, finds the home folder of whoever runs it.
+    """
+    ours = ("LLM_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API_KEY", "LANGFUSE_", "NOUS_", "HERMES_", "SSL_CERT_")
     for name in os.environ:
         if "_MODEL_CONFIG__" in name or name.startswith(ours):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HERMES_HOME", str(tmp_path / "home" / ".hermes"))
+    monkeypatch.setenv("HERMES_SHARED_AUTH_DIR", str(tmp_path / "home" / "hermes-shared"))
     monkeypatch.chdir(str(tmp_path))
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from understudy.providers import TRANSPORTS
 from understudy.supervisor import RouteSettings, Settings, load
+from understudy.supervisor._values import variable_of
 
 TEMPLATE = (Path(__file__).parent.parent / ".env.template").read_text(encoding="utf-8")
 VARIABLE = re.compile(r"# (?P<name>\w+)=(?P<value>.*)")
 
-SHARED = {f"LLM_{name.upper()}" for name in Settings.model_fields.keys() - {"agents", "ignored"}}
+SHARED = {variable_of(name) for name in Settings.model_fields.keys() - {"agents", "ignored"}}
 FIELDS = {name.upper() for name in RouteSettings.model_fields.keys() - {"variables"}}
 SPELLINGS = {f"OVERRIDES__{name}" for name in ("BASE_URL", "API_KEY", "API_KEY_ENV", "PROVIDER_PARAMS")}
 PREFIX = re.compile(r"(DERIVER_|DIALECTIC_LEVELS__max__)MODEL_CONFIG__(FALLBACK__)*")
@@ -80,7 +81,7 @@ def test_the_defaults_in_the_template_are_the_defaults() -> None:
     shown, defaults = Settings(), Settings.in_code()
     for name in Settings.model_fields.keys() - {"agents", "ignored"}:
         default = getattr(defaults, name)
-        if name.endswith("_base_url"):
+        if name.endswith("_base_url") and name.removesuffix("_base_url") in TRANSPORTS:
             default = TRANSPORTS[name.removesuffix("_base_url")].base_url
         assert default is None or getattr(shown, name) == default
 

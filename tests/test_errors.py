@@ -43,7 +43,7 @@ CLASSES: dict[type[AttemptError], set[Verdict]] = {
     ConnectionFailedError: {V.CONNECT, V.TLS_TRUST},
     ResponseMalformedError: {V.MALFORMED, V.TRUNCATED, V.EMPTY},
     QuotaExceededError: {V.QUOTA},
-    AccessRefusedError: {V.STALE_CONNECTION, V.AUTH, V.AUTHZ, V.NOT_FOUND, V.MISCONFIGURED},
+    AccessRefusedError: {V.STALE_CONNECTION, V.AUTH, V.CREDENTIAL, V.AUTHZ, V.NOT_FOUND, V.MISCONFIGURED},
     RequestRejectedError: {V.CALLER, V.CAPABILITY, V.POLICY},
     AttemptError: {V.OK, V.LOCAL_CONFIG, V.LOCAL_OVERLOAD, V.INTERNAL, V.STOPPED, V.NO_VERDICT},
 }

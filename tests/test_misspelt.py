@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from understudy.supervisor import RouteSettings, Settings
 from understudy.supervisor._misspelt import misspelt
+from understudy.supervisor._values import variable_of
 
-SHARED = Settings.model_fields.keys() - {"agents", "ignored"}
+SHARED = {variable_of(name).lower() for name in Settings.model_fields.keys() - {"agents", "ignored"}}
 KNOWN = RouteSettings.model_fields.keys() - {"variables"}
 D = "DERIVER_MODEL_CONFIG__"
 FOREIGN = "GROQ_API_KEY VLLM_API_KEY VLLM_BASE_URL XAI_API_KEY MISTRAL_API_KEY COHERE_API_KEY AZURE_OPENAI_API_KEY"
@@ -29,6 +30,8 @@ def told(*names: str) -> list[tuple[str, str]]:
     ("name", "meant"),
     [
         ("LLM_RETRY_ATEMPTS", "LLM_RETRY_ATTEMPTS"),
+        ("NOUS_AUTHMODE", "NOUS_AUTH_MODE"),
+        ("NOUS_OAUTH_STATEPATH", "NOUS_OAUTH_STATE_PATH"),
         ("LLM_RETRY_ATTEMPT", "LLM_RETRY_ATTEMPTS"),
         ("LLM_OPENAI_APIKEY", "LLM_OPENAI_API_KEY"),
         ("LLM_OPENIA_API_KEY", "LLM_OPENAI_API_KEY"),
@@ -69,7 +72,7 @@ def test_a_near_miss_is_told_with_the_name_that_is_meant(name: str, meant: str) 
     "name",
     [
         *(f"LLM_{name}" for name in FOREIGN.split()),
-        *(f"LLM_{name.upper()}" for name in SHARED),
+        *(name.upper() for name in SHARED),
         *(D + name.upper() for name in KNOWN),
         "DERIVER_MODEL",
         "DERIVER_CONFIG__MODEL",

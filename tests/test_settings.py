@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from understudy.providers import ConfigurationError, Problem
 from understudy.supervisor import EXPECTED, AgentSettings, RouteSettings, Settings
+from understudy.supervisor._values import variable_of
 
 P = "DERIVER_MODEL_CONFIG__"
 F = P + "FALLBACK__"
@@ -395,6 +396,10 @@ MISTAKES: list[tuple[str, str]] = [
     *(("LLM_CIRCUIT_WINDOW_CALLS", text) for text in ("9", "1001", "all")),
     *(("LLM_CIRCUIT_LONE_ROUTES", text) for text in ("yes", "open")),
     ("LLM_CIRCUIT_OBSERVE_ONLY", "perhaps"),
+    ("NOUS_AUTH_MODE", "automatic"),
+    ("NOUS_REFRESH_TOKEN", "with a blank"),
+    ("NOUS_PORTAL_BASE_URL", "portal.nousresearch.com"),
+    ("NOUS_ALLOW_INSECURE_TLS", "perhaps"),
     ("LLM_CIRCUIT_SLOW_AFTER", "0"),
     ("LLM_CONTENT_STALL_TIMEOUT", "never"),
     (P + "STREAM_UPSTREAM", "sometimes"),
@@ -450,7 +455,9 @@ def test_the_table_of_mistakes_is_long_enough() -> None:
     anything = {"MODEL"}
     fields = {name.upper() for name in RouteSettings.model_fields} - {"VARIABLES"} - anything
     assert {P + name for name in fields} <= tried
-    assert {f"LLM_{name.upper()}" for name in Settings.model_fields.keys() - {"agents", "ignored"}} <= tried
+    paths = {name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)}
+    shared = Settings.model_fields.keys() - {"agents", "ignored"} - paths  # any text is a path
+    assert {variable_of(name) for name in shared} <= tried
 
 
 def test_every_setting_has_words_for_what_it_must_be() -> None:

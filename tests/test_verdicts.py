@@ -44,6 +44,7 @@ CONDITIONS: list[tuple[Verdict, Retry, Blame, HandOver, bool]] = [
     (V.INTERNAL, NEVER, NOBODY, YES, False),
     (V.STOPPED, NEVER, NOBODY, NO, False),
     (V.CUT_SHORT, NEVER, NOBODY, YES, False),
+    (V.CREDENTIAL, NEVER, NOBODY, YES, False),  # what bars the credential is its owner's business, and is told by it
 ]
 
 STREAMS: list[tuple[Verdict, Retry, Blame, HandOver, bool]] = [
@@ -68,6 +69,7 @@ OUTWARD: dict[Verdict, int | None] = {
     V.TRANSIENT: 503,
     V.LOCAL_OVERLOAD: 503,
     V.STOPPED: 503,
+    V.CREDENTIAL: 503,
     V.TIMEOUT: 504,
     V.CUT_SHORT: 504,
 }

@@ -12,8 +12,9 @@ import click
 
 from ._open import open_supervisor
 from ._show import event_as_json
+from .credentials import CredentialSaved, CredentialUnsaved
 from .providers import Parameters, Response, user
-from .supervisor import Agent, OnInterrupt, Stream
+from .supervisor import Agent, Event, Hook, OnInterrupt, Stream
 
 
 @final
@@ -25,11 +26,25 @@ class Question:
     prompt: str
     timeout: float | None
     max_tokens: int | None
+    hooks: tuple[Hook, ...] = ()
 
     @property
     def parameters(self) -> Parameters:
         """What is said beside the prompt."""
         return {} if self.max_tokens is None else {"max_tokens": self.max_tokens}
+
+
+@final
+class Unsaved:
+    """A hook that knows whether a renewed login is in memory alone; `reason` says what is in the way, empty if not."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+
+    def __call__(self, event: Event) -> None:
+        """Take note of it."""
+        if isinstance(event, CredentialUnsaved | CredentialSaved):
+            self.reason = event.reason if isinstance(event, CredentialUnsaved) else ""
 
 
 async def whole(question: Question) -> Response:
@@ -86,5 +101,5 @@ async def _streamed(question: Question, on_interrupt: OnInterrupt) -> AsyncItera
 
 @asynccontextmanager
 async def _asked(question: Question) -> AsyncIterator[Agent]:
-    async with open_supervisor() as supervisor:
+    async with open_supervisor(hooks=question.hooks) as supervisor:
         yield supervisor.agent(question.agent)

@@ -1,6 +1,7 @@
-"""The command line: `ask`, `check`, `demo` and `simulate`.
+"""The command line: `ask`, `check`, `demo`, `login`, `logout` and `simulate`.
 
-Exit codes: 0 ok, 1 the request failed, 2 the configuration or the command itself is wrong, 130 interrupted by Ctrl-C.
+Exit codes: 0 ok, 1 the request failed, 2 the configuration or the command itself is wrong, 130 interrupted by Ctrl-C,
+143 ended by SIGTERM.
 What each command has to say is made in `_show.py`; this file reads arguments, runs, and chooses the exit code.
 """
 
@@ -12,6 +13,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,18 +21,28 @@ from typing import Any, NoReturn
 import anyio
 import click
 
-from ._ask import Question, events, text, whole
+from ._ask import Question, Unsaved, events, text, whole
 from ._demo import Report, demo
 from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_problems, show_report, show_trail
 from ._show_simulation import show_simulation
+from ._sign_in import sign_in, sign_out
+from ._signals import TERMINATED, TerminatedError, until_terminated
 from ._simulate import plan_to_simulate
 from ._version import __version__
+from .credentials import SignInError
 from .providers import ConfigurationError, TrailedError, UnderstudyError, out_of_files
 from .simulation import Simulation, draw, play, run_virtual, understood
-from .supervisor import load
+from .supervisor import load, login_source
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
+_CODES: dict[type[BaseException], int] = {
+    ConfigurationError: 2,
+    KeyboardInterrupt: INTERRUPTED,
+    TerminatedError: TERMINATED,
+}
+"""The exit code of an error; of all others 1."""
 
 
 def _installed(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -105,10 +117,11 @@ def ask(
     standard error. What the model thinks first is not printed, but for --json --stream."""
     if sys.stdout is None:
         raise click.UsageError("standard output is closed: the answer would be lost")
-    question = Question(agent, _prompt(prompt), timeout, max_tokens)
+    unsaved = Unsaved()
+    question = Question(agent, _prompt(prompt), timeout, max_tokens, (unsaved,))
     way = (events if json_ else text) if stream else whole
     with _faults_told(json_=json_, event="failed" if stream else None):
-        response = anyio.run(way, question, backend=backend)
+        response = anyio.run(until_terminated, way, question, backend=backend)
     with _faults_told(json_=False):  # standard output is at fault then
         if json_ and not stream:
             click.echo(json.dumps(as_json(response)))
@@ -116,6 +129,9 @@ def ask(
             if not stream:
                 click.echo(response.text)
             show_trail(response.attempts, response.passed_over)
+    if unsaved.reason:
+        click.echo(f"the renewed login is lost: {unsaved.reason}", err=True)
+        sys.exit(1)
 
 
 def _prompt(given: str) -> str:
@@ -148,6 +164,38 @@ def check(json_: bool) -> None:
         else:
             explain_plan(plan)
     sys.exit(2 if plan.problems or plan.ignored else 0)
+
+
+@cli.group()
+def login() -> None:
+    """Log in to a provider."""
+
+
+@cli.group()
+def logout() -> None:
+    """Log out of a provider."""
+
+
+@login.command("nous", short_help="Log in to Nous Portal.")
+@click.option("--open", "opens", is_flag=True, help="Open the page in a browser, too.")
+@_backend
+@_json
+def login_nous(opens: bool, backend: str, json_: bool) -> None:
+    """Log in to Nous Portal: shows a page and a code to approve there, and waits. The login is kept where
+    NOUS_AUTH_MODE and its like say: in our own file, or in Hermes Agent's."""
+    with _faults_told(json_=json_, event="failed"):
+        source = login_source()
+        anyio.run(until_terminated, partial(sign_in, source, json_=json_, opens=opens), backend=backend)
+
+
+@logout.command("nous", short_help="Forget the login to Nous Portal.")
+@_backend
+@_json
+def logout_nous(backend: str, json_: bool) -> None:
+    """Remove our own login to Nous Portal from this machine. One of Hermes Agent's is left alone."""
+    with _faults_told(json_=json_, event="failed"):
+        source = login_source()
+        anyio.run(until_terminated, partial(sign_out, source, json_=json_), backend=backend)
 
 
 @cli.command("demo", short_help="Run agents through an outage, on this machine alone.")
@@ -219,7 +267,7 @@ def simulate(
     sys.exit(1 if report.failed else 0)
 
 
-_TOLD = (UnderstudyError, OSError, ValueError, KeyboardInterrupt)
+_TOLD = (UnderstudyError, SignInError, TerminatedError, OSError, ValueError, KeyboardInterrupt)
 
 
 @contextmanager
@@ -251,7 +299,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _fail(error: BaseException, *, json_: bool, event: str | None) -> NoReturn:
-    code = 2 if isinstance(error, ConfigurationError) else INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1)
     if json_:
         facts: dict[str, object] = {"type": type(error).__name__, "message": _said(error)}
         if isinstance(error, ConfigurationError):
@@ -264,7 +312,7 @@ def _fail(error: BaseException, *, json_: bool, event: str | None) -> NoReturn:
             click.echo(json.dumps({"error": facts} if event is None else {"event": event, "error": facts}))
     elif isinstance(error, ConfigurationError):
         show_problems(error.problems)
-    elif isinstance(error, KeyboardInterrupt):
+    elif isinstance(error, KeyboardInterrupt | TerminatedError | SignInError):
         click.echo(_said(error), err=True)
     else:
         click.echo(f"{type(error).__name__}: {_said(error).partition(NEWLINE)[0]}", err=True)  # the trail has the rest

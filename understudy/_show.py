@@ -107,6 +107,8 @@ def _role(number: int) -> str:
 
 
 def _credential(route: Route) -> str:
+    if route.target.credential:
+        return "login"
     if route.target.api_key is not None:
         return "set"
     if route.wants_key:

@@ -1,0 +1,200 @@
+"""Logging in and out: a new login in the place of whatever stands in the stores, under their lock.
+
+What could keep the pair from being written is looked for before anybody is asked to approve anything. Once the Portal
+has given a pair, it is on disk before it is told, also if this is cancelled meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import final
+
+import anyio
+
+from ._addresses import INFERENCE, to_keep
+from ._credential_values import Bearer, Credential
+from ._device import Declined, DeviceCode, Pace, device_meaning, poll_meaning
+from ._files import Draft, mend, read, remove, write
+from ._host import Host
+from ._lifetime import INVOKE, lives_for
+from ._locks import locked
+from ._login import CLIENT_ID, Granted, Login, renewed
+from ._login_health import Life, LoginHealth, health_of
+from ._notes import Notes, notes_path, parse_notes, render_notes
+from ._renewal import Scene, issue_of
+from ._shelf import Place, Shelf, locks, read_shelf
+from ._source import LoginSource
+from ._store_fields import without_tokens
+from ._stores import Absent, Guest, Layout, Stored, render
+from ._transaction import LOCK_WITHIN, SLACK
+from ._words import LOG_IN
+
+
+@final
+class SignInError(Exception):
+    """There is no new login, or none was ended. The text says why, and what to do."""
+
+
+async def log_in(source: LoginSource, host: Host, show: Callable[[DeviceCode], Awaitable[None]]) -> None:
+    """Log in by a device code, and keep the login in the stores of `source`.
+
+    Args:
+        show: Shows the address and the code to whoever approves them.
+
+    After cancellation there is a new login on disk if the Portal gave one, and nothing has changed if not.
+
+    Raises:
+        SignInError: The stores cannot be read or written, or the Portal gave no login.
+    """
+    from ._portal import portal_of  # it takes the HTTP library along, which not every command needs
+
+    shelf = await host.in_thread(partial(_writable, source))
+    known = shelf.login or Login()
+    portal = portal_of(source, known, host)
+    try:
+        found = device_meaning(await portal.device(CLIENT_ID, INVOKE), portal.url)
+    except OSError as error:
+        raise SignInError(mend(error, Path(portal.ca_bundle or "SSL_CERT_FILE"))) from None
+    if isinstance(found, Declined):
+        raise SignInError(found.reason)
+    await show(found)
+    pace, ends_at = Pace(found.interval), anyio.current_time() + found.expires_in
+    wait = pace.interval
+    while anyio.current_time() + wait < ends_at:
+        await anyio.sleep(wait)
+        meaning = poll_meaning(await portal.poll(CLIENT_ID, found.device_code))
+        match meaning:
+            case Granted():
+                with anyio.CancelScope(shield=True):
+                    await _keep(source, host, meaning)
+                return
+            case Declined(reason):
+                raise SignInError(reason)
+            case _:
+                pace, wait = pace.after(meaning)
+    raise SignInError("nobody approved the code in time; run it again")
+
+
+async def log_out(source: LoginSource, host: Host) -> bool:
+    """Forget our own login; return whether there was one. The Portal knows no way to end it: it ends by its age.
+
+    Raises:
+        SignInError: The login is Hermes Agent's, or its file cannot be removed.
+    """
+    if source.hermes is not None:
+        raise SignInError(f"the login in {source.main} is Hermes Agent's: log out there")
+    path = Path(source.store)
+    try:
+        async with locked(locks(source, from_root=False), within=LOCK_WITHIN) as is_ours:
+            if not is_ours:
+                raise SignInError("another process is renewing the login; try again")
+            with anyio.CancelScope(shield=True):
+                there = await host.in_thread(path.exists)
+                await host.in_thread(partial(remove, path))
+                await host.in_thread(partial(_note, source, None))
+                return there
+    except OSError as error:
+        raise SignInError(mend(error, path)) from None
+    return False
+
+
+def look(source: LoginSource, host: Host) -> LoginHealth:
+    """Return how a login stands by what the stores hold, without asking anybody and without the lock."""
+    shelf, notes, wall = read_shelf(source), _notes(source), host.wall_clock()
+    login = shelf.login
+    bare = LoginHealth(source.mode, str(source.main), Life.DEAD)
+    if shelf.problem:
+        return replace(bare, reason=shelf.problem)
+    if login is None:
+        begins = source.refresh_token is not None and source.hermes is None
+        if begins and not (notes.spent or notes.journal):
+            return replace(bare, life=Life.ALIVE, reason="begins with NOUS_REFRESH_TOKEN at its first use")
+        return replace(bare, reason=f"nobody is logged in; run `{LOG_IN}`")
+    issue = issue_of(login, Scene(0.0, wall), least=0.0)
+    bearer = None if issue is None else Bearer(1, issue.token, issue.term)
+    approved_at = login.grant_issued_at if login.grant_issued_at is not None else notes.approved_at
+    health = health_of(
+        Credential(login, bearer), 0.0, wall, mode=source.mode, where=str(source.main), approved_at=approved_at
+    )
+    if bearer is None and login.refresh is None:
+        return replace(health, life=Life.DEAD, reason=f"its token is over, and it cannot be renewed; run `{LOG_IN}`")
+    return health
+
+
+async def _keep(source: LoginSource, host: Host, grant: Granted) -> None:
+    """Write the pair of a new login, however long the lock takes."""
+    wall = host.wall_clock()
+    lifetime = lives_for(grant.access.reveal(), grant.expires_in, wall)
+    inference = to_keep(INFERENCE, grant.inference, override=source.inference)
+    login = renewed(Login(), grant, at=wall, lives_for=lifetime, inference=inference)
+    from_root = False
+    while True:
+        try:
+            async with locked(locks(source, from_root=from_root), within=LOCK_WITHIN) as is_ours:
+                if not is_ours:
+                    continue
+                shelf = await host.in_thread(partial(read_shelf, source))
+                if shelf.from_root != from_root:
+                    from_root = shelf.from_root
+                    continue
+                await host.in_thread(partial(_write, source, shelf, login, wall))
+                return
+        except OSError as error:
+            raise SignInError(f"the new login is lost: {mend(error, Path(source.main))}") from None
+
+
+def _write(source: LoginSource, shelf: Shelf, login: Login, wall: float) -> None:
+    for place in shelf.places:
+        if not isinstance(place.found, Stored | Absent):
+            raise OSError(shelf.problem)
+        if place.optional and not place.path.parent.exists():
+            continue
+        own = login if source.hermes is not None else replace(login, grant_issued_at=wall)
+        write(place.path, render(_cleared(place.found), own, wall), private=place.private)
+    _note(source, wall)
+
+
+def _writable(source: LoginSource) -> Shelf:
+    """Return what the stores hold, after a look at whether they can be written.
+
+    Raises:
+        SignInError: They cannot.
+    """
+    shelf = read_shelf(source)
+    if shelf.problem and not any(isinstance(found, Guest) for found in shelf.found):
+        raise SignInError(shelf.problem)
+    for place in shelf.places:
+        _check(place)
+    return shelf
+
+
+def _check(place: Place) -> None:
+    if isinstance(place.found, Guest):
+        raise SignInError(f"{place.path} holds an anonymous login: move it away first")
+    if place.optional and not place.path.parent.exists():
+        return
+    try:
+        Draft.open(place.path, size=SLACK, private=place.private).discard()
+    except OSError as error:
+        raise SignInError(mend(error, place.path)) from None
+
+
+def _cleared(found: Stored | Absent) -> Stored | Absent:
+    """Return a store as it is without the tokens of the login before, a minted key among them."""
+    if found.layout is not Layout.FLAT or found.document is None:
+        return found
+    return Absent(Layout.FLAT, without_tokens(found.document))
+
+
+def _notes(source: LoginSource) -> Notes:
+    try:
+        return parse_notes(read(Path(notes_path(source)), private=True))
+    except OSError:
+        return Notes()
+
+
+def _note(source: LoginSource, approved_at: float | None) -> None:
+    write(Path(notes_path(source)), render_notes(_notes(source).begun(approved_at)), private=True)
