@@ -328,10 +328,16 @@ class Endpoint:
         self._enter(Phase.DRAINING)
         with anyio.move_on_after(drain_for):
             await self._wait_idle()
-        for permit in list(self._permits):
-            permit.stop()
+        self.stop_calls()
         with anyio.move_on_after(CLOSE_WITHIN, shield=True):
             await self._wait_idle()
+
+    def stop_calls(self) -> None:
+        """Refuse new work, and end what is in flight with `ActorStoppedError`."""
+        if self._phase is not Phase.STOPPED:
+            self._enter(Phase.DRAINING)
+        for permit in list(self._permits):
+            permit.stop()
 
     async def close(self) -> None:
         """Close the client, within 2 s, also when cancelled. Closing twice does nothing.

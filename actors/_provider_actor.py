@@ -7,6 +7,7 @@ permit of the endpoint.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never, final
@@ -90,8 +91,9 @@ class ProviderActor:
                 if keeper is not None:
                     leave = keeper.owned_by(self._post_renewal, self._endpoint.token_changed)
                     renewals.start_soon(keeper.watch)
+                scopes = children.cancel_scope, renewals.cancel_scope
                 while True:
-                    message, reply = await self._mailbox.receive()
+                    message, reply = await self._received(scopes)
                     match message:
                         case Drain(drain_for):
                             children.start_soon(self._drain, drain_for, reply)
@@ -112,6 +114,17 @@ class ProviderActor:
             self._mailbox.close()
             for number in self._posted:
                 self._renewed_by().lost(number)
+
+    async def _received(self, own: Sequence[anyio.CancelScope]) -> tuple[Message, Reply[object]]:
+        """Return the next message. Cancelled from outside, calls in flight end at once, though a renewal may take a
+        while to its end; cancelled by a crash of one of our own tasks, they go on.
+        """
+        try:
+            return await self._mailbox.receive()
+        except anyio.get_cancelled_exc_class():
+            if not any(scope.cancel_called for scope in own):
+                self._endpoint.stop_calls()
+            raise
 
     def _post_sweep(self) -> None:
         """Have what was abandoned closed, by one message for all of it; where none can be posted, the end does it."""
