@@ -29,7 +29,7 @@ from ._sign_in import sign_in, sign_out
 from ._signals import TERMINATED, TerminatedError, until_terminated
 from ._simulate import plan_to_simulate
 from ._version import __version__
-from .credentials import SignInError
+from .credentials import Host, Life, SignInError, look
 from .providers import ConfigurationError, TrailedError, UnderstudyError, out_of_files
 from .simulation import Simulation, draw, play, run_virtual, understood
 from .supervisor import load, login_source
@@ -155,28 +155,31 @@ def _prompt(given: str) -> str:
 @cli.command()
 @_json
 def check(json_: bool) -> None:
-    """Show every agent's effective chain, and every mistake. Exits with 2 if there is any."""
+    """Show every agent's effective chain, how a login stands, and every mistake. Exits with 2 if there is any, or if
+    the login is over."""
     with _faults_told(json_=json_):
         plan = load()
+        login = None if plan.login is None else look(plan.login, Host())
     with _faults_told(json_=False):
         if json_:
-            click.echo(json.dumps(plan_as_json(plan)))
+            click.echo(json.dumps(plan_as_json(plan, login)))
         else:
-            explain_plan(plan)
-    sys.exit(2 if plan.problems or plan.ignored else 0)
+            explain_plan(plan, login)
+    is_dead = login is not None and login.life is Life.DEAD
+    sys.exit(2 if plan.problems or plan.ignored or is_dead else 0)
 
 
-@cli.group()
-def login() -> None:
+@cli.group("login")
+def login_group() -> None:
     """Log in to a provider."""
 
 
-@cli.group()
-def logout() -> None:
+@cli.group("logout")
+def logout_group() -> None:
     """Log out of a provider."""
 
 
-@login.command("nous", short_help="Log in to Nous Portal.")
+@login_group.command("nous", short_help="Log in to Nous Portal.")
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser, too.")
 @_backend
 @_json
@@ -188,7 +191,7 @@ def login_nous(opens: bool, backend: str, json_: bool) -> None:
         anyio.run(until_terminated, partial(sign_in, source, json_=json_, opens=opens), backend=backend)
 
 
-@logout.command("nous", short_help="Forget the login to Nous Portal.")
+@logout_group.command("nous", short_help="Forget the login to Nous Portal.")
 @_backend
 @_json
 def logout_nous(backend: str, json_: bool) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .credentials import Life, LoginHealth
 from .providers import (
     TRANSPORTS,
     Attempt,
@@ -76,9 +77,16 @@ def problem_as_json(problem: Problem) -> dict[str, str]:
     return {"variable": problem.variable, "expected": problem.expected, "remedy": problem.remedy}
 
 
-def plan_as_json(plan: Plan) -> dict[str, Any]:
+def login_as_json(login: LoginHealth) -> dict[str, Any]:
+    """Return how a login stands as a dict."""
+    names = ("mode", "where", "life", "reason", "expires_in", "days_left")
+    return {name: getattr(login, name) for name in names}
+
+
+def plan_as_json(plan: Plan, login: LoginHealth | None) -> dict[str, Any]:
     """Return what `understudy check --json` prints."""
     return {
+        "login": None if login is None else login_as_json(login),
         "agents": {
             name: [_route_as_json(route, number) for number, route in enumerate(agent.routes)]
             for name, agent in plan.agents.items()
@@ -123,8 +131,20 @@ def _origin(route: Route) -> str:
     return f"{prefix}* ({', '.join(own)})"
 
 
-def explain_plan(plan: Plan) -> None:
-    """Print every agent's chain, what is ignored, and every mistake."""
+def _login_said(login: LoginHealth) -> str:
+    """Return how a login stands, in words."""
+    parts = [str(login.life)]
+    if login.expires_in is not None:
+        parts.append(f"its token ends in {login.expires_in / 60:.0f} min")
+    elif login.life is Life.ALIVE and not login.reason:
+        parts.append("its token is renewed at its next use")
+    if login.days_left is not None:
+        parts.append(f"the login ends in {login.days_left:.0f} days")
+    return f"{login.mode} in {login.where}: {', '.join(parts)}" + (f" ({login.reason})" if login.reason else "")
+
+
+def explain_plan(plan: Plan, login: LoginHealth | None) -> None:
+    """Print every agent's chain, how its login stands, what is ignored, and every mistake."""
     console = Console()
     if not console.is_terminal:
         console.width = 1000  # a pipe has no edge at which to break an address
@@ -139,6 +159,9 @@ def explain_plan(plan: Plan) -> None:
                 table.add_row(*map(escape, (*cells, route.target.base_url, _credential(route), limits)))
         console.print(table)
         console.print("[dim]limits: an attempt, its first token, a pause in a stream[/dim]")
+    if login is not None:
+        style = "red" if login.life is Life.DEAD else "green"
+        console.print(f"[{style}]login[/{style}]  {escape(_login_said(login))}", soft_wrap=True)
     for name, agent in plan.agents.items():
         for note in notes(agent):
             console.print(f"[yellow]note[/yellow]  {escape(name)}: {escape(note)}", soft_wrap=True)
