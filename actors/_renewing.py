@@ -57,7 +57,7 @@ class RenewingProvider:
         await self._inner.aclose()
 
     async def _ask(self, request: Request, ask: Callable[[Provider], Awaitable[Given]]) -> Given:
-        bearer = await self._token(request.model)
+        bearer = self._keeper.at_hand or await self._token(request.model)
         given = await self._tried(bearer, request.model, ask)
         if not isinstance(given, AttemptError):
             return given

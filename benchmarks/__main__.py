@@ -37,9 +37,11 @@ def main() -> None:
         complete = {backend: run("-m", "benchmarks.complete", backend, url) for backend in BACKENDS}
         stream = {backend: run("-m", "benchmarks.stream", backend, url) for backend in BACKENDS}
     dispatcher = {backend: run("-m", "benchmarks.dispatcher", backend) for backend in BACKENDS}
+    credential = {backend: run("-m", "benchmarks.credential", backend) for backend in BACKENDS}
     imported = run("-c", IMPORT)
     if "--json" in sys.argv:
-        print(json.dumps({"complete": complete, "stream": stream, "dispatcher": dispatcher, "import": imported}))
+        figures = {"complete": complete, "stream": stream, "dispatcher": dispatcher, "credential": credential}
+        print(json.dumps({**figures, "import": imported}))
         return
     console = Console(highlight=False)
     table = Table("backend", "messages", "in flight", "AsyncOpenAI.create", "agent.complete", "ratio", box=None)
@@ -61,6 +63,11 @@ def main() -> None:
     for backend, row in dispatcher.items():
         own = ", ".join(f"{cost:.0f} us with {in_flight} in flight" for in_flight, cost in row["own"].items())
         console.print(f"  {backend}: {own} per call; of it admit and settle {row['admit and settle']:.1f} us")
+    console.print("\nCPU that a login adds to a call:")
+    for backend, row in credential.items():
+        console.print(
+            f"  {backend}: {row['token']:.2f} us to read its token; {row['call']:.1f} us with the guard of a 401"
+        )
     console.print(f"\nimport understudy: {imported['cpu'] * 1000:.0f} ms CPU, {imported['megabytes']:.0f} MB in all")
 
 

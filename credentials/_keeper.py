@@ -83,6 +83,9 @@ class BarredError(Exception):
 class Keeper:
     """The login of one source. It belongs to one event loop.
 
+    `at_hand` is the token that the last look of admission (`bar`) found serving, so that whoever was admitted need not
+    look at the clock again; None where it has to be asked for.
+
     Args:
         tell: Takes each event, after what it tells has happened. It must not raise.
     """
@@ -92,6 +95,7 @@ class Keeper:
         self.name = f"{source.mode} login in {source.main}"
         self._transaction = Transaction(source, host)
         self._credential, self._serves_until = Credential(), float("-inf")
+        self.at_hand: Bearer | None = None
         self._ended: anyio.Event | None = None
         self._owners: dict[Callable[[int], None], Callable[[], None]] = {}
         self._is_open, self._accepted = False, 0
@@ -110,6 +114,7 @@ class Keeper:
         if now < self._serves_until:
             return None
         answer = self._take(*current(self._credential, now))
+        self.at_hand = answer.bearer if isinstance(answer, Use) else None
         return answer if isinstance(answer, Barred) else None
 
     async def bearer(self) -> Bearer:
@@ -310,7 +315,9 @@ class Keeper:
         before, self._credential = self._credential, after
         if after is before:
             return
-        self._serves_until = serves_until(after, anyio.current_time())
+        now = anyio.current_time()
+        self._serves_until = serves_until(after, now)
+        self.at_hand = after.bearer if now < self._serves_until else None
         if after.version != before.version:
             for changed in list(self._owners.values()):
                 changed()

@@ -88,6 +88,7 @@ def test_check_prints_every_chain_as_json() -> None:
     assert sorted(name for names in set_by for name in names) == sorted(SOUND.keys() - {"LLM_OPENAI_API_KEY", "MY_KEY"})
     assert told.pop("notes").keys() == told["agents"].keys()
     assert told == {
+        "login": None,
         "agents": {
             "deriver": [
                 {
