@@ -311,9 +311,8 @@ class Endpoint:
 
     def token_changed(self) -> None:
         """Take note that there is another token: a hold for the one before says nothing about it."""
-        if not self._gates.credential.is_clear:
-            self._gates.credential.reset(self._ticket + 1, anyio.current_time())
-            self._after_change()
+        self._gates.credential.release(self._ticket + 1, anyio.current_time())
+        self._after_change()
 
     def give_up(self) -> None:
         """Route around this endpoint until it is opened again: its actor crashes too often."""

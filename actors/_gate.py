@@ -224,6 +224,14 @@ class Gate:
         self._look()
         self._tell(Forced(self.key, "reset", "", 0.0))
 
+    def release(self, ticket: int, now: float) -> None:
+        """End a hold, as what it was placed for is gone; what was admitted before `ticket` cannot bring it back."""
+        before = self.hold
+        if not isinstance(before, Closed):
+            self.hold, self.hold_reason, self.told_until = Closed(since=ticket, at=now), "", 0.0
+            self._look()
+            self._tell(HoldEnded(self.key, now - before.at))
+
     def recent(self, now: float) -> Recent:
         """Return the calls that count at the instant `now`."""
         return self._window.recent(now)

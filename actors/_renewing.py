@@ -41,7 +41,8 @@ class RenewingProvider:
 
     def __init__(self, inner: KeyedProvider, keeper: Keeper, transport: str, *, follows: bool) -> None:
         self._inner, self._keeper, self._transport, self._follows = inner, keeper, transport, follows
-        self._version, self._with_key = 0, inner.keyed("")
+        self._version = 0
+        self._with_key: Provider = inner
         self._doubted: set[str] = set()
 
     async def complete(self, request: Request) -> Response:

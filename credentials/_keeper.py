@@ -240,7 +240,8 @@ class Keeper:
         if seen != self._seen:
             shelf, self._notes, scene = await self._transaction.read()
             self._adopt(shelf, scene)
-            self._seen = seen if shelf.is_readable else None
+            is_taken_in = shelf.is_readable and not isinstance(self._credential.phase, Renewing)
+            self._seen = seen if is_taken_in else None
         self._announce()
 
     @property

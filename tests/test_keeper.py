@@ -677,6 +677,24 @@ class TestTheEnd:
                 assert len(k.told(CredentialRevived)) == 1
                 assert portal.portal.counts.asked["refresh"] == 1
 
+    async def test_a_login_that_is_stored_while_the_old_one_dies_is_picked_up(self, tmp_path: Path) -> None:
+        """Somebody logs in anew, without our lock, in the middle of the renewal that ends the old login."""
+        async with simulated_portal(QUICK) as portal:
+            first, source = portal.log_in(), own(tmp_path, portal)
+            put(source.store, flat(first))
+            async with kept(source, host_of(portal)) as k:
+                bearer = await k.keeper.bearer()
+                portal.portal.revoke(0)
+                portal.fault("refresh", Slow(before=5))
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(k.after, bearer)
+                    await anyio.sleep(3)
+                    second = portal.log_in()
+                    put(source.store, flat(second))
+                await anyio.sleep(2.5)
+                assert await k.token() == second.access_token
+                assert portal.portal.counts.asked["refresh"] == 1
+
     async def test_a_peer_that_rotated_meanwhile_saves_the_login(self, tmp_path: Path) -> None:
         """Our POST was refused, but another pair stands in the store by now: that one is adopted."""
         async with simulated_portal(QUICK) as portal:

@@ -27,7 +27,7 @@ from understudy import (
     Verdict,
     user,
 )
-from understudy.actors import CircuitState
+from understudy.actors import CircuitState, HoldEnded
 from understudy.credentials import CredentialDied, CredentialRenewed, Life
 from understudy.simulation import (
     NOUS_ERRORS,
@@ -235,6 +235,20 @@ async def test_a_second_refusal_hands_over_and_holds_the_credential(tmp_path: Pa
         assert len(s.told(AccessRefused)) == 1
         (health,) = (h for h in s.supervisor.health().values() if h.login is not None)
         assert health.credential.hold is CircuitState.OPEN
+
+
+async def test_another_token_ends_the_hold(tmp_path: Path) -> None:
+    """A hold for a token that was refused says nothing about the next one, which somebody else has put there."""
+    async with scene(tmp_path, script=Script.sequence(*[NOUS_ERRORS["invalid_token"]] * 2)) as s:
+        assert (await s.agent.complete(ASK)).is_fallback
+        assert (await s.agent.complete(ASK)).is_fallback
+        assert s.calls == 2
+        renewed = s.portal.portal.refresh(s.live.refresh_token, "hermes-cli", s.portal.now())
+        assert isinstance(renewed, Login)
+        put(s.store, {**flat(renewed), "obtained_at": s.portal.now() + 1})
+        await anyio.sleep(2.5)
+        assert not (await s.agent.complete(ASK)).is_fallback
+        assert len(s.told(HoldEnded)) == 1
 
 
 async def test_a_model_that_alone_is_refused_leaves_the_credential_alone(tmp_path: Path) -> None:
