@@ -59,9 +59,11 @@ def _meant_shared(name: str, shared: Iterable[str]) -> str | None:
     transport, _, part = rest.partition("_")
     if prefix == SHARED_PREFIX and transport in TRANSPORTS and part in _PARTS:
         return f"LLM_{transport}_{_PARTS[part]}".upper()
-    rests = [known.removeprefix(prefix) for known in shared if known.startswith(prefix)]
+    rests = {known.removeprefix(prefix): known for known in shared if known.startswith(prefix)}
+    if prefix == SHARED_PREFIX:  # LLM_NOUS_AUTH_MODE: the other variables of Nous have the prefix
+        rests |= {known: known for known in shared if not known.startswith(prefix)}
     near = difflib.get_close_matches(rest, rests, n=1, cutoff=_SHARED_CUTOFF)
-    return f"{prefix}{near[0]}".upper() if near else None
+    return rests[near[0]].upper() if near else None
 
 
 def _meant_agents(name: str, known: Iterable[str]) -> str | None:

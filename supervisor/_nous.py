@@ -12,7 +12,7 @@ from typing import cast, final
 from ..credentials import Choice, Given, HermesPlaces, LoginSource, Mode, Secret, choose_mode, hermes_places
 from ..providers import ConfigurationError, Problem
 from ._settings import Settings
-from ._values import variable_of
+from ._values import EXPECTED, at_home, variable_of
 
 LOGIN = "nous"
 """What targets call the login, in place of a key."""
@@ -34,7 +34,7 @@ def nous_credential(settings: Settings) -> NousCredential:
         return NousCredential()
     source = _source(settings, choice.mode, places)
     if not choice.problem:
-        return NousCredential(source)
+        return NousCredential(source, _homeless(source))
     problem = Problem(choice.variable, f"a login in {source.main}", choice.problem, lacks_key=True)
     return NousCredential(source, problem)
 
@@ -43,7 +43,8 @@ def login_source(settings: Settings | None = None) -> LoginSource:
     """Return where `understudy login nous` keeps a login: Hermes Agent's stores if those are in use, else our own file.
 
     Raises:
-        ConfigurationError: A variable that matters for that has a value it cannot have.
+        ConfigurationError: A variable that matters for that has a value it cannot have, or lacks one where the home
+            folder is not known.
     """
     if settings is None:
         try:
@@ -53,7 +54,10 @@ def login_source(settings: Settings | None = None) -> LoginSource:
                 raise ConfigurationError(mistakes) from None
             settings = cast(Settings, error.partial)
     mode = _choice(settings).mode
-    return _source(settings, Mode.OWN if mode is Mode.STATIC else mode, _places(settings))
+    source = _source(settings, Mode.OWN if mode is Mode.STATIC else mode, _places(settings))
+    if homeless := _homeless(source):
+        raise ConfigurationError([homeless])
+    return source
 
 
 def _choice(settings: Settings) -> Choice:
@@ -75,7 +79,7 @@ def _places(settings: Settings) -> HermesPlaces:
         variable_of("hermes_shared_auth_dir"): settings.hermes_shared_auth_dir,
     }
     texts = {name: str(path) for name, path in named.items() if path is not None}
-    return hermes_places(settings.hermes_home, Path("~/.hermes").expanduser(), texts)
+    return hermes_places(settings.hermes_home, at_home(".hermes"), texts)
 
 
 def _source(settings: Settings, mode: Mode, places: HermesPlaces) -> LoginSource:
@@ -93,9 +97,20 @@ def _source(settings: Settings, mode: Mode, places: HermesPlaces) -> LoginSource
     )
 
 
+def _homeless(source: LoginSource) -> Problem | None:
+    """Say that the login would stand in a home folder that nobody knows: no file is made in a folder called `~`."""
+    for path, name in ((source.store, "nous_oauth_state_path"), (source.main, "hermes_home")):
+        if path.parts[:1] == ("~",):
+            return Problem(variable_of(name), EXPECTED[name], "set it: the home folder is not known", lacks_key=True)
+    return None
+
+
 def _is_there(path: PurePath) -> bool:
     """Say whether a file is there; one that cannot be looked at is, so that its trouble is told and not passed over."""
     try:
-        return Path(path).exists()
-    except OSError:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # `Path.exists` would hide it from Python 3.14 on
         return True
+    return True

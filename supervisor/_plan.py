@@ -20,7 +20,7 @@ from ._nous import LOGIN, NousCredential, nous_credential
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
 from ._settings import Settings
-from ._values import EXPECTED, VENDOR_KEYS, unset_key
+from ._values import EXPECTED, UNPREFIXED, VENDOR_KEYS, unset_key, variable_of
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -147,12 +147,15 @@ def load(settings: Settings | None = None) -> Plan:
         raise TypeError(f"settings must be Settings, as Settings.in_code(agents=…) makes them, not {_kind(settings)}")
     whole = _order(settings)
     nous = nous_credential(settings) if _asks_nous(settings) else NousCredential()
-    whole += [nous.problem] if nous.problem is not None else []
     agents = {name: _agent(name, agent, settings, nous, whole) for name, agent in settings.agents.items()}
     routes = [route for agent in agents.values() for route in agent.routes]
     whole += [*_missing_keys(routes, settings), *untrusted(os.environ, [route.target.base_url for route in routes])]
     told = {problem.variable for problem in found}
     told |= {name.replace("_BASE_URL", "_API_KEY") for name in told}  # unless it is known where a key would be sent
+    if told.isdisjoint(map(variable_of, UNPREFIXED)):
+        whole += [nous.problem] if nous.problem is not None else []
+    else:  # unless it is known whose credential is meant
+        told.add(_shared_key("nous"))
     problems = [*found, *(problem for problem in whole if problem.variable not in told)]
     if not agents and not problems:
         problems.append(NO_AGENT)

@@ -7,6 +7,7 @@ addresses, keys and limits follow from all this is decided in `_plan.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
@@ -25,10 +26,10 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from ..providers import TRANSPORTS, ConfigurationError, Problem, out_of_files
 from ._route_settings import FIELDS_IN_CODE, AgentSettings, Seconds
 from ._source import AgentsSource
-from ._values import address, problem, variable_of
+from ._values import address, at_home, file_path, problem, variable_of
 from ._values import key as usable_key
 
-FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
+FilePath = Annotated[Path, AfterValidator(file_path)]
 """A path, which may begin with the home folder's `~`."""
 
 
@@ -65,15 +66,17 @@ class Settings(BaseSettings):
     nous_auth_mode: Literal["static", "hermes", "own"] | None = Field(default=None, validation_alias="nous_auth_mode")
     nous_auth_json_path: FilePath | None = Field(default=None, validation_alias="nous_auth_json_path")
     nous_oauth_state_path: FilePath = Field(
-        default=Path("~/.understudy/nous_oauth_state.json"),
+        default_factory=partial(at_home, ".understudy", "nous_oauth_state.json"),
         validation_alias="nous_oauth_state_path",
-        validate_default=True,
+        validate_default=False,  # where no home folder is known, that is a mistake only if the file is needed
     )
     nous_refresh_token: SecretStr | None = Field(default=None, validation_alias="nous_refresh_token")
     nous_portal_base_url: str | None = Field(default=None, validation_alias="nous_portal_base_url")
     nous_write_env_key: FilePath | None = Field(default=None, validation_alias="nous_write_env_key")
     nous_allow_insecure_tls: bool = Field(default=False, validation_alias="nous_allow_insecure_tls")
-    hermes_home: FilePath = Field(default=Path("~/.hermes"), validation_alias="hermes_home", validate_default=True)
+    hermes_home: FilePath = Field(
+        default_factory=partial(at_home, ".hermes"), validation_alias="hermes_home", validate_default=False
+    )
     hermes_shared_auth_dir: FilePath | None = Field(default=None, validation_alias="hermes_shared_auth_dir")
     hermes_ca_bundle: FilePath | None = Field(default=None, validation_alias="hermes_ca_bundle")
     default_timeout: Seconds = 180.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NoReturn, final
 from urllib.parse import urlsplit
 
@@ -103,7 +104,8 @@ UNPREFIXED = frozenset(
         *("nous_write_env_key", "nous_allow_insecure_tls", "hermes_home", "hermes_shared_auth_dir", "hermes_ca_bundle"),
     }
 )
-"""The shared settings whose variables do not begin with LLM_: the names that other programs know them by."""
+"""The shared settings whose variables do not begin with LLM_: the names that other programs know them by. They are
+those of the login of Nous."""
 
 
 def variable_of(name: str) -> str:
@@ -132,6 +134,26 @@ def address(url: str | None) -> str | None:
     if not url.isprintable() or set("@?# \\") & set(url) or parts.path.rstrip("/").endswith(_CALLS):
         raise ValueError(_URL)
     return url
+
+
+def file_path(path: Path) -> Path:
+    """Return a usable path, its `~` replaced by the home folder; a `ValueError` says what one is."""
+    try:
+        whole = path.expanduser()
+    except RuntimeError:  # nobody's home folder
+        raise ValueError(_FILE) from None
+    if "\0" in str(whole):
+        raise ValueError(_FILE)
+    return whole
+
+
+def at_home(*parts: str) -> Path:
+    """Return a path in the home folder; it begins with `~` where that is not known: some services run without one."""
+    path = Path("~", *parts)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 @final

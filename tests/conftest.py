@@ -36,15 +36,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 @pytest.fixture(autouse=True)
 def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the configuration and the logins of the machine that runs the tests out of them: no test, and no process
-    that a test starts, finds the home folder of whoever runs it.
+    that a test starts, finds the home folder of whoever runs it, or a login that is in use.
     """
+    home = tmp_path / "home"
     ours = ("LLM_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API_KEY", "LANGFUSE_", "NOUS_", "HERMES_", "SSL_CERT_")
     for name in os.environ:
         if "_MODEL_CONFIG__" in name or name.startswith(ours):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HERMES_HOME", str(tmp_path / "home" / ".hermes"))
-    monkeypatch.setenv("HERMES_SHARED_AUTH_DIR", str(tmp_path / "home" / "hermes-shared"))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setenv("HERMES_HOME", str(home / ".hermes"))
+    monkeypatch.setenv("HERMES_SHARED_AUTH_DIR", str(home / "hermes-shared"))
+    monkeypatch.setenv("NOUS_OAUTH_STATE_PATH", str(home / ".understudy" / "nous_oauth_state.json"))
     monkeypatch.chdir(str(tmp_path))
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .credentials import Life, LoginHealth
+from .credentials import Life, LoginHealth, LoginSource
 from .providers import (
     TRANSPORTS,
     Attempt,
@@ -88,7 +88,7 @@ def plan_as_json(plan: Plan, login: LoginHealth | None) -> dict[str, Any]:
     return {
         "login": None if login is None else login_as_json(login),
         "agents": {
-            name: [_route_as_json(route, number) for number, route in enumerate(agent.routes)]
+            name: [_route_as_json(route, number, plan.login) for number, route in enumerate(agent.routes)]
             for name, agent in plan.agents.items()
         },
         "notes": {name: list(notes(agent)) for name, agent in plan.agents.items()},
@@ -97,14 +97,14 @@ def plan_as_json(plan: Plan, login: LoginHealth | None) -> dict[str, Any]:
     }
 
 
-def _route_as_json(route: Route, number: int) -> dict[str, Any]:
+def _route_as_json(route: Route, number: int, login: LoginSource | None) -> dict[str, Any]:
     limits = route.limits
     return {
         "role": _role(number),
         "transport": route.transport,
         "model": route.model,
         "base_url": route.target.base_url,
-        "credential": _credential(route),
+        "credential": _credential(route, login),
         "variables": dict(route.set_by),
         "limits": {"attempt": limits.attempt, "first_token": limits.first_token, "stall": limits.stall},
     }
@@ -114,9 +114,9 @@ def _role(number: int) -> str:
     return "primary" if number == 0 else "fallback" if number == 1 else f"fallback {number}"
 
 
-def _credential(route: Route) -> str:
-    if route.target.credential:
-        return "login"
+def _credential(route: Route, login: LoginSource | None) -> str:
+    if route.target.credential and login is not None:
+        return f"login ({login.mode})"
     if route.target.api_key is not None:
         return "set"
     if route.wants_key:
@@ -156,7 +156,8 @@ def explain_plan(plan: Plan, login: LoginHealth | None) -> None:
             for number, route in enumerate(agent.routes):
                 limits = f"{route.limits.attempt:g} / {route.limits.first_token:g} / {route.limits.stall:g}"
                 cells = (name if number == 0 else "", _role(number), route.transport, route.model)
-                table.add_row(*map(escape, (*cells, route.target.base_url, _credential(route), limits)))
+                credential = _credential(route, plan.login)
+                table.add_row(*map(escape, (*cells, route.target.base_url, credential, limits)))
         console.print(table)
         console.print("[dim]limits: an attempt, its first token, a pause in a stream[/dim]")
     if login is not None:
