@@ -18,6 +18,7 @@ from ._keeper import BarredError, Keeper
 from ._login_health import Life, LoginHealth
 from ._modes import Choice, Given, HermesPlaces, Mode, choose_mode, hermes_places
 from ._secret import Secret
+from ._shelf import has_nous
 from ._sign_in import SignInError, log_in, log_out, look
 from ._source import LoginSource
 
@@ -47,6 +48,7 @@ __all__ = (
     "SignInError",
     "Why",
     "choose_mode",
+    "has_nous",
     "hermes_places",
     "log_in",
     "log_out",

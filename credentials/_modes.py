@@ -2,7 +2,7 @@
 
     NOUS_AUTH_MODE is set       that one, or what is missing for it
     our own store is there      own
-    auth.json is there          hermes
+    auth.json speaks of Nous    hermes
     NOUS_REFRESH_TOKEN is set   own, made from it once
     LLM_NOUS_API_KEY is set     static
     none of these               static, and what is missing for it

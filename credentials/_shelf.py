@@ -14,9 +14,10 @@ from typing import TypeAlias, final
 
 from ._files import mend, read
 from ._login import Login, bootstrap, preferred
+from ._modes import HermesPlaces
 from ._notes import Notes
 from ._source import LoginSource
-from ._stores import Absent, Corrupt, Found, Guest, Layout, Stored, Unreadable, parse
+from ._stores import Absent, Corrupt, Found, Guest, Layout, Stored, Unreadable, parse, speaks_of_nous
 from ._stores import source as local_source
 
 Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
@@ -93,6 +94,12 @@ def read_shelf(source: LoginSource) -> Shelf:
         ),
         from_root,
     )
+
+
+def has_nous(places: HermesPlaces) -> bool:
+    """Say whether Hermes Agent has, or had, a login to Nous: it may well be here for other providers alone."""
+    paths = dict.fromkeys((places.profile, places.root, places.shared))
+    return any(speaks_of_nous(_read(path, private=False)) for path in paths)
 
 
 def locks(source: LoginSource, *, from_root: bool) -> tuple[Path, ...]:

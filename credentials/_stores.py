@@ -134,6 +134,18 @@ def _found(fields: Mapping[str, object], layout: Layout, document: Mapping[str, 
     return Stored(login, layout, document)
 
 
+def speaks_of_nous(found: Found) -> bool:
+    """Say whether a store is one of ours: it has a login, or had one, or cannot be understood. One that only has other
+    providers' is none.
+    """
+    if not isinstance(found, Absent):
+        return True
+    if found.document is None or found.layout is Layout.FLAT:
+        return found.document is not None
+    places = (("providers", "nous"), ("systems", "nous_portal"))
+    return any(_below(found.document, *place) is not None for place in places)
+
+
 def source(profile: Found, root: Found) -> tuple[Found, bool]:
     """Return the local store that the login is read from and written back to, and whether it is the root's.
 

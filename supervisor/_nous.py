@@ -1,6 +1,6 @@
 """Which credential routes to Nous use: a static key, or a login that is kept in files and renewed.
 
-What is there decides, unless NOUS_AUTH_MODE does (`credentials/_modes.py`). Files are only looked for here, not read.
+What is there decides, unless NOUS_AUTH_MODE does (`credentials/_modes.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import cast, final
 
-from ..credentials import Choice, Given, HermesPlaces, LoginSource, Mode, Secret, choose_mode, hermes_places
+from ..credentials import Choice, Given, HermesPlaces, LoginSource, Mode, Secret, choose_mode, has_nous, hermes_places
 from ..providers import ConfigurationError, Problem
 from ._settings import Settings
 from ._values import EXPECTED, at_home, variable_of
@@ -66,7 +66,7 @@ def _choice(settings: Settings) -> Choice:
         Given(
             mode=settings.nous_auth_mode or "",
             has_own_store=_is_there(settings.nous_oauth_state_path),
-            has_hermes_store=any(map(_is_there, (places.profile, places.root, places.shared))),
+            has_hermes_store=has_nous(places),
             has_refresh_token=settings.nous_refresh_token is not None,
             has_static_key=settings.nous_api_key is not None,
         )

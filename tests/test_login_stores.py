@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from understudy.credentials._login import CLIENT_ID, Granted, Login, bootstrap, granted, preferred, renewed
 from understudy.credentials._secret import Secret
 from understudy.credentials._store_fields import iso, unix
-from understudy.credentials._stores import Absent, Corrupt, Guest, Layout, Stored, parse, quarantined, render, source
+from understudy.credentials._stores import (
+    Absent,
+    Corrupt,
+    Guest,
+    Layout,
+    Stored,
+    parse,
+    quarantined,
+    render,
+    source,
+    speaks_of_nous,
+)
 
 from .logins import KEY, WALL, jwt, login, mark
 
@@ -384,3 +395,21 @@ def test_no_rendering_of_a_login_or_store_shows_a_token() -> None:
     """Neither in the value nor in the document around it."""
     for shown in (stored(nested(agent_key="minted-key")), granted({"access_token": "at-1", "refresh_token": "rt-1"})):
         assert not any(secret in repr(shown) for secret in ("at-1", "rt-1", "minted-key", "rt-9"))
+
+
+@pytest.mark.parametrize(
+    ("content", "is_ours"),
+    [
+        (None, False),
+        ({"version": 1, "providers": {"anthropic": {}}}, False),
+        ({"credential_pool": {}}, False),
+        ({"providers": {"nous": {"last_auth_error": {}}}}, True),
+        ({"providers": {"nous": {"access_token": "a"}}}, True),
+        ({"systems": {"nous_portal": {}}}, True),
+        ({"_schema": 1}, True),
+        ([], True),
+    ],
+)
+def test_which_stores_speak_of_nous(content: object, is_ours: bool) -> None:
+    """One that has other providers' logins alone is none of ours; one that is not understood may be."""
+    assert speaks_of_nous(parse(None if content is None else json.dumps(content).encode())) is is_ours

@@ -152,7 +152,7 @@ def _prompt(given: str) -> str:
     return prompt
 
 
-@cli.command()
+@cli.command(short_help="Show every agent's chain, its login, and every mistake.")
 @_json
 def check(json_: bool) -> None:
     """Show every agent's effective chain, how a login stands, and every mistake. Exits with 2 if there is any, or if
