@@ -18,11 +18,10 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, final
 from urllib.parse import urlsplit
 
-from ..providers import decode
 from ._addresses import PORTAL, is_allowed
 from ._lifetime import duration
 from ._login import Granted, granted
-from ._portal_answers import KNOWN_CODES, NoAnswer, PortalAnswer
+from ._portal_answers import KNOWN_CODES, NoAnswer, PortalAnswer, said_in
 from ._secret import Secret
 
 SHORTEST_INTERVAL, SLOWER_BY = 5.0, 5.0
@@ -113,7 +112,7 @@ def device_meaning(answer: PortalAnswer | NoAnswer, portal: str) -> DeviceCode |
     """
     if isinstance(answer, NoAnswer):
         return Declined(f"{portal} did not answer; try again later")
-    said = _said(answer)
+    said = said_in(answer.body)
     if answer.status != 200:
         code = said.get("error")
         known = code if isinstance(code, str) and code in KNOWN_CODES else ""
@@ -135,7 +134,7 @@ def poll_meaning(answer: PortalAnswer | NoAnswer) -> PollMeaning:
     """Say what an answer to a poll means."""
     if isinstance(answer, NoAnswer):
         return Noise()
-    said = _said(answer)
+    said = said_in(answer.body)
     if answer.status == 200 and (grant := granted(said)) is not None:
         return grant if grant.refresh is not None else Declined("the Portal gave no refresh token")
     code = said.get("error")
@@ -153,11 +152,3 @@ def _is_page(url: str, portal: str) -> bool:
     except ValueError:
         return False
     return url.isprintable() and is_allowed(PORTAL, bare, override=portal)
-
-
-def _said(answer: PortalAnswer) -> dict[str, object]:
-    try:
-        said = decode(answer.body)
-    except ValueError:
-        return {}
-    return dict(said) if isinstance(said, dict) else {}

@@ -133,7 +133,7 @@ MintMeaning: TypeAlias = Minted | MintOff | MintUnpaid | MintRefused | Transient
 
 def refresh_meaning(answer: PortalAnswer) -> Meaning:
     """Say what an answer to a renewal means."""
-    said = _said(answer.body)
+    said = said_in(answer.body)
     code, wait = _code(said), _wait(answer)
     if answer.status == 200 and (grant := granted(said)) is not None:
         return grant
@@ -157,7 +157,7 @@ def lost_meaning(*, was_sent: bool) -> Meaning:
 
 def mint_meaning(answer: PortalAnswer) -> MintMeaning:
     """Say what an answer to a mint means. Minting spends nothing, so that nothing is ever unclear."""
-    said = _said(answer.body)
+    said = said_in(answer.body)
     code, key = _code(said), said.get("api_key")
     if answer.status == 200 and isinstance(key, str) and key.strip():
         return Minted(Secret(key.strip()), duration(said.get("expires_in")), unix(said.get("expires_at")))
@@ -170,7 +170,8 @@ def mint_meaning(answer: PortalAnswer) -> MintMeaning:
     return Transient(_wait(answer), answer.status, code)
 
 
-def _said(body: bytes) -> dict[str, object]:
+def said_in(body: bytes) -> dict[str, object]:
+    """Return the object that a body is; an empty one for what is none."""
     try:
         said = decode(body)
     except ValueError:
