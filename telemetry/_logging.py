@@ -76,7 +76,7 @@ _LINES: dict[type[Any], _Line] = {
         "credential_renewed",
         lambda e: {
             "login": e.login,
-            "lives_for": None if e.lives_for is None else round(e.lives_for),
+            "lives_for": _rounded(e.lives_for),
             "adopted": e.adopted,
         },
     ),

@@ -70,12 +70,16 @@ def flat(login: Login, **more: Any) -> dict[str, Any]:
     }
 
 
-def nested(login: Login, **more: Any) -> dict[str, Any]:
+def nested(login: Login, *, at: float | None = None, **more: Any) -> dict[str, Any]:
     """Return a login as Hermes Agent's `auth.json` holds it, with things of its own around it."""
+    nous = {**flat(login), "label": "mine", "tls": {}} | ({} if at is None else {"obtained_at": iso(at)})
     return {
         "version": 1,
         "active_provider": "anthropic",
-        "providers": {"anthropic": {"key": "of somebody else"}, "nous": {**flat(login), "label": "mine", "tls": {}}},
+        "providers": {
+            "anthropic": {"key": "of somebody else"},
+            "nous": nous,
+        },
         "credential_pool": {
             "nous": [
                 {"id": "a", "source": "device_code", "refresh_token": login.refresh_token, "access_token": "old"},

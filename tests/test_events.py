@@ -24,6 +24,15 @@ from understudy.actors import (
     Layer,
     ProbeStarted,
 )
+from understudy.credentials import (
+    CredentialDied,
+    CredentialEnding,
+    CredentialRenewed,
+    CredentialRevived,
+    CredentialSaved,
+    CredentialTroubled,
+    CredentialUnsaved,
+)
 from understudy.simulation import Answer, Behaviour, Hang, Phase, Refused, Reset, Script, Status
 from understudy.supervisor import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
 from understudy.telemetry import LoggingHook
@@ -263,6 +272,33 @@ TEXTS: list[tuple[Event, int, str]] = [
         Forced(KEY, "open", "by me", 60.0),
         logging.WARNING,
         "forced key='lead-1 of openai at http://lead/v1' state='open' lasts_for=60.0 reason='by me'",
+    ),
+    (
+        CredentialRenewed("own login in /a", 3599.96, adopted=False),
+        logging.INFO,
+        "credential_renewed login='own login in /a' lives_for=3600.0 adopted=False",
+    ),
+    (
+        CredentialTroubled("own login in /a", "the Portal did not renew the login", None),
+        logging.WARNING,
+        "credential_troubled login='own login in /a' retry_in=None reason='the Portal did not renew the login'",
+    ),
+    (
+        CredentialDied("own login in /a", "run `understudy login nous`"),
+        logging.WARNING,
+        "credential_died login='own login in /a' reason='run `understudy login nous`'",
+    ),
+    (CredentialRevived("own login in /a"), logging.INFO, "credential_revived login='own login in /a'"),
+    (
+        CredentialUnsaved("own login in /a", "/a: No space left"),
+        logging.CRITICAL,
+        "credential_unsaved login='own login in /a' reason='/a: No space left'",
+    ),
+    (CredentialSaved("own login in /a"), logging.WARNING, "credential_saved login='own login in /a'"),
+    (
+        CredentialEnding("own login in /a", 7, "run it"),
+        logging.WARNING,
+        "credential_ending login='own login in /a' days=7 reason='run it'",
     ),
     (
         ActorRestarted("openai at http://lead/v1", KeyError("x"), 0.12, dead=False),

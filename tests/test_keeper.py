@@ -30,6 +30,7 @@ from understudy.simulation import (
     EDGE_BLOCK,
     Cut,
     Hang,
+    Login,
     Lost,
     PortalRules,
     Reset,
@@ -364,6 +365,69 @@ class TestHermes:
             assert stored(source.hermes.root)["providers"]["nous"]["refresh_token"] == live.refresh_token
             assert Path(source.hermes.profile).read_bytes() == before
             assert (tmp_path / "root" / "auth.lock").exists()
+
+    async def test_a_dead_login_leaves_both_stores(self, tmp_path: Path) -> None:
+        """The tokens leave `auth.json`, for a reason; the pool loses the rows of the same code, the shared store goes;
+        other providers stay."""
+        async with simulated_portal(QUICK) as portal:
+            first, source = portal.log_in(), hermes(tmp_path, portal)
+            assert source.hermes is not None
+            put(source.hermes.profile, nested(first))
+            put(source.hermes.shared, flat(first))
+            async with kept(source, host_of(portal)) as k:
+                bearer = await k.keeper.bearer()
+                portal.portal.revoke(0)
+                assert await k.after(bearer) == "revoked"
+                document = stored(source.hermes.profile)
+                assert document["providers"]["nous"]["last_auth_error"]["code"] == "invalid_grant"
+                assert "refresh_token" not in document["providers"]["nous"]
+                assert [row["id"] for row in document["credential_pool"]["nous"]] == ["b"]
+                assert document["providers"]["anthropic"] == {"key": "of somebody else"}
+                assert not Path(source.hermes.shared).exists()
+                second = portal.log_in()
+                put(source.hermes.shared, flat(second))  # as Hermes Agent's own login does
+                await anyio.sleep(2.1)
+                assert await k.token() == second.access_token
+
+    async def test_a_spent_pair_is_healed_from_the_store_that_has_the_next(self, tmp_path: Path) -> None:
+        """A spent token came back into one store: the newer pair of the other one is adopted, and written to both."""
+        async with simulated_portal(QUICK) as portal:
+            first, source = portal.log_in(), hermes(tmp_path, portal)
+            assert source.hermes is not None
+            put(source.hermes.profile, nested(first))
+            put(source.hermes.shared, flat(first))
+            async with kept(source, host_of(portal), watches=False) as k:
+                await expired(portal, k)
+                second = portal.portal.live(0)
+                assert second is not None
+                third = portal.portal.refresh(second.refresh_token, "hermes-cli", portal.now())
+                assert isinstance(third, Login)
+                put(source.hermes.profile, nested(third, at=portal.now() + 5))
+                put(source.hermes.shared, flat(first, obtained_at=portal.now() + 50))  # spent, but newer by its word
+                await anyio.sleep(31)
+                assert await k.after(await k.keeper.bearer()) == third.access_token
+                assert stored(source.hermes.shared)["refresh_token"] == third.refresh_token
+                assert portal.portal.counts.reuses == 0
+
+    async def test_a_login_that_came_meanwhile_is_not_overwritten(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A pair that could not be written waits; somebody logs in anew: that login counts, and the pair is dropped."""
+        async with simulated_portal(QUICK) as portal:
+            source = own(tmp_path, portal)
+            put(source.store, flat(portal.log_in()))
+            async with kept(source, host_of(portal)) as k:
+                with monkeypatch.context() as broken:
+                    _fails(broken, "replace", errno.EIO, lambda _, target: target.name == "login.json")
+                    await expired(portal, k)
+                    assert not _is_saved(k)
+                    await anyio.sleep(1)
+                    second = portal.log_in()
+                    put(source.store, flat(second, obtained_at=portal.now() + 1))
+                await anyio.sleep(8)
+                assert stored(source.store)["refresh_token"] == second.refresh_token
+                assert await k.token() == second.access_token
+                assert _is_saved(k)
 
     async def test_a_shared_store_that_cannot_be_written_is_removed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+from understudy._sign_in import sign_in, sign_out
 from understudy.credentials import DeviceCode, Life, LoginSource, SignInError, log_in, log_out, look
 from understudy.credentials._device import (
     Declined,
@@ -211,6 +212,41 @@ class TestOverSockets:
             async with locked([Path(source.store).with_suffix(".lock")], within=1):
                 with pytest.raises(SignInError, match="another process"):
                     await log_out(source, host_of(portal))
+
+    @pytest.mark.parametrize("json_", [False, True])
+    async def test_what_a_person_sees(
+        self, tmp_path: Path, json_: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The page, the code, and where the login is kept; with `--open` the page in a browser; then logging out."""
+        opened: list[str] = []
+        monkeypatch.setattr("webbrowser.open", opened.append)
+        async with simulated_portal(RULES) as portal, anyio.create_task_group() as tasks:
+            source = own(tmp_path, portal)
+
+            async def approve() -> None:
+                await anyio.sleep(8)
+                (device,) = portal.portal._devices.values()
+                portal.portal.decide(device.user_code, "approved")
+
+            tasks.start_soon(approve)
+            await sign_in(source, json_=json_, opens=True)
+            await sign_out(source, json_=json_)
+            await sign_out(source, json_=json_)
+        told = capsys.readouterr().out
+        (device,) = portal.portal._devices.values()
+        assert opened[0].endswith(f"user_code={device.user_code}")
+        if json_:
+            lines = [json.loads(line) for line in told.splitlines()]
+            assert [line["event"] for line in lines] == ["approve", "logged_in", "logged_out", "logged_out"]
+            assert [line["was_logged_in"] for line in lines[2:]] == [True, False]
+            return
+        assert f"code: {device.user_code}\n" in told
+        assert "within 10 minutes" in told
+        assert told.endswith(
+            f"logged in; the login is kept in {source.store}\n"
+            f"logged out; {source.store} is removed\n"
+            "nobody was logged in\n"
+        )
 
     async def test_a_wrong_client_is_told(self, tmp_path: Path) -> None:
         """The Portal's refusal in words."""
