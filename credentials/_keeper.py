@@ -257,8 +257,8 @@ class Keeper:
                 case Barred():
                     raise self._barred(answer)
                 case Join():
-                    if (ended := self._ended) is not None:
-                        await ended.wait()
+                    assert self._ended is not None  # noqa: S101 - it ends when the renewal does
+                    await self._ended.wait()
                     answer = self._take(*current(self._credential, anyio.current_time()))
 
     def _barred(self, barred: Barred) -> BarredError:
@@ -290,6 +290,8 @@ class Keeper:
     def _settled(self, number: int, report: Report) -> None:
         """Take in how a renewal ended, tell it, and wake up all who wait."""
         before, now = self._credential, anyio.current_time()
+        if not isinstance(before.phase, Renewing) or before.phase.number != number:
+            return  # it was settled before: whoever waits now, waits for another one
         if report.notes is not None:
             self._notes = report.notes
             unknown = tuple(mark for mark in report.notes.spent if mark not in before.spent)

@@ -194,6 +194,29 @@ class TestCancellation:
                 assert journal(source) is None
                 assert began == pytest.approx(3, abs=0.3)
 
+    async def test_what_is_settled_late_wakes_nobody(self, tmp_path: Path) -> None:
+        """An earlier renewal that is reported lost says nothing about the one under way: all wait on for that."""
+        async with simulated_portal(QUICK) as portal:
+            source = own(tmp_path, portal)
+            put(source.store, flat(portal.log_in()))
+            async with kept(source, host_of(portal), watches=False) as k:
+                await expired(portal, k)
+                await anyio.sleep(60)
+                portal.portal.expire_access(0)
+                portal.fault("refresh", Slow(after=5))
+                bearer, got = await k.keeper.bearer(), list[str]()
+
+                async def ask() -> None:
+                    got.append(await k.after(bearer))
+
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(ask)
+                    await anyio.sleep(1)
+                    k.keeper.lost(1)
+                    await anyio.sleep(1)
+                    assert got == []
+                assert got == [portal.portal.live(0).access_token]  # type: ignore[union-attr]
+
     async def test_whoever_waits_for_the_lock_can_be_cancelled(self, tmp_path: Path) -> None:
         """Closing while another process holds the lock takes no time, and posts nothing."""
         from understudy.credentials._locks import locked
