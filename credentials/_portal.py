@@ -84,7 +84,11 @@ class Portal:
             with anyio.move_on_after(ANSWER_WITHIN):
                 url = f"{self.url}{path}"
                 return self._read(await client.post(url, headers=headers, extensions={"trace": watch}, **body))
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except (
+            httpx2.HTTPError,
+            httpx2.InvalidURL,
+            ValueError,
+        ) as error:  # a token that no header can hold, among them
             _log.debug("portal_lost path=%s error=%s", path, type(error).__name__)
         finally:
             with anyio.move_on_after(CLOSE_WITHIN, shield=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ._lifetime import duration, instant, scopes
+from ._lifetime import LATEST, duration, instant, scopes
 from ._login import CLIENT_ID, Login
 from ._secret import Secret
 
@@ -43,8 +43,8 @@ def unix(value: object) -> float | None:
 
 
 def iso(at: float | None) -> str | None:
-    """Return a Unix time as stores write it."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
+    """Return a Unix time as stores write it; one after the year 9999 as the end of that."""
+    return None if at is None else datetime.fromtimestamp(min(at, LATEST), UTC).isoformat()
 
 
 def read_login(fields: Mapping[str, object]) -> Login:

@@ -146,14 +146,14 @@ class Transaction:
                     report.notes = notes
                     await _Held(self._source, self._host, shelf, notes, scene, report).renew(credential())
                     return
-        except OSError as error:
-            report.outcome = Failed(Why.UNREADABLE)
+        except OSError as error:  # a lock file that cannot be made: neither could the pair be written
+            report.outcome = Failed(Why.UNWRITABLE)
             report.problem = mend(error, Path(getattr(error, "filename", None) or self._source.main))
 
     async def save(self, login: Login, spent: str, report: Report) -> bool:
         """Make a pair durable that could not be written when it came; say whether it is, or is not wanted any more.
 
-        If another login stands there by now, that one counts: it is left in `report`.
+        If another login stands there by now, that one counts, and nothing is written.
 
         Args:
             spent: The fingerprint of the refresh token that it replaced: where that stands, it is written.

@@ -603,6 +603,37 @@ class TestTheDisk:
                 assert str(source.store) in troubled.reason
                 assert "understudy login nous" in troubled.reason
 
+    async def test_a_folder_that_takes_no_lock_is_not_renewed_in(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A store in a read-only folder: its token serves, what others renew is adopted, nothing is posted."""
+        async with simulated_portal(QUICK) as portal:
+            first, source = portal.log_in(), hermes(tmp_path, portal)
+            assert source.hermes is not None
+            put(source.hermes.profile, nested(first))
+            _fails(monkeypatch, "open", errno.EROFS, lambda path, flags, *_: bool(flags & os.O_RDWR))
+            async with kept(source, host_of(portal)) as k:
+                assert await k.after(await k.keeper.bearer()) == "unwritable"
+                assert "auth.lock: Read-only file system" in k.told(CredentialTroubled)[0].reason
+                assert await k.token() == first.access_token
+                await anyio.sleep(60)
+                renewed = portal.portal.refresh(first.refresh_token, "hermes-cli", portal.now())
+                assert isinstance(renewed, Login)
+                put(source.hermes.profile, nested(renewed, at=portal.now()))
+                await anyio.sleep(2.1)
+                assert await k.token() == renewed.access_token
+                assert portal.received == []
+
+    async def test_a_token_that_no_header_can_hold_is_not_sent(self, tmp_path: Path) -> None:
+        """A store that somebody has spoiled: nothing is posted, nothing crashes, the journal is clear."""
+        async with simulated_portal(QUICK) as portal:
+            source = own(tmp_path, portal)
+            put(source.store, {**flat(portal.log_in()), "refresh_token": "r\u00e9\u4e2d"})
+            async with kept(source, host_of(portal), watches=False) as k:
+                assert await k.after(await k.keeper.bearer()) == "unreachable"
+                assert portal.received == []
+                assert journal(source) is None
+
     async def test_our_own_store_is_nobody_elses_to_read(self, tmp_path: Path) -> None:
         """A store that others may read is not used; the command that mends it is told."""
         async with simulated_portal(QUICK) as portal:

@@ -413,3 +413,12 @@ def test_no_rendering_of_a_login_or_store_shows_a_token() -> None:
 def test_which_stores_speak_of_nous(content: object, is_ours: bool) -> None:
     """One that has other providers' logins alone is none of ours; one that is not understood may be."""
     assert speaks_of_nous(parse(None if content is None else json.dumps(content).encode())) is is_ours
+
+
+def test_a_token_that_claims_to_live_for_ever_can_be_written() -> None:
+    """Whatever an answer claims, the pair is not lost for it: the year 9999 is late enough."""
+    grant = Granted(Secret("a"), Secret("r"), 250_000_000_000.0)
+    after = renewed(login("rt-1"), grant, at=WALL, lives_for=250_000_000_000.0 + WALL)
+    document = json.loads(render(stored(TOKENS), after, WALL))
+    assert document["expires_at"] == "9999-12-31T23:59:59+00:00"
+    assert document["refresh_token"] == "r"
