@@ -6,28 +6,44 @@ refresh token.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from dotenv.parser import parse_stream
 
 from ._files import mend, read, write
 
 _MARKS = ("/.dockerenv", "/run/.containerenv")
 _VARIABLES = ("KUBERNETES_SERVICE_HOST", "container")
 
+_AROUND = re.compile(r"(\s*(?:export[^\S\r\n]+)?).*?([\r\n]*)", re.DOTALL)
+"""What stays of a setting: what is before its name, and the end of its line."""
+
+_MARK = b"\xef\xbb\xbf"
+"""How some editors begin a file in UTF-8; it stays there."""
+
 
 def with_value(text: str, name: str, value: str) -> str:
     """Return the text of a `.env` in which `name` is set to `value`, with all else as it was.
 
-    Every line that sets it is replaced; without one, a line is added at the end.
+    Everything that sets it is replaced, with its comment; without that, a line is added at the end. What sets it is
+    for python-dotenv's parser to say: a value in quotes goes over lines, and what looks like a setting there is none.
     """
     line = f"{name}={_quoted(value)}"
-    setting = re.compile(rf"^(\s*(?:export\s+)?){re.escape(name)}\s*=[^\r\n]*", re.MULTILINE)
-    if setting.search(text):
-        return setting.sub(lambda found: found[1] + line, text)
+    parts, is_there = list[str](), False
+    for binding in parse_stream(io.StringIO(text, newline="")):
+        part = binding.original.string
+        if binding.key == name and (around := _AROUND.fullmatch(part)):
+            part, is_there = around[1] + line + around[2], True
+        parts.append(part)
+    changed = "".join(parts)
+    if is_there:
+        return changed
     newline = "\r\n" if "\r\n" in text else "\n"
-    return text + (newline if text and not text.endswith("\n") else "") + line + newline
+    return changed + (newline if text and not text.endswith(("\n", "\r")) else "") + line + newline
 
 
 def in_container(env: Mapping[str, str], exists: Callable[[str], bool]) -> bool:
@@ -43,7 +59,8 @@ def write_key(path: Path, name: str, value: str, env: Mapping[str, str]) -> str:
         before = read(path, private=False)
         if before is None:
             return f"{path} is not there; it is never created"
-        after = with_value(before.decode("utf-8-sig"), name, value).encode()
+        mark = _MARK if before.startswith(_MARK) else b""
+        after = mark + with_value(before.removeprefix(mark).decode(), name, value).encode()
         os.chmod(path, 0o600)
         if after != before:
             write(path, after, private=False)

@@ -3,9 +3,12 @@
     open    a temporary file beside the target, with room for what will come          nothing has changed yet
     write   content, fsync, read back, rename over the target, fsync of the folder    old or new, never a part
 
-Where the folder cannot be written, or the file is a mount of its own and cannot be replaced, it is rewritten in place,
-by one write on a handle that was open from the start; shorter content is filled up with white space, so that it is JSON
-even if the process dies before the file is cut. Plain functions, run in a worker thread.
+Where the folder cannot be written, the file is a mount of its own and cannot be replaced, or a new one could not belong
+to whom the old one does, it is rewritten in place, on a handle that was open from the start. The file first grows by
+white space to what it will need, so that a full disk is met while the old content stands; then the content goes over
+it by one write, shorter content filled up with white space. So it is JSON at every kill between two calls.
+
+Plain functions, run in a worker thread.
 
 Source: R-FS-1, R-FS-2, R-CRED-4; github.com/NousResearch/hermes-agent, `utils.py` (in place for single files that are
 mounted into a container).
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -22,17 +26,21 @@ from secrets import token_hex
 from types import TracebackType
 from typing import final
 
+from ._folders import make_folder, sync_folder
+
 LARGEST = 1024 * 1024
 """Bytes of a store that are read (chosen: those seen have a few thousand)."""
 
 _NO_ROOM_AHEAD = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 _NO_FOLDER = frozenset({errno.EACCES, errno.EROFS, errno.EPERM})
 _NO_RENAME = frozenset({errno.EBUSY, errno.EXDEV})
+_NO_OWNER = frozenset({errno.EPERM, errno.EINVAL})
+"""What `fchown` says of an owner that we may not name, or that this container does not know."""
 
 
 @final
 class UnsafeFileError(OSError):
-    """A file of ours that others may read, or that is not ours. The text says how to mend it."""
+    """A file that others may read, that is not ours, or is no file at all. The text says how to mend it."""
 
     def __init__(self, path: Path, problem: str, remedy: str) -> None:
         super().__init__(errno.EPERM, f"{problem}; {remedy}", str(path))
@@ -45,10 +53,11 @@ def read(path: Path, *, private: bool) -> bytes | None:
         private: It is our own: it must belong to us, be no link, and be nobody else's to read.
 
     Raises:
-        UnsafeFileError: It is not as private as it must be.
+        UnsafeFileError: It is not as private as it must be, or is a pipe or a device.
         OSError: It is there and cannot be read, or is longer than 1 MiB.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_NOFOLLOW if private else 0)
+    # a pipe is opened without waiting for who writes to it, so that it can be refused
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if private else 0)
     try:
         descriptor = os.open(path, flags)
     except (FileNotFoundError, NotADirectoryError):
@@ -58,8 +67,7 @@ def read(path: Path, *, private: bool) -> bytes | None:
             raise _is_link(path) from None
         raise
     try:
-        if private:
-            _check_private(path, os.fstat(descriptor))
+        _check(path, os.fstat(descriptor), private=private)
         data = _read_all(descriptor, LARGEST + 1)
     finally:
         os.close(descriptor)
@@ -80,7 +88,7 @@ def remove(path: Path) -> None:
         os.unlink(path)
     except (FileNotFoundError, NotADirectoryError):
         return
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def create_once(path: Path, data: bytes) -> bytes:
@@ -88,7 +96,7 @@ def create_once(path: Path, data: bytes) -> bytes:
     found = read(path, private=True)
     if found is not None:
         return found
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary, descriptor = _temporary(path)
     try:
         try:
@@ -100,7 +108,7 @@ def create_once(path: Path, data: bytes) -> bytes:
             os.link(temporary, path)
     finally:
         _discard(temporary)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return read(path, private=True) or data
 
 
@@ -116,47 +124,41 @@ class Draft:
 
     @classmethod
     def open(cls, path: Path, *, size: int, private: bool) -> Draft:
-        """Hold room for `size` bytes.
+        """Hold room for `size` bytes; for a file that can only be rewritten in place, see that there is room now.
 
         Raises:
-            UnsafeFileError: A private file that is not as private as it must be.
+            UnsafeFileError: A private file that is not as private as it must be; a pipe, a device or a folder.
             OSError: The file could not be written: nothing has changed.
         """
         target = path if private else Path(os.path.realpath(path))
         if private:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path.parent)
         found = _lstat(target)
-        if private and found is not None:
-            _check_private(path, found)
-        spare = _opened_in_place(target) if found is not None else None
-        if found is not None and _is_mounted(target):
+        if found is None:
+            temporary, descriptor = _temporary(target)
+            return cls(target, temporary, descriptor, None)._with_room(size)
+        _check(target, found, private=private)
+        spare = _opened_in_place(target)
+        if _is_mounted(target):
             if spare is None:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(target))
-            return cls(target, None, spare, None)
+            return cls(target, None, spare, None)._with_room(size)
         try:
             temporary, descriptor = _temporary(target)
         except OSError as error:
             if spare is None or error.errno not in _NO_FOLDER:
                 _close(spare)
                 raise
-            return cls(target, None, spare, None)
+            return cls(target, None, spare, None)._with_room(size)
         draft = cls(target, temporary, descriptor, spare)
-        try:
-            if not private and found is not None:
-                os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
-                with suppress(PermissionError):
-                    os.fchown(descriptor, found.st_uid, found.st_gid)
-            _reserve(descriptor, size)
-        except BaseException:
-            draft.discard()
-            raise
-        return draft
+        return draft._with_room(size) if private else draft._like(found)._with_room(size)
 
     def write(self, data: bytes) -> None:
         """Make `data` the content, durably.
 
         Raises:
-            OSError: It is not: the old content stands, but where it was rewritten in place it may be either.
+            OSError: It is not: the old content stands. What stands after the sync of the folder failed is the new one;
+                where the disk failed while the file was rewritten in place, neither may be whole.
         """
         if self._temporary is None:
             self._rewrite(self._descriptor, data)
@@ -173,7 +175,7 @@ class Draft:
             self._rewrite(self._spare, data)
             return
         self._temporary = None
-        _sync_folder(self._target.parent)
+        sync_folder(self._target.parent)
 
     def discard(self) -> None:
         """Leave nothing behind. Doing so twice does nothing."""
@@ -194,8 +196,38 @@ class Draft:
     ) -> None:
         self.discard()
 
+    def _with_room(self, size: int) -> Draft:
+        """Reserve the room, or close everything."""
+        try:
+            if self._temporary is not None:
+                _reserve(self._descriptor, size)
+            else:
+                before = _grow(self._descriptor, size)
+                os.ftruncate(self._descriptor, before)
+        except BaseException:
+            self.discard()
+            raise
+        return self
+
+    def _like(self, found: os.stat_result) -> Draft:
+        """Give the new file the owner and the mode of the old one; where that may not be, rewrite the old one.
+
+        The mode comes last: until the group is right, its bits would let in others than before.
+        """
+        try:
+            os.fchown(self._descriptor, found.st_uid, found.st_gid)
+            os.fchmod(self._descriptor, stat.S_IMODE(found.st_mode))
+        except OSError as error:
+            spare, self._spare = self._spare, None
+            self.discard()
+            if spare is None or error.errno not in _NO_OWNER:
+                _close(spare)
+                raise
+            return Draft(self._target, None, spare, None)
+        return self
+
     def _rewrite(self, descriptor: int, data: bytes) -> None:
-        before = os.fstat(descriptor).st_size
+        before = _grow(descriptor, len(data))
         padded = data.ljust(before, b"\n")  # white space behind JSON is nothing
         os.lseek(descriptor, 0, os.SEEK_SET)
         _write_all(descriptor, padded)
@@ -235,15 +267,18 @@ def mend(error: OSError, path: Path) -> str:
     return f"{path}: {said}; {remedy}"
 
 
-def _check_private(path: Path, found: os.stat_result) -> None:
+def _check(path: Path, found: os.stat_result, *, private: bool) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise _is_link(path)
     if not stat.S_ISREG(found.st_mode):
-        raise UnsafeFileError(path, "it is no ordinary file", "move it away")
+        raise UnsafeFileError(path, "it is no ordinary file", "move it away, or name another one")
+    if not private:
+        return
+    quoted = shlex.quote(str(path))
     if found.st_uid != os.geteuid() and os.geteuid() != 0:
-        raise UnsafeFileError(path, "it belongs to somebody else", f"chown it to yourself: chown $(id -u) {path}")
+        raise UnsafeFileError(path, "it belongs to somebody else", f"run: chown $(id -u) {quoted}")
     if found.st_mode & 0o077:
-        raise UnsafeFileError(path, "others may read or write it", f"run: chmod 600 {path}")
+        raise UnsafeFileError(path, "others may read or write it", f"run: chmod 600 {quoted}")
 
 
 def _is_link(path: Path) -> UnsafeFileError:
@@ -271,6 +306,23 @@ def _reserve(descriptor: int, size: int) -> None:
             raise
 
 
+def _grow(descriptor: int, size: int) -> int:
+    """Let white space take the room that a file has not yet; return how long it was.
+
+    Without that room the file is as it was. `posix_fallocate` would fill up with zeros, which is no JSON.
+    """
+    before = os.fstat(descriptor).st_size
+    try:
+        if size > before:
+            os.lseek(descriptor, before, os.SEEK_SET)
+            _write_all(descriptor, b"\n" * (size - before))
+            os.fsync(descriptor)  # some file systems find out only now
+    except OSError:
+        os.ftruncate(descriptor, before)
+        raise
+    return before
+
+
 def _opened_in_place(target: Path) -> int | None:
     try:
         return os.open(target, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -292,7 +344,7 @@ def _is_mounted(target: Path) -> bool:
             points = {line.split(b" ")[4] for line in table if line.count(b" ") > 4}
     except OSError:
         return False
-    name = os.fsencode(target)
+    name = os.fsencode(os.path.realpath(target))
     for sign in (b"\\", b" ", b"\t", b"\n"):
         name = name.replace(sign, b"\\%03o" % sign[0])
     return name in points
@@ -310,17 +362,6 @@ def _read_all(descriptor: int, most: int) -> bytes:
         parts.append(part)
         most -= len(part)
     return b"".join(parts)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_ROOM_AHEAD:  # a file system that knows no such thing
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _discard(temporary: Path) -> None:

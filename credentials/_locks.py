@@ -17,6 +17,8 @@ from pathlib import Path
 
 import anyio
 
+from ._folders import make_folder
+
 POLL_EVERY = 0.05
 """Seconds between two tries (as Hermes Agent does)."""
 
@@ -49,7 +51,7 @@ async def locked(paths: Sequence[Path], *, within: float) -> AsyncIterator[bool]
 
 async def _take(path: Path, held: ExitStack) -> None:
     """Open a lock file and wait until it is ours; `held` gives it back."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     held.callback(os.close, descriptor)
     while not _locks(descriptor):  # noqa: ASYNC110 - no event tells what another process does

@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import stat
+import subprocess
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from understudy.credentials._files import (
     remove,
     write,
 )
+from understudy.credentials._folders import make_folder
 
 OLD, NEW = b'{"token": "old"}\n', b'{"token": "new", "and": "longer than before"}\n'
 SHORT = b'{"t": 1}\n'
@@ -70,7 +75,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert read(path, private=True) == NEW
-    assert (mode(path), mode(path.parent)) == (0o600, 0o700)
+    assert (mode(path), mode(path.parent), mode(tmp_path / "a")) == (0o600, 0o700, 0o700)
     write(path, SHORT, private=True)
     assert read(path, private=True) == SHORT
     assert litter(path.parent) == []
@@ -119,6 +124,29 @@ def test_a_private_file_is_no_link_and_no_folder(tmp_path: Path, store: Path) ->
     assert store.read_bytes() == OLD
 
 
+@pytest.mark.parametrize("private", [True, False])
+def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path: Path, private: bool) -> None:
+    """A pipe is not waited for, and neither a pipe nor a socket or a device gives way to a file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    uses: list[Callable[..., object]] = [partial(read, pipe), partial(write, pipe, NEW)]
+    for use in uses:
+        with pytest.raises(UnsafeFileError, match="no ordinary file"):
+            use(private=private)
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode)
+    assert litter(tmp_path) == []
+
+
+def test_the_command_that_mends_it_can_be_run(tmp_path: Path) -> None:
+    """Also where the name has blanks."""
+    path = tmp_path / "my login.json"
+    path.write_bytes(OLD)
+    path.chmod(0o644)
+    with pytest.raises(UnsafeFileError) as refused:
+        read(path, private=True)
+    assert mend(refused.value, path).endswith(f"; run: chmod 600 '{path}'")
+
+
 def test_somebody_elses_file_is_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A private file belongs to us, unless we are root."""
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(store).st_uid + 1)
@@ -140,6 +168,77 @@ def test_a_shared_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
     assert mode(tmp_path / "new.json") == 0o600
     with pytest.raises(FileNotFoundError):
         write(tmp_path / "no" / "folder.json", NEW, private=False)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL])
+def test_a_shared_file_stays_its_owners(store: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Where a new file could not be given to the owner of the old one, the old one is rewritten: it is not taken."""
+    store.chmod(0o640)
+    inode = os.stat(store).st_ino
+    failing(monkeypatch, "fchown", number)
+    write(store, NEW, private=False)
+    assert (store.read_bytes(), os.stat(store).st_ino, mode(store)) == (NEW, inode, 0o640)
+    assert litter(store.parent) == []
+    failing(monkeypatch, "open", errno.EACCES, when=lambda path, flags, *_: path == store and bool(flags & os.O_RDWR))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        write(store, SHORT, private=False)
+    assert (store.read_bytes(), os.stat(store).st_ino, litter(store.parent)) == (NEW, inode, [])
+
+
+def test_no_mode_is_given_before_the_owner(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the new file still has our group, the bits of the old one's group would let in others."""
+    store.chmod(0o660)
+    seen = list[int]()
+    real = os.fchown
+
+    def fchown(descriptor: int, *owner: int) -> None:
+        seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        real(descriptor, *owner)
+
+    monkeypatch.setattr(os, "fchown", fchown)
+    write(store, NEW, private=False)
+    assert seen == [0o600]
+    assert mode(store) == 0o660
+
+
+def test_a_folder_is_made_once(tmp_path: Path) -> None:
+    """One that is there keeps its mode, and a file in its place is an error."""
+    tmp_path.chmod(0o755)
+    make_folder(tmp_path)
+    assert mode(tmp_path) == 0o755
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "file")
+    with pytest.raises(NotADirectoryError):
+        make_folder(tmp_path / "file" / "below")
+
+
+def test_a_folder_in_which_nothing_can_be_made_is_told() -> None:
+    """Some say that there is no such folder, although the one above is there: that is said once, not tried for ever."""
+    with pytest.raises(FileNotFoundError):
+        make_folder(Path("/proc/understudy/below"))
+
+
+@pytest.mark.parametrize("fails_at", range(1, 6))
+def test_a_folder_that_somebody_else_makes_meanwhile_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    """Many processes begin at once: whichever call another one is ahead of, all of them get the folder."""
+    real, calls = os.mkdir, 0
+    path = tmp_path / "a" / "b" / "c"
+
+    def mkdir(folder: Path, bits: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == fails_at:
+            for one in (path.parent.parent, path.parent, path):
+                with suppress(FileExistsError):
+                    real(one, 0o700)
+        real(folder, bits)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    make_folder(path)
+    assert path.is_dir()
 
 
 def test_a_long_file_is_not_read(tmp_path: Path) -> None:
@@ -262,6 +361,62 @@ def test_a_folder_that_takes_no_file_has_it_rewritten(
     assert store.read_bytes() == NEW
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("later", [False, True])
+def test_a_full_disk_is_met_before_the_old_content_goes(
+    store: Path, monkeypatch: pytest.MonkeyPatch, number: int, later: bool
+) -> None:
+    """In place, too: when a draft is opened, or if the disk has filled up since, the file stays as it was."""
+    monkeypatch.setattr(_files, "_is_mounted", lambda target: True)
+    real, room = os.write, len(OLD) + 5
+
+    def full(descriptor: int, data: bytes) -> int:
+        left = room - os.lseek(descriptor, 0, os.SEEK_CUR)
+        if left <= 0:
+            raise OSError(number, os.strerror(number))
+        return real(descriptor, bytes(data[:left]))
+
+    draft = Draft.open(store, size=len(NEW), private=True) if later else None
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        if draft is None:
+            Draft.open(store, size=len(NEW), private=True)
+        else:
+            with draft:
+                draft.write(NEW)
+    assert store.read_bytes() == OLD
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("in_place", [False, True])
+def test_on_a_disk_that_is_really_full(monkeypatch: pytest.MonkeyPatch, in_place: bool) -> None:
+    """The kernel says so when the draft is opened: nothing is lost, nothing left, and with room again it is written."""
+    disk = Path(tempfile.mkdtemp())  # not in a folder of pytest's: whoever is killed here leaves it mounted
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if mount is None or umount is None:
+        pytest.skip("there is no mount")
+    asked = [mount, "-t", "tmpfs", "-o", "size=64k,mode=700", "understudy", str(disk)]
+    if subprocess.run(asked, check=False, capture_output=True).returncode != 0:
+        pytest.skip("we may not mount")
+    try:
+        monkeypatch.setattr(_files, "_is_mounted", lambda target: in_place)
+        store, ballast = disk / "login.json", disk / "ballast"
+        write(store, OLD, private=True)
+        with pytest.raises(OSError, match="No space left"), open(ballast, "wb", buffering=0) as file:
+            while True:
+                file.write(b" " * 4096)
+        with pytest.raises(OSError, match="No space left") as refused:
+            Draft.open(store, size=16 * 1024, private=True)
+        assert "free some space" in mend(refused.value, store)
+        assert (store.read_bytes(), litter(disk)) == (OLD, [])
+        ballast.unlink()
+        write(store, NEW, private=True)
+        assert (store.read_bytes(), litter(disk)) == (NEW, [])
+    finally:
+        subprocess.run([umount, str(disk)], check=True)
+        disk.rmdir()
+
+
 def test_a_mounted_file_is_never_replaced(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is a mount of its own is rewritten in place; if it is read-only, that is known before any POST."""
     monkeypatch.setattr(_files, "_is_mounted", lambda target: True)
@@ -282,6 +437,9 @@ def test_what_is_mounted_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr("builtins.open", lambda path, *more: real(table if "mountinfo" in str(path) else path, *more))
     assert _files._is_mounted(Path("/a b/auth.json"))
     assert not _files._is_mounted(Path("/a b"))
+    link = tmp_path / "link"
+    link.symlink_to("/a b")
+    assert _files._is_mounted(link / "auth.json")
 
 
 @pytest.mark.processes
@@ -289,26 +447,63 @@ def test_what_is_mounted_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch, t
 @pytest.mark.parametrize("in_place", [False, True])
 def test_killed_at_every_call_the_file_is_old_or_new(tmp_path: Path, data: bytes, in_place: bool) -> None:
     """A process that is killed at its n-th call of the system, for every n, leaves JSON: the old, or the new."""
-    names = ("open", "fchmod", "posix_fallocate", "write", "ftruncate", "fsync", "lseek", "read", "replace", "close")
     contents, at, ended = set[bytes](), 0, -1
     while ended != 0:
         at += 1
         path = tmp_path / str(at) / "login.json"
         write(path, OLD, private=True)
-        child = os.fork()
-        if child == 0:
-            _write_and_die(path, data, names, at, in_place=in_place)
-        ended = os.waitpid(child, 0)[1]
+        ended = killed_at(at, partial(write, path, data, private=True), in_place=in_place)
         left = path.read_bytes()
         assert json.loads(left) in (json.loads(OLD), json.loads(data))
         assert mode(path) == 0o600
+        assert ended in (0, signal.SIGKILL)
         contents.add(left.rstrip())
     assert at > 10
     assert contents == {OLD.rstrip(), data.rstrip()}
 
 
-def _write_and_die(path: Path, data: bytes, names: tuple[str, ...], at: int, *, in_place: bool) -> None:
-    """In a child: write, and be killed at the n-th call."""
+@pytest.mark.processes
+def test_killed_at_every_call_a_file_is_begun_whole_or_not(tmp_path: Path) -> None:
+    """A process that is killed while it begins a file leaves none, or all of it; the next one gets a whole one."""
+    seen, at, ended = set[bytes | None](), 0, -1
+    while ended != 0:
+        at += 1
+        path = tmp_path / str(at) / "key"
+        ended = killed_at(at, partial(create_once, path, b"first"))
+        assert ended in (0, signal.SIGKILL)
+        seen.add(read(path, private=True))
+        assert create_once(path, b"second") == read(path, private=True)
+    assert seen == {None, b"first"}
+
+
+@pytest.mark.processes
+def test_killed_at_every_call_a_file_is_there_or_removed(store: Path) -> None:
+    """A process that is killed while it removes a file leaves it whole, or not at all."""
+    seen, at, ended = set[bytes | None](), 0, -1
+    while ended != 0:
+        at += 1
+        write(store, OLD, private=True)
+        ended = killed_at(at, partial(remove, store))
+        assert ended in (0, signal.SIGKILL)
+        seen.add(read(store, private=True))
+    assert seen == {None, OLD}
+
+
+CALLS: tuple[str, ...] = (
+    *("open", "close", "read", "write", "lseek", "fsync", "ftruncate", "posix_fallocate", "fchmod"),
+    *("mkdir", "lstat", "fstat", "replace", "link", "unlink"),
+)
+
+
+def killed_at(at: int, work: Callable[[], object], *, in_place: bool = False) -> int:
+    """Do some work in a child that is killed just before its n-th call of the system; return how it ended."""
+    child = os.fork()
+    if child == 0:
+        _work_and_die(at, work, in_place=in_place)
+    return os.waitpid(child, 0)[1]
+
+
+def _work_and_die(at: int, work: Callable[[], object], *, in_place: bool) -> None:
     left = [at]
 
     def counted(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -320,11 +515,13 @@ def _write_and_die(path: Path, data: bytes, names: tuple[str, ...], at: int, *, 
 
         return call
 
-    if in_place:
-        _files._is_mounted = lambda target: True
-    for name in names:
+    _files._is_mounted = lambda target: in_place
+    for name in CALLS:
         setattr(os, name, counted(getattr(os, name)))
-    write(path, data, private=True)
+    try:
+        work()
+    except BaseException:  # noqa: BLE001 - the tests that go on in the parent must not go on here
+        os._exit(1)
     os._exit(0)
 
 

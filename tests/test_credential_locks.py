@@ -41,7 +41,7 @@ def is_free(path: Path) -> bool:
 
 async def test_a_lock_names_its_holder_and_stays(tmp_path: Path) -> None:
     """The file is made for us alone, holds our process while it is held, and is never removed."""
-    path = tmp_path / "folder" / "auth.lock"
+    path = tmp_path / "upper" / "folder" / "auth.lock"
     async with locked([path], within=1) as is_ours:
         assert is_ours
         assert not is_free(path)
@@ -49,7 +49,7 @@ async def test_a_lock_names_its_holder_and_stays(tmp_path: Path) -> None:
     assert is_free(path)
     assert path.read_text() == ""
     assert os.stat(path).st_mode & 0o777 == 0o600
-    assert os.stat(path.parent).st_mode & 0o777 == 0o700
+    assert {os.stat(folder).st_mode & 0o777 for folder in (path.parent, path.parent.parent)} == {0o700}
 
 
 @pytest.mark.parametrize(("after", "within", "taken"), [(14.0, 20.0, True), (25.0, 20.0, False), (0.3, 0.0, False)])
@@ -129,6 +129,46 @@ async def test_other_faults_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         async with locked([tmp_path / "a.lock"], within=1):
             pytest.fail("there are no locks")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_the_file_outlives_its_holders(tmp_path: Path) -> None:
+    """It is the same file for everybody, ever: one that was removed and made anew would be held by two."""
+    path = tmp_path / "a.lock"
+    path.touch()
+    inode = os.stat(path).st_ino
+    for _ in range(2):
+        async with locked([path], within=1):
+            assert os.stat(path).st_ino == inode
+        with held_by_a_peer(path):
+            async with locked([path], within=1) as is_ours:
+                assert not is_ours
+    assert os.stat(path).st_ino == inode
+
+
+async def test_whoever_waits_leaves_the_holders_name(tmp_path: Path) -> None:
+    """Only who holds a lock writes into its file."""
+    path = tmp_path / "a.lock"
+    path.write_text("4711\n")
+    with held_by_a_peer(path):
+        async with locked([path], within=1) as is_ours:
+            assert not is_ours
+    assert path.read_text() == "4711\n"
+
+
+async def test_a_name_that_cannot_be_written_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk the lock holds all the same; it is only harder to see whose it is."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "a.lock"
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", full)
+        broken.setattr(os, "ftruncate", full)
+        async with locked([path], within=1) as is_ours:
+            assert is_ours
+            assert not is_free(path)
+    assert is_free(path)
 
 
 @pytest.mark.processes

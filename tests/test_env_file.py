@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,13 @@ def _no_container(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"export {NAME}='old'\n", f"export {NAME}=new\n"),
         (f"  {NAME} = old\n{NAME}=older\n", f"  {NAME}=new\n{NAME}=new\n"),
         (f"{NAME}=\r\nB=2\r\n", f"{NAME}=new\r\nB=2\r\n"),
+        (f"'{NAME}'=old\n", f"{NAME}=new\n"),
+        (f"A=1\r{NAME}=old\r", f"A=1\r{NAME}=new\r"),
+        (f'{NAME}="two\nlines"\nB=2\n', f"{NAME}=new\nB=2\n"),
+        (f'A="x\n{NAME}=inside\n"\n', f'A="x\n{NAME}=inside\n"\n{NAME}=new\n'),
+        (f"A='it\\'s\n{NAME}=inside'\n{NAME}=old", f"A='it\\'s\n{NAME}=inside'\n{NAME}=new"),
+        (f'A="open\n{NAME}=old\n', f'A="open\n{NAME}=new\n'),
+        (f"# don't\n{NAME}=old # don't\n", f"# don't\n{NAME}=new\n"),
         (f"# {NAME}=x\n{NAME}_2=y\nX{NAME}=z\n", f"# {NAME}=x\n{NAME}_2=y\nX{NAME}=z\n{NAME}=new\n"),
     ],
 )
@@ -48,6 +56,30 @@ def test_what_is_written_is_read_back(value: str) -> None:
     """Whoever reads the file gets exactly the value."""
     text = with_value("A=1\n", NAME, value)
     assert dotenv_values(stream=io.StringIO(text), interpolate=False) == {"A": "1", NAME: value}
+
+
+LINES = [
+    "A=1",
+    "A='x",
+    'B="y',
+    "it's\"",
+    "'",
+    '"',
+    "# don't",
+    "export C=\\'z",
+    f"{NAME}=old",
+    f"export {NAME}='old'",
+    "",
+]
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=8), st.sampled_from(["\n", "\r\n", "\r"]))
+def test_whatever_stands_around_it_the_others_are_read_as_before(lines: list[str], newline: str) -> None:
+    """Also among quotes that are never closed: one variable changes for whoever reads the file, and no other."""
+    text = newline.join(lines)
+    before = dotenv_values(stream=io.StringIO(text, newline=""), interpolate=False)
+    after = dotenv_values(stream=io.StringIO(with_value(text, NAME, "new"), newline=""), interpolate=False)
+    assert after == {**before, NAME: "new"}
 
 
 @pytest.mark.parametrize(
@@ -80,6 +112,23 @@ def test_a_file_that_is_there_is_written(tmp_path: Path) -> None:
     inode = os.stat(path).st_ino
     assert write_key(path, NAME, "new", {}) == ""
     assert os.stat(path).st_ino == inode
+
+
+def test_the_mark_of_an_editor_stays(tmp_path: Path) -> None:
+    """A file in UTF-8 that begins with a mark still does, also where the variable comes first."""
+    path = tmp_path / ".env"
+    path.write_bytes(b"\xef\xbb\xbf" + f"{NAME}=old\n".encode())
+    assert write_key(path, NAME, "new", {}) == ""
+    assert path.read_bytes() == b"\xef\xbb\xbf" + f"{NAME}=new\n".encode()
+
+
+def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    """Some programs serve a `.env` through a pipe: it is neither waited for, nor replaced, nor its mode changed."""
+    path = tmp_path / ".env"
+    os.mkfifo(path, 0o644)
+    assert write_key(path, NAME, "new", {}).startswith(f"{path}: it is no ordinary file; ")
+    assert stat.S_ISFIFO(os.stat(path).st_mode)
+    assert os.stat(path).st_mode & 0o777 == 0o644
 
 
 def test_what_is_not_written_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
