@@ -62,7 +62,8 @@ class RenewingProvider:
         given = await self._tried(bearer, request.model, ask)
         if not isinstance(given, AttemptError):
             return given
-        if request.model in self._doubted and self._keeper.is_accepted(bearer):
+        if self._keeper.is_accepted(bearer) and (request.model in self._doubted or self._keeper.is_fresh()):
+            self._doubted.add(request.model)
             raise _about_the_model(given)
         bearer = await self._token(request.model, after=bearer, refused=given)
         given = await self._tried(bearer, request.model, ask)

@@ -20,7 +20,7 @@ from typing import final
 import anyio
 
 from ._addresses import INFERENCE, to_keep
-from ._credential import after_restart, current, refused, reload, saved, serves_until, settle, stored
+from ._credential import after_restart, current, refused, reload, rests_for, saved, serves_until, settle, stored
 from ._credential_values import (
     DEAD,
     Adopted,
@@ -105,6 +105,7 @@ class Keeper:
         self._told: Why | None = None
         self._told_days: int | None = None
         self._begun_at: float | None = None
+        self._is_saving = False
 
     def bar(self, now: float) -> Barred | None:
         """Return why a call need not be begun at the instant `now`; None if there is a token, or one can be waited for.
@@ -153,6 +154,10 @@ class Keeper:
     def is_accepted(self, bearer: Bearer) -> bool:
         """Say whether the API has accepted this token: a 401 for it may be about something else."""
         return self._accepted >= bearer.version
+
+    def is_fresh(self) -> bool:
+        """Say whether the token was renewed a moment ago, so that a 401 for it renews nothing (R-CRED-11)."""
+        return rests_for(self._credential, anyio.current_time()) > 0
 
     def reason(self, barred: Barred) -> str:
         """Return why nobody may ask, and what to do."""
@@ -221,8 +226,8 @@ class Keeper:
         finally:
             self._settled(number, report)
         outcome = report.outcome
-        if isinstance(outcome, Renewed) and not outcome.saved:
-            await self._save(outcome)
+        if self._credential.unsaved:
+            await self._save()
         if self._source.env_file is not None and isinstance(outcome, Renewed | Adopted):
             await self._write_env_file()
 
@@ -242,6 +247,8 @@ class Keeper:
             self._adopt(shelf, scene)
             is_taken_in = shelf.is_readable and not isinstance(self._credential.phase, Renewing)
             self._seen = seen if is_taken_in else None
+        if self._credential.unsaved and not self._is_saving:
+            await self._save_once()
         self._announce()
 
     @property
@@ -308,7 +315,8 @@ class Keeper:
         """Take in what a look at the stores has found."""
         login = shelf.login if shelf.is_readable else None
         if login is not None:
-            self._begun_at = login.grant_issued_at
+            if login.grant_issued_at != self._begun_at:
+                self._begun_at, self._told_days = login.grant_issued_at, None
             issue = issue_of(login, scene, least=MUST_WITHIN)
             fingerprint = login.fingerprint(scene.key)
             self._change(stored(self._credential, login, fingerprint, issue, scene.now), adopted=True)
@@ -348,22 +356,29 @@ class Keeper:
             events.append(CredentialSaved(self.name))
         return events
 
-    async def _save(self, outcome: Renewed) -> None:
-        """Write the pair that is in memory alone, until it is on disk or not wanted any more; cancelled, once more."""
-        wait = SAVE_FIRST
+    async def _save(self) -> None:
+        """Write the pair that is in memory alone, until it is on disk or not wanted any more; cancelled, once more.
+
+        One does so at a time; where it ends by a crash, whoever looks at the stores goes on with it.
+        """
+        if self._is_saving:
+            return
+        self._is_saving, wait = True, SAVE_FIRST
         try:
             while self._credential.unsaved:
                 await anyio.sleep(wait)
                 wait = min(wait * 2, SAVE_MAX)
-                await self._save_once(outcome)
+                await self._save_once()
         finally:
+            self._is_saving = False
             if self._credential.unsaved:
                 with anyio.CancelScope(shield=True):
-                    await self._save_once(outcome)
+                    await self._save_once()
 
-    async def _save_once(self, outcome: Renewed) -> None:
-        report = Report()
-        if await self._transaction.save(outcome.login, outcome.spent, report):
+    async def _save_once(self) -> None:
+        report, login = Report(), self._credential.login
+        is_done = login is not None and await self._transaction.save(login, self._credential.spent, report)
+        if is_done and self._credential.login is login:  # else another one has been renewed meanwhile
             self._change(saved(self._credential))
         self._problem = report.problem
 

@@ -37,9 +37,9 @@ class Notes:
         recent = tuple(post for post in self.posts if 0 <= at - post < MINUTE)
         return replace(self, posts=(*recent, at), journal=fingerprint)
 
-    def not_posted(self) -> Notes:
-        """Return the notes after no connection was made: nothing was posted (R-CRED-8)."""
-        return replace(self, posts=self.posts[:-1], journal=None)
+    def spends(self, mark: str) -> Notes:
+        """Return the notes after that refresh token was spent, while its successor is not on disk yet."""
+        return replace(self, spent=(*(each for each in self.spent if each != mark), mark)[-REMEMBERED:])
 
     def settled(self, *spent: str) -> Notes:
         """Return the notes after it is known what became of a POST; it spent these."""

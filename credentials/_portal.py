@@ -135,7 +135,8 @@ class _Watch:
 
 
 async def _bound(answer: httpx2.Response) -> None:
-    answer.stream = Body(answer, LARGEST_ANSWER, cut=True)
+    answer.stream = Body(answer, LARGEST_ANSWER, cut=True)  # it unpacks by itself: nobody may do so again
+    answer.headers.pop("content-encoding", None)
     answer.extensions["reason_phrase"] = b""
 
 

@@ -108,7 +108,8 @@ def locks(source: LoginSource, *, from_root: bool) -> tuple[Path, ...]:
     That of a shared store is none of them where its folder is not there: it is Hermes Agent's to begin.
     """
     if source.hermes is None:
-        return (Path(source.store.with_suffix(".lock")),)
+        store = Path(source.store)
+        return (store.with_suffix(".lock") if store.suffix != ".lock" else store.with_name(store.name + ".lock"),)
     *local, shared = map(Path, source.hermes.locks(from_root=from_root))
     return (*local, shared) if shared.parent.exists() else tuple(local)
 

@@ -153,7 +153,13 @@ def _write(source: LoginSource, shelf: Shelf, login: Login, wall: float) -> None
         if place.optional and not place.path.parent.exists():
             continue
         own = login if source.hermes is not None else replace(login, grant_issued_at=wall)
-        write(place.path, render(_cleared(place.found), own, wall), private=place.private)
+        data = render(_cleared(place.found), own, wall)
+        try:
+            write(place.path, data, private=place.private)
+        except OSError:
+            if not place.optional:
+                raise
+            remove(place.path)  # else Hermes Agent would bring the old login back from it
     _note(source, wall)
 
 

@@ -15,7 +15,7 @@ lock can be cancelled, nothing after it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -150,13 +150,13 @@ class Transaction:
             report.outcome = Failed(Why.UNWRITABLE)
             report.problem = mend(error, Path(getattr(error, "filename", None) or self._source.main))
 
-    async def save(self, login: Login, spent: str, report: Report) -> bool:
+    async def save(self, login: Login, spent: Sequence[str], report: Report) -> bool:
         """Make a pair durable that could not be written when it came; say whether it is, or is not wanted any more.
 
         If another login stands there by now, that one counts, and nothing is written.
 
         Args:
-            spent: The fingerprint of the refresh token that it replaced: where that stands, it is written.
+            spent: The fingerprints of the refresh tokens that came before it: where one of those stands, it is written.
         """
         try:
             async with locked(locks(self._source, from_root=self._from_root), within=LOCK_WITHIN) as is_ours:
@@ -164,12 +164,12 @@ class Transaction:
                     return False
                 shelf, notes, scene = await self.read()
                 is_saved = False
-                ours = {spent, *notes.spent, login.fingerprint(scene.key)}
+                ours = {*spent, *notes.spent, login.fingerprint(scene.key)}
                 if shelf.login is not None and shelf.login.fingerprint(scene.key) not in ours:
                     return True
                 held = _Held(self._source, self._host, shelf, notes, scene, report)
                 with anyio.CancelScope(shield=True):
-                    is_saved = await held.save(login, spent)
+                    is_saved = await held.save(login)
                 return is_saved  # noqa: RET504 - a scope may, to a type checker, leave early
         except OSError as error:
             report.problem = mend(error, Path(getattr(error, "filename", None) or self._source.main))
@@ -218,13 +218,13 @@ class _Held:
             case Mint():  # not with the mint off
                 raise AssertionError("a mint was planned twice")
 
-    async def save(self, login: Login, spent: str) -> bool:
+    async def save(self, login: Login) -> bool:
         with ExitStack() as stack:
             if (drafts := await self._drafts(stack)) is None:
                 return False
             is_saved = await self._persist(drafts, login)
             if is_saved:
-                await self._note(self._notes.settled(spent))
+                await self._note(self._notes.settled())
             return is_saved
 
     async def _post(self, credential: Credential, login: Login, fingerprint: str) -> None:
@@ -235,19 +235,20 @@ class _Held:
             if drafts is None:
                 report.outcome = Failed(Why.UNWRITABLE)
                 return
+            before = self._notes  # a doubt that stands there, stays there where this POST decides nothing
             with anyio.CancelScope(shield=True):
-                if not await self._note(self._notes.posting(fingerprint, self._host.wall_clock())):
+                if not await self._note(before.posting(fingerprint, self._host.wall_clock())):
                     report.outcome = Failed(Why.UNWRITABLE)
                     return
                 report.outcome = Unsure(fingerprint)  # whatever happens from here on
                 try:
                     answer = await portal.refresh(login.refresh, login.client_id)
                 except OSError as error:
-                    await self._note(self._notes.not_posted())
+                    await self._note(before)
                     report.outcome = Failed(Why.UNREADABLE)
                     report.problem = mend(error, Path(portal.ca_bundle or "SSL_CERT_FILE"))
                     return
-                await self._answered(credential, login, fingerprint, answer, drafts)
+                await self._answered(credential, login, fingerprint, answer, drafts, before)
 
     async def _answered(
         self,
@@ -256,6 +257,7 @@ class _Held:
         fingerprint: str,
         answer: PortalAnswer | NoAnswer,
         drafts: Drafts,
+        before: Notes,
     ) -> None:
         report, meaning = self._report, _refreshed(answer)
         match meaning:
@@ -264,12 +266,13 @@ class _Held:
             case Terminal(code):
                 await self._ended(credential, fingerprint, code)
             case Transient(status=None):
-                await self._note(self._notes.not_posted())
+                await self._note(before)
                 report.outcome = outcome_of(meaning, fingerprint, posted=False)
             case _:
                 report.outcome = outcome_of(meaning, fingerprint)
                 if not isinstance(report.outcome, Unsure):
-                    await self._note(self._notes.settled())
+                    doubted = before.journal if before.journal == fingerprint else None
+                    await self._note(replace(self._notes, journal=doubted))
 
     async def _granted(
         self,
@@ -282,11 +285,16 @@ class _Held:
         inference = to_keep(INFERENCE, grant.inference, override=self._source.inference)
         scene = replace(self._scene, now=anyio.current_time(), wall_clock=self._host.wall_clock())
         login, issue = received(login, grant, scene, inference=inference)
-        is_saved = await self._persist(drafts, login)
         fingerprint = login.fingerprint(scene.key)
+        renewed = Renewed(login, fingerprint, spent, issue, saved=False)
+        self._report.outcome = renewed  # it is in memory, whatever becomes of the disk
+        is_saved = await self._persist(drafts, login)
+        is_spent = [spent] if spent != fingerprint else []
         if is_saved:
-            await self._note(self._notes.settled(*([spent] if spent != fingerprint else [])))
-        renewed = Renewed(login, fingerprint, spent, issue, saved=is_saved)
+            await self._note(self._notes.settled(*is_spent))
+        elif is_spent:  # nobody else may post what stands on disk now
+            await self._note(self._notes.spends(spent))
+        renewed = replace(renewed, saved=is_saved)
         self._report.outcome = renewed
         if issue is None and is_saved and mints(credential, login, scene):
             outcome = await self._mint(Mint(login, fingerprint), written=True)
@@ -350,6 +358,9 @@ class _Held:
     async def _drafts(self, stack: ExitStack) -> Drafts | None:
         """Hold open the room for a new pair in every store, or return None and say why not."""
         drafts: Drafts = []
+        if not all(isinstance(found, Stored | Absent) for found in self._shelf.found):
+            self._report.problem = self._shelf.problem
+            return None
         for place in self._shelf.places:
             if place.optional and not await self._host.in_thread(place.path.parent.exists):
                 continue  # a shared store is Hermes Agent's to begin
@@ -408,6 +419,8 @@ class _Held:
             await self._host.in_thread(function)
         except OSError as error:
             return mend(error, path)
+        except Exception as error:  # noqa: BLE001 - no thread, no memory: what is in memory must not be lost for it
+            return f"{path}: {type(error).__name__}; try again"
         return ""
 
 

@@ -229,9 +229,9 @@ class TestOverSockets:
                 portal.portal.decide(device.user_code, "approved")
 
             tasks.start_soon(approve)
-            await sign_in(source, json_=json_, opens=True)
-            await sign_out(source, json_=json_)
-            await sign_out(source, json_=json_)
+            await sign_in(source, host_of(portal), json_=json_, opens=True)
+            await sign_out(source, host_of(portal), json_=json_)
+            await sign_out(source, host_of(portal), json_=json_)
         told = capsys.readouterr().out
         (device,) = portal.portal._devices.values()
         assert opened[0].endswith(f"user_code={device.user_code}")

@@ -188,7 +188,7 @@ def login_nous(opens: bool, backend: str, json_: bool) -> None:
     NOUS_AUTH_MODE and its like say: in our own file, or in Hermes Agent's."""
     with _faults_told(json_=json_, event="failed"):
         source = login_source()
-        anyio.run(until_terminated, partial(sign_in, source, json_=json_, opens=opens), backend=backend)
+        anyio.run(until_terminated, partial(sign_in, source, Host(), json_=json_, opens=opens), backend=backend)
 
 
 @logout_group.command("nous", short_help="Forget the login to Nous Portal.")
@@ -198,7 +198,7 @@ def logout_nous(backend: str, json_: bool) -> None:
     """Remove our own login to Nous Portal from this machine. One of Hermes Agent's is left alone."""
     with _faults_told(json_=json_, event="failed"):
         source = login_source()
-        anyio.run(until_terminated, partial(sign_out, source, json_=json_), backend=backend)
+        anyio.run(until_terminated, partial(sign_out, source, Host(), json_=json_), backend=backend)
 
 
 @cli.command("demo", short_help="Run agents through an outage, on this machine alone.")

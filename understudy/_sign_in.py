@@ -11,26 +11,26 @@ import click
 from .credentials import DeviceCode, Host, LoginSource, log_in, log_out
 
 
-async def sign_in(source: LoginSource, *, json_: bool, opens: bool) -> None:
+async def sign_in(source: LoginSource, host: Host, *, json_: bool, opens: bool) -> None:
     """Log in by a device code, showing where to approve it, and say where the login is kept.
 
     Raises:
         SignInError: There is no new login; the text says why.
     """
-    await log_in(source, Host(), partial(_show, json_=json_, opens=opens))
+    await log_in(source, host, partial(_show, json_=json_, opens=opens))
     if json_:
         click.echo(json.dumps({"event": "logged_in", "mode": str(source.mode), "where": str(source.main)}))
     else:
         click.echo(f"logged in; the login is kept in {source.main}")
 
 
-async def sign_out(source: LoginSource, *, json_: bool) -> None:
+async def sign_out(source: LoginSource, host: Host, *, json_: bool) -> None:
     """Forget our own login, and say so.
 
     Raises:
         SignInError: It is not ours, or cannot be removed.
     """
-    was_there = await log_out(source, Host())
+    was_there = await log_out(source, host)
     if json_:
         click.echo(json.dumps({"event": "logged_out", "was_logged_in": was_there, "where": str(source.main)}))
     else:
