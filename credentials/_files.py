@@ -37,6 +37,8 @@ _NO_RENAME = frozenset({errno.EBUSY, errno.EXDEV})
 _NO_OWNER = frozenset({errno.EPERM, errno.EINVAL})
 """What `fchown` says of an owner that we may not name, or that this container does not know."""
 
+_IN_PLACE = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+
 
 @final
 class UnsafeFileError(OSError):
@@ -140,9 +142,8 @@ class Draft:
         _check(target, found, private=private)
         spare = _opened_in_place(target)
         if _is_mounted(target):
-            if spare is None:
-                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(target))
-            return cls(target, None, spare, None)._with_room(size)
+            in_place = os.open(target, _IN_PLACE) if spare is None else spare  # this time the reason is told
+            return cls(target, None, in_place, None)._with_room(size)
         try:
             temporary, descriptor = _temporary(target)
         except OSError as error:
@@ -184,8 +185,7 @@ class Draft:
             _discard(temporary)
         descriptor, self._descriptor = self._descriptor, -1
         spare, self._spare = self._spare, None
-        if descriptor >= 0:
-            os.close(descriptor)
+        _close(descriptor if descriptor >= 0 else None)
         _close(spare)
 
     def __enter__(self) -> Draft:
@@ -325,7 +325,7 @@ def _grow(descriptor: int, size: int) -> int:
 
 def _opened_in_place(target: Path) -> int | None:
     try:
-        return os.open(target, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return os.open(target, _IN_PLACE)
     except OSError:
         return None
 
@@ -371,4 +371,5 @@ def _discard(temporary: Path) -> None:
 
 def _close(descriptor: int | None) -> None:
     if descriptor is not None:
-        os.close(descriptor)
+        with suppress(OSError):  # what was synced stays, and a fault before this one is the one to tell
+            os.close(descriptor)

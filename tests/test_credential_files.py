@@ -304,6 +304,67 @@ def test_whatever_fails_the_file_is_whole(
         assert number in {errno.EROFS, errno.EACCES}
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_whichever_call_fails_the_file_is_old_or_new(
+    store: Path, monkeypatch: pytest.MonkeyPatch, number: int, private: bool, in_place: bool
+) -> None:
+    """Only the n-th call of the system fails, for every n: JSON is left, no descriptor and no file; it is told."""
+    monkeypatch.setattr(_files, "_is_mounted", lambda target: in_place)
+    open_before, at, failed = len(os.listdir("/proc/self/fd")), 0, True
+    while failed:
+        at += 1
+        problem = ""
+        write(store, OLD, private=True)
+        with monkeypatch.context() as broken:
+            left = failing_once(broken, at, number)
+            try:
+                write(store, NEW, private=private)
+            except OSError as error:
+                problem = mend(error, store)
+        failed = left[0] <= 0
+        assert json.loads(store.read_bytes()) in (
+            [json.loads(NEW)] if not problem else [json.loads(OLD), json.loads(NEW)]
+        )
+        assert mode(store) == 0o600
+        assert litter(store.parent) == []
+        assert len(os.listdir("/proc/self/fd")) <= open_before
+        assert not problem or problem.startswith(f"{store}: {os.strerror(number)}; ")
+    assert at > 10
+
+
+def failing_once(monkeypatch: pytest.MonkeyPatch, at: int, number: int) -> list[int]:
+    """Let the n-th call of the system fail; return the calls that are left until then."""
+    left = [at]
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            left[0] -= 1
+            if left[0] != 0:
+                return real(*arguments, **more)
+            if name == "close":  # it frees the descriptor also where it fails
+                real(*arguments)
+            raise OSError(number, os.strerror(number))
+
+        return call
+
+    for name in (*CALLS, "fchown"):
+        monkeypatch.setattr(os, name, counted(name, getattr(os, name)))
+    return left
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
+def test_a_file_system_that_knows_no_such_call_is_no_fault(
+    store: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Some can neither reserve room nor sync a folder: it is written all the same."""
+    failing(monkeypatch, "posix_fallocate", number)
+    failing(monkeypatch, "fsync", number, when=lambda descriptor: stat.S_ISDIR(os.fstat(descriptor).st_mode))
+    write(store, NEW, private=True)
+    assert store.read_bytes() == NEW
+
+
 @pytest.mark.parametrize("fails_at", [1, 2])
 def test_a_folder_that_cannot_be_synced_is_told(store: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int) -> None:
     """Of two syncs the second is the folder's: the new content is there by then, but nobody says that it lasts."""
@@ -322,12 +383,15 @@ def test_a_folder_that_cannot_be_synced_is_told(store: Path, monkeypatch: pytest
     assert litter(store.parent) == []
 
 
-def test_short_writes_go_on(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_short_writes_go_on(store: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool) -> None:
     """A write that takes one byte at a time writes all of them."""
+    monkeypatch.setattr(_files, "_is_mounted", lambda target: in_place)
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, bytes(data[:1])))
-    write(store, NEW, private=True)
-    assert store.read_bytes() == NEW
+    for data in (NEW, SHORT):
+        write(store, data, private=True)
+        assert store.read_bytes() == data
 
 
 def test_what_reads_back_differently_is_an_error(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,14 +470,14 @@ def test_on_a_disk_that_is_really_full(monkeypatch: pytest.MonkeyPatch, in_place
             while True:
                 file.write(b" " * 4096)
         with pytest.raises(OSError, match="No space left") as refused:
-            Draft.open(store, size=16 * 1024, private=True)
+            Draft.open(store, size=16 * 1024, private=True).discard()
         assert "free some space" in mend(refused.value, store)
         assert (store.read_bytes(), litter(disk)) == (OLD, [])
         ballast.unlink()
         write(store, NEW, private=True)
         assert (store.read_bytes(), litter(disk)) == (NEW, [])
     finally:
-        subprocess.run([umount, str(disk)], check=True)
+        subprocess.run([umount, "-l", str(disk)], check=True)  # also if the test failed with a file open there
         disk.rmdir()
 
 
@@ -460,6 +524,30 @@ def test_killed_at_every_call_the_file_is_old_or_new(tmp_path: Path, data: bytes
         contents.add(left.rstrip())
     assert at > 10
     assert contents == {OLD.rstrip(), data.rstrip()}
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_killed_at_every_call_a_shared_file_is_old_or_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_busy: bool
+) -> None:
+    """Hermes Agent's file, too, with its mode; also where it cannot be replaced, and is rewritten after all."""
+    if is_busy:
+        failing(monkeypatch, "replace", errno.EBUSY)
+    contents, at, ended = set[bytes](), 0, -1
+    while ended != 0:
+        at += 1
+        path = tmp_path / f"{at}.json"
+        path.write_bytes(OLD)
+        path.chmod(0o640)
+        ended = killed_at(at, partial(write, path, NEW, private=False))
+        assert ended in (0, signal.SIGKILL)
+        left = path.read_bytes()
+        assert json.loads(left) in (json.loads(OLD), json.loads(NEW))
+        assert mode(path) == 0o640
+        contents.add(left.rstrip())
+    assert at > 10
+    assert contents == {OLD.rstrip(), NEW.rstrip()}
 
 
 @pytest.mark.processes

@@ -85,6 +85,16 @@ async def test_whoever_is_cancelled_while_waiting_holds_nothing(tmp_path: Path) 
     assert is_free(second)
 
 
+async def test_whoever_is_cancelled_while_holding_frees_them(tmp_path: Path) -> None:
+    """All of them, and their files name nobody."""
+    paths = [tmp_path / "a.lock", tmp_path / "b.lock"]
+    with anyio.move_on_after(3) as scope:
+        async with locked(paths, within=20):
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert [(is_free(path), path.read_text()) for path in paths] == [(True, "")] * 2
+
+
 async def test_two_tasks_of_one_process_take_turns(tmp_path: Path) -> None:
     """Each has a description of its own, so that the lock holds between them, too."""
     path, inside, most = tmp_path / "a.lock", 0, 0

@@ -131,6 +131,25 @@ def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
     assert os.stat(path).st_mode & 0o777 == 0o644
 
 
+@pytest.mark.parametrize(("call", "number"), [("open", errno.EACCES), ("chmod", errno.EPERM)])
+def test_a_file_that_we_may_not_use_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """Whether we may not read it, or it belongs to somebody else: it stays, and what to do is said."""
+    path = tmp_path / ".env"
+    path.write_text("A=1\n")
+
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, call, refused)
+        said = write_key(path, NAME, "canary", {})
+    assert said.startswith(f"{path}: {os.strerror(number)}; let the user who runs this")
+    assert path.read_text() == "A=1\n"
+    assert os.listdir(tmp_path) == [".env"]
+
+
 def test_what_is_not_written_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container, no file, one that is not text, one that cannot be written: one line each, the file as it was."""
     path = tmp_path / ".env"

@@ -265,6 +265,19 @@ async def test_a_model_that_alone_is_refused_leaves_the_credential_alone(tmp_pat
         assert s.posts == 1
 
 
+async def test_an_unknown_model_just_after_a_renewal_holds_nobody_else(tmp_path: Path) -> None:
+    """The token was renewed a moment ago, and is accepted: a 401 for another model is that model's."""
+    script = Script((Phase(NOUS_ERRORS["unknown_free_model"], model="another"),))
+    async with scene(tmp_path, script=script) as s:
+        s.portal.portal.expire_access(0)
+        assert not (await s.agent.complete(ASK)).is_fallback
+        response = await s.supervisor.agent("other").complete(ASK)
+        assert (response.is_fallback, response.attempts[0].verdict) == (True, Verdict.NOT_FOUND)
+        for _ in range(5):
+            assert not (await s.agent.complete(ASK)).is_fallback
+        assert s.posts == 1
+
+
 async def test_closing_in_the_middle_of_a_renewal_waits_for_it(tmp_path: Path) -> None:
     """All callers leave and the supervisor closes while the Portal works: the pair is on disk afterwards."""
     async with anyio.create_task_group() as tasks:

@@ -201,6 +201,29 @@ class TestOverSockets:
                 await log_in(source, host_of(portal), Human(portal))
             assert portal.received == []
 
+    async def test_a_shared_store_that_cannot_be_written_is_removed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Hermes Agent would bring the old login back from it; the new one is in its `auth.json`."""
+        async with simulated_portal(RULES) as portal:
+            first, source = portal.log_in(), hermes(tmp_path, portal)
+            assert source.hermes is not None
+            put(source.hermes.profile, nested(first))
+            put(source.hermes.shared, flat(first))
+            real = os.replace
+
+            def fails(temporary: Any, target: Any) -> None:
+                if target.name == "nous_auth.json":
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                real(temporary, target)
+
+            monkeypatch.setattr(os, "replace", fails)
+            await signed_in(source, portal, Human(portal))
+            live = portal.portal.live(1)
+            assert live is not None
+            assert stored(source.hermes.profile)["providers"]["nous"]["refresh_token"] == live.refresh_token
+            assert not Path(source.hermes.shared).exists()
+
     async def test_logging_out_forgets_the_login(self, tmp_path: Path) -> None:
         """The file is gone, a running keeper is told at its next renewal, and a spent token is never posted again."""
         async with simulated_portal(RULES) as portal:
