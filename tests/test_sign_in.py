@@ -247,7 +247,8 @@ class TestOverSockets:
             source = own(tmp_path, portal)
 
             async def approve() -> None:
-                await anyio.sleep(8)
+                while not portal.portal._devices:  # noqa: ASYNC110 - it is asked for by the other side
+                    await anyio.sleep(1)
                 (device,) = portal.portal._devices.values()
                 portal.portal.decide(device.user_code, "approved")
 
