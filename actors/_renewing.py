@@ -62,7 +62,7 @@ class RenewingProvider:
         given = await self._tried(bearer, request.model, ask)
         if not isinstance(given, AttemptError):
             return given
-        if self._keeper.is_accepted(bearer) and (request.model in self._doubted or self._keeper.is_fresh()):
+        if self._is_the_models(request.model, bearer):
             self._doubted.add(request.model)
             raise _about_the_model(given)
         bearer = await self._token(request.model, after=bearer, refused=given)
@@ -71,6 +71,15 @@ class RenewingProvider:
             return given
         self._doubted.add(request.model)
         raise _about_the_model(given) if self._keeper.is_accepted(bearer) else given
+
+    def _is_the_models(self, model: str, bearer: Bearer) -> bool:
+        """Say whether a 401 is about the model: the token is the present one, is accepted for others, and a renewal has
+        not helped this model, or would come too soon.
+        """
+        keeper = self._keeper
+        if not (keeper.is_current(bearer) and keeper.is_accepted(bearer)):
+            return False
+        return model in self._doubted or keeper.is_fresh()
 
     async def _tried(
         self, bearer: Bearer, model: str, ask: Callable[[Provider], Awaitable[Given]]

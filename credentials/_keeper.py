@@ -155,8 +155,12 @@ class Keeper:
         """Say whether the API has accepted this token: a 401 for it may be about something else."""
         return self._accepted >= bearer.version
 
+    def is_current(self, bearer: Bearer) -> bool:
+        """Say whether this is the token of the moment: a 401 for an earlier one is answered by the present one."""
+        return bearer.version == self._credential.version
+
     def is_fresh(self) -> bool:
-        """Say whether the token was renewed a moment ago, so that a 401 for it renews nothing (R-CRED-11)."""
+        """Say whether the present token was renewed a moment ago, so that a 401 for it renews nothing (R-CRED-11)."""
         return rests_for(self._credential, anyio.current_time()) > 0
 
     def reason(self, barred: Barred) -> str:
