@@ -33,6 +33,7 @@ from ._export import as_anthropic, as_openai
 from ._hints import retry_after
 from ._json import JSONValue, decode, encode
 from ._judge import Evidence, judge, read_evidence
+from ._judge_nous import Judged, judge_nous
 from ._machine import out_of_files
 from ._messages import (
     Block,
@@ -110,6 +111,7 @@ __all__ = (
     "HandOver",
     "Image",
     "JSONValue",
+    "Judged",
     "KeyedProvider",
     "MailboxFullError",
     "Message",
@@ -169,6 +171,7 @@ __all__ = (
     "inexpressible",
     "is_object",
     "judge",
+    "judge_nous",
     "left_out",
     "load",
     "normalised",

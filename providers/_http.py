@@ -97,17 +97,19 @@ class _Cleaners:
     """What masks secrets in the head of an answer: the endpoint's own, and the key that the very request has shown."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
-        self._secrets = secrets
-        own = cleaner(secrets)
-        self._by_header: dict[str, Callable[[str], str]] = {"": own, **{f"Bearer {key}": own for key in secrets}}
+        self._secrets, self._own = secrets, cleaner(secrets)
+        self._own_headers = frozenset({"", *(f"Bearer {key}" for key in secrets)})
+        self._by_header: dict[str, Callable[[str], str]] = {}
 
     def of(self, request: httpx2.Request) -> Callable[[str], str]:
         """Return what cleans the answer to a request."""
         shown = request.headers.get("authorization", "")
+        if shown in self._own_headers:
+            return self._own
         clean = self._by_header.get(shown)
         if clean is None:
             if len(self._by_header) >= KEPT_CLEANERS:
-                del self._by_header[next(reversed(self._by_header))]
+                del self._by_header[next(iter(self._by_header))]  # the oldest: its login has had others since
             clean = self._by_header[shown] = cleaner((*self._secrets, shown.partition(" ")[2]))
         return clean
 

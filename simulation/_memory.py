@@ -15,6 +15,7 @@ from ..providers import (
     Block,
     Connect,
     Failure,
+    Judged,
     Provider,
     Reasoning,
     Request,
@@ -27,6 +28,7 @@ from ..providers import (
     Verdict,
     attempt_error,
     judge,
+    judge_nous,
     read_evidence,
     retry_after,
     suggestion,
@@ -73,12 +75,13 @@ _BROKEN_WHOLE: dict[str, tuple[Verdict, str, int | None]] = {
 @final
 class ScriptedProvider:
     """The provider port over a script. `open` says whether it has been closed, `in_flight` how many calls it has, and
-    `most_in_flight` how many it ever had at once.
+    `most_in_flight` how many it ever had at once. `keys` are those it was shown, one for each keyed call, in order.
     """
 
     def __init__(self, target: Target, playback: Playback, begun: float) -> None:
         self._target, self._playback, self._begun = target, playback, begun
         self.open, self.in_flight, self.most_in_flight = True, 0, 0
+        self.keys: list[str] = []
 
     async def complete(self, request: Request) -> Response:
         """Do what the script says; see `Provider.complete`."""
@@ -101,6 +104,10 @@ class ScriptedProvider:
         known = Usage(said.given, 1, 0, 0) if self._wire == "anthropic" else Usage()
         steps, transport = self._steps(request, behaviour, said), self._target.transport
         return ScriptedUpstream(steps, transport, request.model, usage=known, ended=self._end)
+
+    def keyed(self, key: str, *, base_url: str = "") -> Provider:
+        """Return this provider as it is asked with a key; its script is the same for all keys and addresses."""
+        return _Keyed(self, key)
 
     def _begin(self) -> None:
         self.in_flight += 1
@@ -214,6 +221,9 @@ class ScriptedProvider:
         headers = {name.lower(): value for name, value in status.headers.items()}
         body = status.body if status.body is not None else error(self._wire, status.status)
         evidence = read_evidence(status.status, body, headers.get("x-should-retry"))
+        judged = Judged(judge(evidence))
+        if self._target.transport == "nous":
+            judged = judge_nous(status.status, body, headers)
         hint = retry_after(
             [headers["retry-after-ms"]] if "retry-after-ms" in headers else [],
             [headers["retry-after"]] if "retry-after" in headers else [],
@@ -222,10 +232,11 @@ class ScriptedProvider:
         )
         return self._failure(
             request,
-            judge(evidence),
+            judged.verdict,
             said=evidence.message,
             status=status.status,
-            retry_after=hint,
+            retry_after=hint if judged.retry_after is None else judged.retry_after,
+            of_account=judged.of_account,
             request_id=headers.get(REQUEST_ID[self._wire], "simulated"),
         )
 
@@ -242,6 +253,7 @@ class ScriptedProvider:
         status: int | None = None,
         retry_after: float | None = None,
         request_id: str | None = None,
+        of_account: bool = False,
     ) -> Failure:
         return Failure(
             transport=self._target.transport,
@@ -251,7 +263,30 @@ class ScriptedProvider:
             status=status,
             retry_after=retry_after,
             request_id=request_id,
+            of_account=of_account,
         )
+
+
+@final
+class _Keyed:
+    """A scripted provider that is shown a key with each request. Closing it does nothing."""
+
+    def __init__(self, inner: ScriptedProvider, key: str) -> None:
+        self._inner, self._key = inner, key
+
+    async def complete(self, request: Request) -> Response:
+        """Do what the script says; see `Provider.complete`."""
+        self._inner.keys.append(self._key)
+        return await self._inner.complete(request)
+
+    async def stream(self, request: Request) -> Upstream:
+        """Do what the script says; see `Provider.stream`."""
+        self._inner.keys.append(self._key)
+        return await self._inner.stream(request)
+
+    async def aclose(self) -> None:
+        """Leave it open: it belongs to whoever made it."""
+        await anyio.lowlevel.checkpoint()
 
 
 @final

@@ -294,6 +294,7 @@ def test_a_window_counts_by_time_or_by_calls(last_calls: int | None, recent: Rec
         (Verdict.EDGE, 7.0, (Blame.ENDPOINT, Holding(7.0, 7.0, 7.0)), Blame.ENDPOINT),
         (Verdict.CONFLICT, 7.0, (Blame.MODEL, Holding(7.0, 7.0, 7.0)), Blame.NOBODY),
         (Verdict.CONNECT, 7.0, None, Blame.ENDPOINT),
+        (Verdict.CREDENTIAL, 7.0, None, Blame.NOBODY),
         (Verdict.CALLER, 7.0, None, Blame.NOBODY),
     ],
 )
@@ -303,6 +304,13 @@ def test_which_end_puts_a_hold_on_whom(
     """Who asks for time is held, and blamed only where more went wrong than that."""
     assert hold(verdict, hint) == held
     assert counts(verdict, hint) is counted
+
+
+@pytest.mark.parametrize("hint", [None, 900.0])
+def test_a_limit_of_the_account_holds_its_credential(hint: float | None) -> None:
+    """No other model of the account answers either; the terms of the hold are the same."""
+    assert hold(Verdict.THROTTLED, hint, of_account=True) == (Blame.CREDENTIAL, Holding(5.0, 60.0, hint))
+    assert hold(Verdict.QUOTA, hint, of_account=True) == hold(Verdict.QUOTA, hint)
 
 
 def test_retries_are_a_share_of_the_requests() -> None:

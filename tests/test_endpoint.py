@@ -236,6 +236,7 @@ async def test_a_dead_endpoint_is_refused_until_it_is_opened_again() -> None:
         (Verdict.QUOTA, 429, 60.0, "credential hold 60", "neutral"),
         (Verdict.AUTH, 401, None, "credential hold 30", "neutral"),
         (Verdict.AUTH, 401, 99.0, "credential hold 30", "neutral"),
+        (Verdict.CREDENTIAL, 401, 9.0, "", "neutral"),
         (Verdict.AUTHZ, 403, None, "", "neutral"),
         (Verdict.NOT_FOUND, 404, 5.0, "", "neutral"),
         (Verdict.CONNECT, None, None, "endpoint circuit 10", "failed"),
@@ -247,7 +248,7 @@ async def test_a_dead_endpoint_is_refused_until_it_is_opened_again() -> None:
             for verdict in (
                 *(Verdict.EMPTY, Verdict.CUT_SHORT, Verdict.STALE_CONNECTION, Verdict.MISCONFIGURED, Verdict.CALLER),
                 *(Verdict.CAPABILITY, Verdict.POLICY, Verdict.LOCAL_CONFIG, Verdict.LOCAL_OVERLOAD, Verdict.INTERNAL),
-                *(Verdict.STOPPED, Verdict.NO_VERDICT),
+                *(Verdict.STOPPED, Verdict.NO_VERDICT, Verdict.CREDENTIAL),
             )
         ),
     ],
@@ -263,6 +264,15 @@ async def test_who_is_blamed(
     assert [name for name in ("succeeded", "failed", "neutral") if getattr(health, name)] == [counted]
     placed = [HoldPlaced] if "hold" in after else []
     assert [type(event) for event in events] == [CircuitTripped] * after.count("circuit") + placed
+
+
+async def test_a_limit_of_the_account_bars_all_its_models() -> None:
+    """It holds the credential until the reset, and no model: another one is not asked either."""
+    made, _ = told()
+    limited = {"verdict": Verdict.THROTTLED, "status": 429, "retry_after": 900.0, "of_account": True}
+    permit(made).settle(Verdict.THROTTLED, Failure(transport="openai", model="lead-1", **limited))  # type: ignore[arg-type]
+    assert standing(made) == "credential hold 900"
+    assert refused(made, "another").retry_after == 900
 
 
 async def test_gateway_errors_of_two_models_accuse_the_endpoint() -> None:

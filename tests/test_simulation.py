@@ -21,7 +21,7 @@ import openai
 import openai.types.chat
 import pytest
 
-from understudy.providers import Target
+from understudy.providers import AccessRefusedError, Request, Target, user
 from understudy.providers._sdk import settle_client
 from understudy.simulation import (
     Answer,
@@ -394,6 +394,24 @@ async def test_a_world_has_scripts_by_transport_and_by_address() -> None:
     world.connect(Target("nous", "http://three.test", None))
     assert len(world.providers) == 3
     assert [world.log(name) for name in ("openai", "http://two.test", "nous")] == [[], [], []]
+
+
+@pytest.mark.anyio
+async def test_a_scripted_provider_notes_the_keys_it_is_shown() -> None:
+    """Keys share the script, the calls and the log of the provider; closing what shows one leaves it open."""
+    world = World({"nous": Script.sequence(Status(401))})
+    world.connect(Target("nous", "http://one.test", None, "nous"))
+    (provider,) = world.providers
+    first, second, request = provider.keyed("first"), provider.keyed("second"), Request("a", (user("hi"),))
+    with pytest.raises(AccessRefusedError):
+        await first.complete(request)
+    await second.complete(request)
+    upstream = await second.stream(request)
+    assert provider.in_flight == 1
+    await upstream.aclose()
+    await first.aclose()
+    assert (provider.open, provider.in_flight, provider.keys) == (True, 0, ["first", "second", "second"])
+    assert len(world.log("nous")) == 3
 
 
 @pytest.mark.anyio
