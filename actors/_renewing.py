@@ -4,15 +4,19 @@
                         ── else ─▶ as it is
 
 One request asks twice at most (R-CRED-1, R-CRED-11). A stream is asked again only before its first part, for a 401 is
-its head. A model whose 401 outlives a renewal, while the same token is accepted for others, is itself what is refused:
-its next 401 renews nothing (nous-portal, 5.4: an unknown model may be answered so).
+its head. A model whose 401 outlives a renewal, or cannot have one, while the same token is accepted for others in
+requests that were sent later, is itself what is refused: its next 401 renews nothing and holds nothing (nous-portal,
+5.4: an unknown model may be answered so).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar, final
+
+import anyio
 
 from ..credentials import BarredError, Bearer, Keeper, Why
 from ..providers import (
@@ -43,7 +47,7 @@ class RenewingProvider:
         self._inner, self._keeper, self._transport, self._follows = inner, keeper, transport, follows
         self._version = 0
         self._with_key: Provider = inner
-        self._doubted: set[str] = set()
+        self._doubted: dict[str, float] = {}
 
     async def complete(self, request: Request) -> Response:
         """Ask once, and again where only the token was refused; see `Provider.complete`."""
@@ -63,36 +67,40 @@ class RenewingProvider:
         if not isinstance(given, AttemptError):
             return given
         if self._is_the_models(request.model, bearer):
-            self._doubted.add(request.model)
+            self._doubt(request.model)
             raise _about_the_model(given)
-        bearer = await self._token(request.model, after=bearer, refused=given)
+        try:
+            bearer = await self._token(request.model, after=bearer, refused=given)
+        except AttemptError:
+            self._doubt(request.model)
+            raise
         given = await self._tried(bearer, request.model, ask)
         if not isinstance(given, AttemptError):
             return given
-        self._doubted.add(request.model)
+        self._doubt(request.model)
         raise _about_the_model(given) if self._keeper.is_accepted(bearer) else given
 
+    def _doubt(self, model: str) -> None:
+        """Take note that a renewal has not helped this model, or that there was none."""
+        self._doubted.setdefault(model, anyio.current_time())
+
     def _is_the_models(self, model: str, bearer: Bearer) -> bool:
-        """Say whether a 401 is about the model: the token is the present one, is accepted for others, and a renewal has
-        not helped this model, or would come too soon.
-        """
-        keeper = self._keeper
-        if not (keeper.is_current(bearer) and keeper.is_accepted(bearer)):
-            return False
-        return model in self._doubted or keeper.is_fresh()
+        """Say whether a 401 is about the model, since the token is accepted for others."""
+        return self._keeper.vouches_for(bearer, self._doubted.get(model, math.inf))
 
     async def _tried(
         self, bearer: Bearer, model: str, ask: Callable[[Provider], Awaitable[Given]]
     ) -> Given | AttemptError:
         """Ask with this token; return what came, or the 401."""
+        sent_at = anyio.current_time()
         try:
             given = await ask(self._provider(bearer))
         except AttemptError as error:
             if error.verdict is Verdict.AUTH:
                 return error
             raise
-        self._keeper.accepted(bearer)
-        self._doubted.discard(model)
+        self._keeper.accepted(bearer, sent_at)
+        self._doubted.pop(model, None)
         return given
 
     async def _token(self, model: str, *, after: Bearer | None = None, refused: AttemptError | None = None) -> Bearer:

@@ -18,7 +18,8 @@
 A token that lives is served in every state but a dead or held one. Whoever is refused names the version of the token
 he used: an older one is answered with the present one, and only the present one is renewed (R-CRED-1). There is one
 renewal at a time (R-CRED-2), at most five POSTs a minute (R-CRED-9), none for a token renewed less than 30 s ago
-(R-CRED-11), and after a failure none for 1 s doubling to 60 s.
+(R-CRED-11), and after a failure none for 1 s doubling to 60 s. Where a refused token cannot be renewed, it is held: it
+is served to nobody until the next try, or for 30 s where there is none, and then it is tried again.
 
 After an unclear renewal the old access token is the oracle: while it works nothing was renewed, so it serves on and its
 renewal waits until it is nearly over; once it is refused or over, nothing is left to lose (R-CRED-7). The journal tells
@@ -49,6 +50,7 @@ from ._credential_values import (
     Issue,
     Join,
     Outcome,
+    Phase,
     Renewed,
     Renewing,
     Stopped,
@@ -75,9 +77,9 @@ REMEMBERED = 1024
 
 def current(credential: Credential, now: float) -> tuple[Credential, Answer]:
     """Return the token to call with at the monotonic instant `now`, or what to do for one."""
-    if now < credential.held_until:
-        return credential, Barred(Why.REFUSED, credential.held_until)
     bearer, phase = credential.bearer, credential.phase
+    if now < credential.held_until and bearer is not None:
+        return credential, Barred(_why_held(phase), credential.held_until)
     living = bearer if bearer is not None and is_living(credential, now) else None
     match phase:
         case Stopped(why):
@@ -102,14 +104,16 @@ def refused(credential: Credential, version: int, now: float) -> tuple[Credentia
         credential = replace(credential, distrusted=True)
     match phase:
         case Stopped(why):
-            return replace(credential, bearer=None), Barred(why)
+            return _held(credential, why, now + REST_FOR)
         case Renewing(number):
-            return credential, Join(number)
+            return replace(credential, phase=replace(phase, after_401=True)), Join(number)
         case Idle() | Waiting():
             if credential.unsaved:
-                until = now + REST_FOR
-                return replace(credential, held_until=until), Barred(Why.UNSAVED, until)
-            return _renew(credential, None, now, after_401=True)
+                return _held(credential, Why.UNSAVED, now + REST_FOR)
+            credential, answer = _renew(credential, None, now, after_401=True)
+            if isinstance(answer, Barred) and answer.until is not None:
+                return _held(credential, answer.why, answer.until)
+            return credential, answer
         case _:
             assert_never(phase)
 
@@ -123,10 +127,23 @@ def settle(credential: Credential, number: int, outcome: Outcome, now: float, *,
     phase = credential.phase
     if not isinstance(phase, Renewing) or phase.number != number:
         return credential
-    credential = _counted(credential, outcome, now)
+    settled = _settled(_counted(credential, outcome, now), phase, outcome, now, spread)
+    if not phase.after_401:
+        return settled
+    match settled.phase:  # the refused token is all there is (R-CRED-9)
+        case Waiting(until):
+            return replace(settled, held_until=until)
+        case Stopped():
+            return replace(settled, held_until=now + REST_FOR)
+        case _:
+            return settled
+
+
+def _settled(credential: Credential, phase: Renewing, outcome: Outcome, now: float, spread: float) -> Credential:
     match outcome:
-        case Adopted(login, fingerprint, issue):
-            return _adopted(credential, login, fingerprint, issue)
+        case Adopted(login, fingerprint, issue, minted=minted):
+            adopted = _adopted(credential, login, fingerprint, issue)
+            return replace(adopted, renewed_at=now) if minted else adopted
         case Renewed():
             return _renewed(credential, outcome, phase.level, now, spread)
         case Unsure(fingerprint, retry_after):
@@ -141,7 +158,7 @@ def settle(credential: Credential, number: int, outcome: Outcome, now: float, *,
         case Warned(fingerprint):
             return replace(credential, phase=Idle(), doubt=fingerprint)
         case Ended(why, fingerprint):
-            if why is Why.REVOKED and credential.doubt is not None:
+            if why is Why.REVOKED and credential.doubt == fingerprint:
                 why = Why.LOST
             bearer = None if why in DEAD else credential.bearer
             return replace(credential, phase=Stopped(why, fingerprint), bearer=bearer, doubt=None)
@@ -237,6 +254,25 @@ def may_post_at(credential: Credential, now: float) -> float:
     return now if len(recent) < POSTS else recent[-POSTS] + MINUTE
 
 
+def is_renewable(credential: Credential, now: float) -> bool:
+    """Say whether a 401 for the present token has it renewed: not if it was lately (R-CRED-11), while its pair is not
+    on disk, and if there is nothing to renew it with.
+    """
+    login = credential.login
+    if isinstance(credential.phase, Stopped) or (login is not None and login.refresh is None):
+        return False
+    return not credential.unsaved and rests_for(credential, now) == 0
+
+
+def _held(credential: Credential, why: Why, until: float) -> tuple[Credential, Answer]:
+    """Serve no token until then: the one that there is was refused, and cannot be renewed now (R-CRED-9)."""
+    return replace(credential, held_until=until), Barred(why, until)
+
+
+def _why_held(phase: Phase) -> Why:
+    return phase.why if isinstance(phase, Waiting | Stopped) else Why.REFUSED
+
+
 def _due_at(credential: Credential, bearer: Bearer) -> float:
     """Return when a living token is to be renewed: late in doubt, and not at all before the last pair is saved."""
     if credential.unsaved:
@@ -284,7 +320,14 @@ def _adopted(credential: Credential, login: Login, fingerprint: str, issue: Issu
 def _counted(credential: Credential, outcome: Outcome, now: float) -> Credential:
     """Take note of a POST, when it is known to be over, and of a mint that is no more."""
     match outcome:
-        case Renewed() | Unsure() | Adopted(posted=True) | Failed(posted=True) | Ended(posted=True):
+        case (
+            Renewed()
+            | Unsure()
+            | Adopted(posted=True)
+            | Adopted(minted=True)
+            | Failed(posted=True)
+            | Ended(posted=True)
+        ):
             credential = replace(credential, posts=(*_recent(credential, now), now))
         case _:
             pass

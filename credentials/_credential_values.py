@@ -149,12 +149,15 @@ class Issue:
 @final
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A login that was found in the stores; `fingerprint` is the login's. `posted`: another one was refused before."""
+    """A login that was found in the stores; `fingerprint` is the login's. `posted`: another one was refused before.
+    `minted`: the key that is sent for it has just been minted.
+    """
 
     login: Login
     fingerprint: str
     issue: Issue
     posted: bool = False
+    minted: bool = False
     mint_off: bool = False
 
 

@@ -20,7 +20,18 @@ from typing import final
 import anyio
 
 from ._addresses import INFERENCE, to_keep
-from ._credential import after_restart, current, refused, reload, rests_for, saved, serves_until, settle, stored
+from ._credential import (
+    REST_FOR,
+    after_restart,
+    current,
+    is_renewable,
+    refused,
+    reload,
+    saved,
+    serves_until,
+    settle,
+    stored,
+)
 from ._credential_values import (
     DEAD,
     Adopted,
@@ -98,7 +109,7 @@ class Keeper:
         self.at_hand: Bearer | None = None
         self._ended: anyio.Event | None = None
         self._owners: dict[Callable[[int], None], Callable[[], None]] = {}
-        self._is_open, self._accepted = False, 0
+        self._is_open, self._accepted, self._accepted_at = False, 0, float("-inf")
         self._seen: Signature | None = None
         self._looked_at = float("-inf")
         self._notes, self._problem = Notes(), ""
@@ -147,21 +158,26 @@ class Keeper:
                 raise self._barred(Barred(phase.why, phase.until))
         raise self._barred(Barred(Why.REFUSED))
 
-    def accepted(self, bearer: Bearer) -> None:
-        """Take note that the API accepts this token."""
-        self._accepted = max(self._accepted, bearer.version)
+    def accepted(self, bearer: Bearer, sent_at: float) -> None:
+        """Take note that the API accepted this token in a request that was sent at that monotonic instant."""
+        if bearer.version > self._accepted:
+            self._accepted, self._accepted_at = bearer.version, sent_at
+        elif bearer.version == self._accepted:
+            self._accepted_at = max(self._accepted_at, sent_at)
 
     def is_accepted(self, bearer: Bearer) -> bool:
-        """Say whether the API has accepted this token: a 401 for it may be about something else."""
+        """Say whether the API has accepted this token, or a later one: a 401 for it may be about something else."""
         return self._accepted >= bearer.version
 
-    def is_current(self, bearer: Bearer) -> bool:
-        """Say whether this is the token of the moment: a 401 for an earlier one is answered by the present one."""
-        return bearer.version == self._credential.version
-
-    def is_fresh(self) -> bool:
-        """Say whether the present token was renewed a moment ago, so that a 401 for it renews nothing (R-CRED-11)."""
-        return rests_for(self._credential, anyio.current_time()) > 0
+    def vouches_for(self, bearer: Bearer, doubted_at: float) -> bool:
+        """Say whether a 401 is about something else than this token: it is the present one, and was accepted in a
+        request that was sent after the instant `doubted_at`; or within the last 30 s, where nothing can be renewed.
+        """
+        now = anyio.current_time()
+        if bearer.version != self._credential.version or bearer.version != self._accepted:
+            return False
+        since = doubted_at if is_renewable(self._credential, now) else min(doubted_at, now - REST_FOR)
+        return self._accepted_at > since
 
     def reason(self, barred: Barred) -> str:
         """Return why nobody may ask, and what to do."""
@@ -317,7 +333,7 @@ class Keeper:
 
     def _adopt(self, shelf: Shelf, scene: Scene) -> None:
         """Take in what a look at the stores has found."""
-        login = shelf.login if shelf.is_readable else None
+        login = shelf.login
         if login is not None:
             if login.grant_issued_at != self._begun_at:
                 self._begun_at, self._told_days = login.grant_issued_at, None
@@ -328,10 +344,10 @@ class Keeper:
     def _change(self, after: Credential, *, adopted: bool = False) -> None:
         """Make this the credential, and tell what has changed by it."""
         before, self._credential = self._credential, after
-        if after is before:
-            return
         now = anyio.current_time()
         self._serves_until = serves_until(after, now)
+        if after is before:
+            return
         self.at_hand = after.bearer if now < self._serves_until else None
         if after.version != before.version:
             for changed in list(self._owners.values()):

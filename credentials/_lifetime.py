@@ -140,10 +140,22 @@ def bearing(
     if kind is not Bearing.USABLE:
         return kind
     said = claims(token) or Claims()
-    ends_at = said.expires_at if said.expires_at is not None else stored_expiry
+    ends_at = end_of(said, stored_expiry)
     if ends_at is None or ends_at - wall_clock <= min(window(said.lives_for), least):
         return Bearing.EXPIRING
     return Bearing.USABLE
+
+
+def end_of(said: Claims | None, stored_expiry: float | None) -> float | None:
+    """Return the Unix time at which a token that was found in a store ends; None if nobody knows.
+
+    The later of what it says itself, by the Portal's clock, and what was stored, by the clock of the machine that got
+    it. Where that clock is ahead, as ours is then, the token's own end would make an old one of every token that
+    another process has just renewed, and each would renew away the other's. One that is used for too long is refused
+    once, and renewed.
+    """
+    ends = [end for end in (None if said is None else said.expires_at, stored_expiry) if end is not None]
+    return max(ends, default=None)
 
 
 def kind_of(token: str, stored_scopes: frozenset[str]) -> Bearing:

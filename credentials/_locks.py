@@ -49,6 +49,11 @@ async def locked(paths: Sequence[Path], *, within: float) -> AsyncIterator[bool]
         yield not waiting.cancelled_caught
 
 
+def busy(paths: Sequence[Path], within: float) -> str:
+    """Return in words for people that these locks were not to be had."""
+    return f"{paths[-1]} was held by another process for {within:g} s"
+
+
 async def _take(path: Path, held: ExitStack) -> None:
     """Open a lock file and wait until it is ours; `held` gives it back."""
     make_folder(path.parent)

@@ -23,8 +23,9 @@ from ._store_fields import iso, unix
 class Notes:
     """Fingerprints of refresh tokens, and Unix times.
 
-    `posts` are the POSTs of the last minute by any process, `journal` what was posted without it being known what
-    became of it, `spent` what must never be posted again. `approved_at` is when the login was approved, if known.
+    `posts` are the POSTs of the last minute by any process, mints among them; `journal` is what was posted without it
+    being known what became of it, `spent` what must never be posted again. `approved_at` is when the login was
+    approved, if known.
     """
 
     posts: tuple[float, ...] = ()
@@ -32,10 +33,14 @@ class Notes:
     spent: tuple[str, ...] = ()
     approved_at: float | None = None
 
+    def asking(self, at: float) -> Notes:
+        """Return the notes with one more time at which the Portal was asked."""
+        recent = tuple(post for post in self.posts if 0 <= at - post < MINUTE)
+        return replace(self, posts=(*recent, at))
+
     def posting(self, fingerprint: str, at: float) -> Notes:
         """Return the notes as they must stand on disk before that refresh token is posted."""
-        recent = tuple(post for post in self.posts if 0 <= at - post < MINUTE)
-        return replace(self, posts=(*recent, at), journal=fingerprint)
+        return replace(self.asking(at), journal=fingerprint)
 
     def spends(self, mark: str) -> Notes:
         """Return the notes after that refresh token was spent, while its successor is not on disk yet."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -53,14 +54,18 @@ class Portal:
     ca_bundle: str = ""
     insecure: bool = False
 
-    async def refresh(self, token: Secret, client_id: str) -> PortalAnswer | NoAnswer:
+    async def refresh(self, token: Secret, client_id: str, closing: AsyncExitStack) -> PortalAnswer | NoAnswer:
         """Post a refresh token, once.
+
+        Args:
+            closing: Closes the connection at its end, so that nothing stands between the answer and the disk.
 
         Raises:
             OSError: The trusted certificates cannot be read; nothing was sent.
         """
         form = {"grant_type": "refresh_token", "client_id": client_id}
-        return await self._post("/api/oauth/token", {"x-nous-refresh-token": token.reveal()}, data=form)
+        headers = {"x-nous-refresh-token": token.reveal()}
+        return await self._exchanged(closing, "/api/oauth/token", headers, data=form)
 
     async def mint(self, access: Secret, lasts_for: int) -> PortalAnswer | NoAnswer:
         """Ask for an agent key that lives so many seconds at least; errors as `refresh`."""
@@ -78,7 +83,17 @@ class Portal:
         return await self._post("/api/oauth/token", {}, data=form)
 
     async def _post(self, path: str, headers: Mapping[str, str], **body: Any) -> PortalAnswer | NoAnswer:
+        closing = AsyncExitStack()
+        try:
+            return await self._exchanged(closing, path, headers, **body)
+        finally:
+            await closing.aclose()
+
+    async def _exchanged(
+        self, closing: AsyncExitStack, path: str, headers: Mapping[str, str], **body: Any
+    ) -> PortalAnswer | NoAnswer:
         client = await self.host.in_thread(self._client)  # reading certificates takes a while
+        closing.push_async_callback(_close, client)
         watch = _Watch()
         try:
             with anyio.move_on_after(ANSWER_WITHIN):
@@ -90,9 +105,6 @@ class Portal:
             ValueError,
         ) as error:  # a token that no header can hold, among them
             _log.debug("portal_lost path=%s error=%s", path, type(error).__name__)
-        finally:
-            with anyio.move_on_after(CLOSE_WITHIN, shield=True):
-                await client.aclose()
         return NoAnswer(watch.was_sent)
 
     def _client(self) -> httpx2.AsyncClient:
@@ -132,6 +144,15 @@ class _Watch:
             self.was_sent = self.was_sent or getattr(info.get("request"), "method", b"") != b"CONNECT"
         if ".receive_" in event and not event.endswith(".started"):
             info.clear()
+
+
+async def _close(client: httpx2.AsyncClient) -> None:
+    """Close a client; what goes wrong in closing says nothing about the answer."""
+    with anyio.move_on_after(CLOSE_WITHIN, shield=True):
+        try:
+            await client.aclose()
+        except Exception as error:  # noqa: BLE001
+            _log.debug("portal_close error=%s", type(error).__name__)
 
 
 async def _bound(answer: httpx2.Response) -> None:

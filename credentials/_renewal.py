@@ -6,11 +6,11 @@
       │ every login spent ──────────▶ the one in memory, written back; without one Leave: stopped
       ▼ the newest of those left
       │ another token, and it lives ▶ Adopt: another process has renewed
-      │ its token mints keys ───────▶ Mint
       │ no refresh token ───────────▶ Leave: stopped, and a living token is used to its end
       │ refused, but just renewed ──▶ Leave: held
       │ posted, unclear, but living ▶ Leave: warned
-      │ five posted in a minute ────▶ Leave: later
+      │ five asked in a minute ─────▶ Leave: later
+      │ its token mints keys ───────▶ Mint
       ▼
      Post ─▶ Granted       make it durable, then `Renewed`
           ─▶ Terminal      read again (`after_terminal`): stopped, unless another login stands there
@@ -44,7 +44,7 @@ from ._credential_values import (
     Warned,
     Why,
 )
-from ._lifetime import LEGACY, Bearing, bearing, claims, kind_of, lives_for, scopes, term, window
+from ._lifetime import LEGACY, Bearing, bearing, claims, end_of, kind_of, lives_for, scopes, term, window
 from ._login import Granted, Login, preferred, renewed
 from ._portal_answers import (
     Minted,
@@ -56,7 +56,7 @@ from ._portal_answers import (
     Unclear,
 )
 from ._secret import Secret
-from ._stores import Corrupt, Found, Guest, Stored, Unreadable
+from ._stores import Corrupt, Found, Stored, Unreadable, is_guest
 
 MINT_FOR = 7200
 """Seconds that a minted key is to live at least (`min_ttl_seconds`)."""
@@ -67,9 +67,10 @@ MINT_FOR = 7200
 class Scene:
     """What decisions are made by: the monotonic instant, Unix time, the key of fingerprints, and a spread.
 
-    `spread` is drawn from [0.9, 1.1). `posts` are the Unix times at which any process posted for this login, as far as
-    they are on record: together they post five times a minute at most (R-CRED-9). `journal` is the
-    fingerprint of a refresh token that one of them posted, and of which nobody knows what became.
+    `spread` is drawn from [0.9, 1.1). `posts` are the Unix times at which any process asked the Portal to renew this
+    login or to mint a key for it, as far as they are on record: together they ask five times a minute at most
+    (R-CRED-9). `journal` is the fingerprint of a refresh token that one of them posted, and of which nobody knows what
+    became.
     """
 
     now: float
@@ -129,7 +130,7 @@ def plan(credential: Credential, found: Sequence[Found], scene: Scene) -> Step:
     """
     if any(isinstance(holds, Corrupt | Unreadable) for holds in found):
         return Leave(Failed(Why.UNREADABLE))
-    if any(isinstance(holds, Guest) for holds in found):
+    if is_guest(found):
         return Leave(Ended(Why.GUEST, None))
     logins = [holds.login for holds in found if isinstance(holds, Stored)]
     newest = preferred(logins)
@@ -147,17 +148,16 @@ def _planned(credential: Credential, login: Login, scene: Scene, *, heals: bool)
     seen = credential.bearer.token if credential.bearer is not None else None
     if issue is not None and issue.token != seen:
         return Adopt(Adopted(login, fingerprint, issue), heals)
-    if mints(credential, login, scene):
-        return Mint(login, fingerprint)
-    if login.refresh is None:
+    is_mint = mints(credential, login, scene)
+    if not is_mint and login.refresh is None:
         return Leave(Ended(Why.NO_REFRESH, fingerprint))
-    rest_for = _rest_for(credential, login, scene)
-    if rest_for > 0:
+    if (rest_for := _rest_for(credential, login, scene)) > 0:
         return Leave(Fresh(rest_for))
-    if scene.journal == fingerprint and _is_oracle(credential, scene):
+    if not is_mint and scene.journal == fingerprint and _is_oracle(credential, scene):
         return Leave(Warned(fingerprint))
-    wait = _too_often_for(scene)
-    return Leave(Failed(Why.TOO_OFTEN, retry_after=wait)) if wait > 0 else Post(login, fingerprint)
+    if (wait := _too_often_for(scene)) > 0:
+        return Leave(Failed(Why.TOO_OFTEN, retry_after=wait))
+    return Mint(login, fingerprint) if is_mint else Post(login, fingerprint)
 
 
 def after_terminal(credential: Credential, found: Sequence[Found], posted: str, scene: Scene) -> Adopt | Leave:
@@ -213,7 +213,7 @@ def received(login: Login, grant: Granted, scene: Scene, *, inference: str = "")
 
 
 def mints(credential: Credential, login: Login, scene: Scene) -> bool:
-    """Say whether a key is to be minted: only for a token that cannot be sent itself, lives, and may mint."""
+    """Say whether a key is what is renewed: only for a token that cannot be sent itself, lives, and may mint."""
     if login.access is None or credential.mint_off:
         return False
     token = login.access.reveal()
@@ -221,7 +221,7 @@ def mints(credential: Credential, login: Login, scene: Scene) -> bool:
     own_scopes = said.scopes if said is not None else scopes()
     if kind_of(token, login.scopes) is Bearing.USABLE or LEGACY not in own_scopes | login.scopes:
         return False
-    ends_at = said.expires_at if said is not None and said.expires_at is not None else login.expires_at
+    ends_at = end_of(said, login.expires_at)
     return ends_at is None or ends_at - scene.wall_clock > window(said.lives_for if said is not None else None)
 
 
@@ -264,7 +264,7 @@ def issue_of(login: Login, scene: Scene, *, least: float = math.inf) -> Issue | 
         token = login.access.reveal()
         if bearing(token, login.scopes, login.expires_at, scene.wall_clock, least=least) is Bearing.USABLE:
             said = claims(token)
-            ends_at = (said.expires_at if said is not None else None) or login.expires_at
+            ends_at = end_of(said, login.expires_at)
             left = None if ends_at is None else ends_at - scene.wall_clock
             lifetime = said.lives_for if said is not None else None
             return Issue(login.access, term(scene.now, left, lifetime=lifetime, spread=scene.spread))

@@ -17,7 +17,7 @@ from ._login import Login, bootstrap, preferred
 from ._modes import HermesPlaces
 from ._notes import Notes
 from ._source import LoginSource
-from ._stores import Absent, Corrupt, Found, Guest, Layout, Stored, Unreadable, parse, speaks_of_nous
+from ._stores import Absent, Corrupt, Found, Guest, Layout, Stored, Unreadable, is_guest, parse, speaks_of_nous
 from ._stores import source as local_source
 
 Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
@@ -49,8 +49,15 @@ class Shelf:
         return tuple(place.found for place in self.places)
 
     @property
+    def usable(self) -> tuple[Place, ...]:
+        """The stores that are for logins of one's own: those that are read, and written together."""
+        return tuple(place for place in self.places if not isinstance(place.found, Guest))
+
+    @property
     def login(self) -> Login | None:
         """The login that counts, if there is any."""
+        if is_guest(self.found):
+            return None
         return preferred([found.login for found in self.found if isinstance(found, Stored)])
 
     @property
@@ -61,7 +68,8 @@ class Shelf:
     @property
     def problem(self) -> str:
         """Say which store cannot be used, and why; empty if none is in the way."""
-        return next(filter(None, (_problem(place) for place in self.places)), "")
+        seen = self.places if is_guest(self.found) else self.usable
+        return next(filter(None, (_problem(place) for place in seen)), "")
 
     def begun_with(self, source: LoginSource, notes: Notes, key: bytes) -> Shelf:
         """Return the shelf with the login that `NOUS_REFRESH_TOKEN` makes, where none of our own has been made yet.

@@ -20,7 +20,7 @@ from ._device import Declined, DeviceCode, Pace, device_meaning, poll_meaning
 from ._files import Draft, mend, read, remove, write
 from ._host import Host
 from ._lifetime import INVOKE, lives_for
-from ._locks import locked
+from ._locks import busy, locked
 from ._login import CLIENT_ID, Granted, Login, renewed
 from ._login_health import Life, LoginHealth, health_of
 from ._notes import Notes, notes_path, parse_notes, render_notes
@@ -31,6 +31,10 @@ from ._store_fields import without_tokens
 from ._stores import Absent, Guest, Layout, Stored, render
 from ._transaction import LOCK_WITHIN, SLACK
 from ._words import LOG_IN
+
+KEEP_WITHIN = 60.0
+"""Seconds that a new login waits for the lock (chosen: three times as long as whoever holds it may speak to the Portal,
+and no longer than one waits for a command that was told to end)."""
 
 
 @final
@@ -51,7 +55,7 @@ async def log_in(source: LoginSource, host: Host, show: Callable[[DeviceCode], A
     """
     from ._portal import portal_of  # it takes the HTTP library along, which not every command needs
 
-    shelf = await host.in_thread(partial(_writable, source))
+    shelf = await _writable_now(source, host)
     known = shelf.login or Login()
     portal = portal_of(source, known, host)
     try:
@@ -106,7 +110,7 @@ def look(source: LoginSource, host: Host) -> LoginHealth:
     shelf, notes, wall = read_shelf(source), _notes(source), host.wall_clock()
     login = shelf.login
     bare = LoginHealth(source.mode, str(source.main), Life.DEAD)
-    if shelf.problem:
+    if login is None and shelf.problem:
         return replace(bare, reason=shelf.problem)
     if login is None:
         begins = source.refresh_token is not None and source.hermes is None
@@ -119,31 +123,42 @@ def look(source: LoginSource, host: Host) -> LoginHealth:
     health = health_of(
         Credential(login, bearer), 0.0, wall, mode=source.mode, where=str(source.main), approved_at=approved_at
     )
+    if shelf.problem:  # it serves to its end, and nothing is renewed before that is mended
+        return replace(health, life=Life.BARRED if bearer is None else health.life, reason=shelf.problem)
     if bearer is None and login.refresh is None:
         return replace(health, life=Life.DEAD, reason=f"its token is over, and it cannot be renewed; run `{LOG_IN}`")
     return health
 
 
 async def _keep(source: LoginSource, host: Host, grant: Granted) -> None:
-    """Write the pair of a new login, however long the lock takes."""
-    wall = host.wall_clock()
-    lifetime = lives_for(grant.access.reveal(), grant.expires_in, wall)
+    """Write the pair of a new login; whoever is cancelled meanwhile waits for that, a minute at most.
+
+    Raises:
+        SignInError: It could not be written, and is lost.
+    """
+    received_at = host.wall_clock()
+    lifetime = lives_for(grant.access.reveal(), grant.expires_in, received_at)
     inference = to_keep(INFERENCE, grant.inference, override=source.inference)
-    login = renewed(Login(), grant, at=wall, lives_for=lifetime, inference=inference)
-    from_root = False
-    while True:
+    login = renewed(Login(), grant, at=received_at, lives_for=lifetime, inference=inference)
+    from_root, problem, until = False, "", anyio.current_time() + KEEP_WITHIN
+    while (left := until - anyio.current_time()) > 0:
+        files = locks(source, from_root=from_root)
         try:
-            async with locked(locks(source, from_root=from_root), within=LOCK_WITHIN) as is_ours:
+            async with locked(files, within=left) as is_ours:
                 if not is_ours:
-                    continue
+                    problem = busy(files, KEEP_WITHIN)
+                    break
                 shelf = await host.in_thread(partial(read_shelf, source))
                 if shelf.from_root != from_root:
                     from_root = shelf.from_root
                     continue
-                await host.in_thread(partial(_write, source, shelf, login, wall))
+                now = host.wall_clock()  # it follows whatever was renewed while the lock was waited for
+                await host.in_thread(partial(_write, source, shelf, replace(login, obtained_at=now), now))
                 return
         except OSError as error:
-            raise SignInError(f"the new login is lost: {mend(error, Path(source.main))}") from None
+            problem = mend(error, Path(source.main))
+            break
+    raise SignInError(f"the new login is lost: {problem}; log in again")
 
 
 def _write(source: LoginSource, shelf: Shelf, login: Login, wall: float) -> None:
@@ -161,6 +176,23 @@ def _write(source: LoginSource, shelf: Shelf, login: Login, wall: float) -> None
                 raise
             remove(place.path)  # else Hermes Agent would bring the old login back from it
     _note(source, wall)
+
+
+async def _writable_now(source: LoginSource, host: Host) -> Shelf:
+    """Return what the stores hold, after a look at whether they can be written, and locked.
+
+    Raises:
+        SignInError: They cannot.
+    """
+    shelf = await host.in_thread(partial(_writable, source))
+    files = locks(source, from_root=shelf.from_root)
+    try:
+        async with locked(files, within=LOCK_WITHIN) as is_ours:
+            if not is_ours:
+                raise SignInError(f"{busy(files, LOCK_WITHIN)}; end it, or try again")
+    except OSError as error:
+        raise SignInError(mend(error, Path(source.main))) from None
+    return shelf
 
 
 def _writable(source: LoginSource) -> Shelf:

@@ -15,7 +15,7 @@ issues 15718 and 20739 (a file that could not be read was taken for an empty one
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import TypeAlias, final
@@ -144,6 +144,18 @@ def speaks_of_nous(found: Found) -> bool:
         return found.document is not None
     places = (("providers", "nous"), ("systems", "nous_portal"))
     return any(_below(found.document, *place) is not None for place in places)
+
+
+def is_guest(found: Sequence[Found]) -> bool:
+    """Say whether an anonymous login is what stands there: in the first store, or in any where no store has another.
+
+    Beside a login of one's own, one in the shared store is nobody's business: it is neither used nor replaced.
+
+    Args:
+        found: The local store first, the shared one last.
+    """
+    guests = [isinstance(holds, Guest) for holds in found]
+    return any(guests) and (guests[0] or not any(isinstance(holds, Stored) for holds in found))
 
 
 def source(profile: Found, root: Found) -> tuple[Found, bool]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from ._addresses import INFERENCE, to_keep
 from ._credential_values import Adopted, Credential, Ended, Failed, Outcome, Renewed, Unsure, Why
 from ._files import Draft, create_once, mend, read, remove, write
 from ._host import Host
-from ._locks import locked
+from ._locks import busy, locked
 from ._login import Granted, Login
 from ._notes import Notes, key_path, notes_path, parse_notes, render_notes
 from ._portal_answers import (
@@ -137,7 +137,7 @@ class Transaction:
                 lock_files = locks(self._source, from_root=self._from_root)
                 async with locked(lock_files, within=LOCK_WITHIN) as is_ours:
                     if not is_ours:
-                        report.problem = f"{lock_files[-1]} was held by another process for {LOCK_WITHIN:g} s"
+                        report.problem = busy(lock_files, LOCK_WITHIN)
                         return
                     shelf, notes, scene = await self.read()
                     if shelf.from_root != self._from_root:
@@ -241,14 +241,15 @@ class _Held:
                     report.outcome = Failed(Why.UNWRITABLE)
                     return
                 report.outcome = Unsure(fingerprint)  # whatever happens from here on
-                try:
-                    answer = await portal.refresh(login.refresh, login.client_id)
-                except OSError as error:
-                    await self._note(before)
-                    report.outcome = Failed(Why.UNREADABLE)
-                    report.problem = mend(error, Path(portal.ca_bundle or "SSL_CERT_FILE"))
-                    return
-                await self._answered(credential, login, fingerprint, answer, drafts, before)
+                async with AsyncExitStack() as closing:
+                    try:
+                        answer = await portal.refresh(login.refresh, login.client_id, closing)
+                    except OSError as error:
+                        await self._note(before)
+                        report.outcome = Failed(Why.UNREADABLE)
+                        report.problem = mend(error, Path(portal.ca_bundle or "SSL_CERT_FILE"))
+                        return
+                    await self._answered(credential, login, fingerprint, answer, drafts, before)
 
     async def _answered(
         self,
@@ -286,7 +287,7 @@ class _Held:
         scene = replace(self._scene, now=anyio.current_time(), wall_clock=self._host.wall_clock())
         login, issue = received(login, grant, scene, inference=inference)
         fingerprint = login.fingerprint(scene.key)
-        renewed = Renewed(login, fingerprint, spent, issue, saved=False)
+        renewed = Renewed(login, fingerprint, spent, issue, Why.UNSAVED, saved=False)
         self._report.outcome = renewed  # it is in memory, whatever becomes of the disk
         is_saved = await self._persist(drafts, login)
         is_spent = [spent] if spent != fingerprint else []
@@ -294,9 +295,10 @@ class _Held:
             await self._note(self._notes.settled(*is_spent))
         elif is_spent:  # nobody else may post what stands on disk now
             await self._note(self._notes.spends(spent))
-        renewed = replace(renewed, saved=is_saved)
+        is_minting = issue is None and mints(credential, login, scene)  # an unsaved login mints when it is saved
+        renewed = replace(renewed, saved=is_saved, why=Why.UNSAVED if is_minting and not is_saved else Why.NO_BEARER)
         self._report.outcome = renewed
-        if issue is None and is_saved and mints(credential, login, scene):
+        if is_minting and is_saved:
             outcome = await self._mint(Mint(login, fingerprint), written=True)
             match outcome:
                 case Adopted(login, issue=issue):
@@ -328,6 +330,7 @@ class _Held:
         """
         login = step.login
         assert login.access is not None  # noqa: S101 - `plan` has looked
+        await self._note(self._notes.asking(self._host.wall_clock()))  # the limit within this process holds without
         try:
             answer = await self._portal(login).mint(login.access, MINT_FOR)
         except OSError as error:
@@ -342,7 +345,7 @@ class _Held:
         if written:
             self._shelf = await self._host.in_thread(lambda: read_shelf(self._source))
         await self._heal(login)  # where it cannot be kept, it is asked for again
-        return Adopted(login, step.fingerprint, issue)
+        return Adopted(login, step.fingerprint, issue, minted=True)
 
     def _portal(self, login: Login) -> Portal:
         from ._portal import portal_of  # it takes the HTTP library along, which not every command needs
@@ -358,10 +361,10 @@ class _Held:
     async def _drafts(self, stack: ExitStack) -> Drafts | None:
         """Hold open the room for a new pair in every store, or return None and say why not."""
         drafts: Drafts = []
-        if not all(isinstance(found, Stored | Absent) for found in self._shelf.found):
+        if not all(isinstance(place.found, Stored | Absent) for place in self._shelf.usable):
             self._report.problem = self._shelf.problem
             return None
-        for place in self._shelf.places:
+        for place in self._shelf.usable:
             if place.optional and not await self._host.in_thread(place.path.parent.exists):
                 continue  # a shared store is Hermes Agent's to begin
             try:

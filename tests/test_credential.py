@@ -137,18 +137,18 @@ def test_who_is_given_what(before: Credential, now: float, after: Credential, an
     [
         (LIVE, 0, 50, LIVE, Use(BEARER)),
         (LIVE, 1, 50, at(Renewing(1, 0, after_401=True), renewals=1), Join(1, starts=True)),
-        (RENEWING, 1, 50, RENEWING, Join(7)),
+        (RENEWING, 1, 50, at(Renewing(7, after_401=True), RENEWING), Join(7)),
         (RENEWING, 0, 50, RENEWING, Use(BEARER)),
         (NONE, 1, 50, replace(NONE, phase=Renewing(1), renewals=1), Join(1, starts=True)),
-        (WAITING, 1, 109, WAITING, Barred(Why.UNREACHABLE, 110.0)),
+        (WAITING, 1, 109, replace(WAITING, held_until=110.0), Barred(Why.UNREACHABLE, 110.0)),
         (WAITING, 1, 110, at(Renewing(1, 3, after_401=True), renewals=1), Join(1, starts=True)),
-        (replace(LIVE, posts=FULL), 1, 59, replace(LIVE, posts=FULL), Barred(Why.TOO_OFTEN, 60.0)),
+        (replace(LIVE, posts=FULL), 1, 59, replace(LIVE, posts=FULL, held_until=60.0), Barred(Why.TOO_OFTEN, 60.0)),
         (replace(LIVE, held_until=60.0), 1, 50, replace(LIVE, held_until=60.0), Barred(Why.REFUSED, 60.0)),
         (
             at(Waiting(60.0, 1, Why.UNCLEAR), DOUBTED),
             1,
             50,
-            at(Waiting(60.0, 1, Why.UNCLEAR), DOUBTED, distrusted=True),
+            at(Waiting(60.0, 1, Why.UNCLEAR), DOUBTED, distrusted=True, held_until=60.0),
             Barred(Why.UNCLEAR, 60.0),
         ),
         (
@@ -162,8 +162,8 @@ def test_who_is_given_what(before: Credential, now: float, after: Credential, an
             at(Stopped(Why.NO_REFRESH, "f")),
             1,
             50,
-            at(Stopped(Why.NO_REFRESH, "f"), bearer=None),
-            Barred(Why.NO_REFRESH),
+            at(Stopped(Why.NO_REFRESH, "f"), held_until=80.0),
+            Barred(Why.NO_REFRESH, 80.0),
         ),
         (at(Stopped(Why.REVOKED, "f"), NONE), 1, 50, at(Stopped(Why.REVOKED, "f"), NONE), Barred(Why.REVOKED)),
         (
@@ -371,6 +371,7 @@ AFTER_401 = replace(OPEN, phase=Renewing(1, 0, after_401=True))
 BARE = Credential(phase=Renewing(1))
 OVER = login("rt-1", jwt(name="old", exp=WALL + 60))
 LEGACY = jwt(name="l", scope="inference:mint_agent_key")
+KEYED = Credential(login("rt-1", LEGACY, key="k"), Bearer(1, Secret("k")), Renewing(1, 0, after_401=True), 1)
 
 
 def adopts(one: Login, *, heals: bool = False) -> Adopt:
@@ -390,7 +391,9 @@ def adopts(one: Login, *, heals: bool = False) -> Adopt:
         (BARE, [held(login("rt-1", None))], Post(login("rt-1", None), mark("rt-1"))),
         (BARE, [Absent(), Absent()], Leave(Ended(Why.LOGGED_OUT, None))),
         (BARE, [Guest()], Leave(Ended(Why.GUEST, None))),
-        (BARE, [held(ONE), Guest()], Leave(Ended(Why.GUEST, None))),
+        (BARE, [Guest(), held(ONE)], Leave(Ended(Why.GUEST, None))),
+        (BARE, [Absent(), Guest()], Leave(Ended(Why.GUEST, None))),
+        (BARE, [held(ONE), Guest()], adopts(ONE)),
         (BARE, [held(ONE), Corrupt("x")], Leave(Failed(Why.UNREADABLE))),
         (BARE, [Unreadable("x"), held(ONE)], Leave(Failed(Why.UNREADABLE))),
         (replace(OPEN, spent=(mark("rt-2"),)), [held(ONE), held(TWO)], Post(ONE, mark("rt-1"))),
@@ -414,6 +417,8 @@ def adopts(one: Login, *, heals: bool = False) -> Adopt:
         (replace(OPEN, posts=FULL), [held(ONE)], Post(ONE, mark("rt-1"))),
         (BARE, [held(login("rt-1", LEGACY))], Mint(login("rt-1", LEGACY), mark("rt-1"))),
         (BARE, [held(login("rt-1", LEGACY, key="k"))], adopts(login("rt-1", LEGACY, key="k"))),
+        (replace(KEYED, renewed_at=995.0), [held(login("rt-1", LEGACY, key="k"))], Leave(Fresh(25.0))),
+        (KEYED, [held(login("rt-1", LEGACY, key="k"))], Mint(login("rt-1", LEGACY, key="k"), mark("rt-1"))),
         (replace(BARE, mint_off=True), [held(login("rt-1", LEGACY))], Post(login("rt-1", LEGACY), mark("rt-1"))),
     ],
 )

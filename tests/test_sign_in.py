@@ -26,6 +26,7 @@ from understudy.credentials._device import (
 from understudy.credentials._locks import locked
 from understudy.credentials._login import Granted
 from understudy.credentials._portal_answers import NoAnswer, PortalAnswer
+from understudy.credentials._store_fields import unix
 from understudy.simulation import (
     EDGE_BLOCK,
     Hang,
@@ -62,6 +63,19 @@ class Human:
     async def _decide(self, user_code: str) -> None:
         await anyio.sleep(self._after)
         self._portal.portal.decide(user_code, self._decision)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for a lock every half second: the clock gives the kernel a moment for each time."""
+    monkeypatch.setattr("understudy.credentials._locks.POLL_EVERY", 0.5)
+
+
+async def peer(source: LoginSource, seconds: float, after: float = 5) -> None:
+    """Hold the lock of a login, as another process does."""
+    await anyio.sleep(after)
+    async with locked([Path(source.store).with_suffix(".lock")], within=1):
+        await anyio.sleep(seconds)
 
 
 async def signed_in(source: LoginSource, portal: SimulatedPortal, human: Human) -> float:
@@ -142,16 +156,43 @@ class TestOverSockets:
         async with simulated_portal(RULES) as portal, anyio.create_task_group() as tasks:
             source = own(tmp_path, portal)
 
-            async def peer() -> None:
-                async with locked([Path(source.store).with_suffix(".lock")], within=1):
-                    await anyio.sleep(60)
-
-            tasks.start_soon(peer)
             human = Human(portal)
             human.tasks = tasks
+            tasks.start_soon(peer, source, 45)
             with anyio.move_on_after(20):
                 await log_in(source, host_of(portal), human)
-            assert stored(source.store)["refresh_token"] == portal.portal.live(0).refresh_token  # type: ignore[union-attr]
+            assert anyio.current_time() == pytest.approx(50, abs=0.5)
+            document = stored(source.store)
+            assert document["refresh_token"] == portal.portal.live(0).refresh_token  # type: ignore[union-attr]
+            assert document["obtained_at"] == document["grant_issued_at"]  # later than all that was renewed meanwhile
+            assert unix(document["obtained_at"]) == pytest.approx(portal.now(), abs=1)
+
+    async def test_a_lock_that_is_never_free_loses_a_login_in_so_many_words(self, tmp_path: Path) -> None:
+        """After a minute it is given up, also by whoever was cancelled; what stands there is as it was."""
+        async with simulated_portal(RULES) as portal, anyio.create_task_group() as tasks:
+            source = own(tmp_path, portal)
+            put(source.store, flat(portal.log_in()))
+            before = stored(source.store)
+            human = Human(portal)
+            human.tasks = tasks
+            tasks.start_soon(peer, source, 600)
+            with pytest.raises(SignInError, match=r"the new login is lost: .*login\.lock was held by another process"):
+                with anyio.move_on_after(20):
+                    await log_in(source, host_of(portal), human)
+            assert anyio.current_time() == pytest.approx(75, abs=0.5)
+            assert stored(source.store) == before
+            tasks.cancel_scope.cancel()
+
+    async def test_nobody_is_asked_while_the_lock_is_held(self, tmp_path: Path) -> None:
+        """A process that renews is waited for; one that hangs is named, before anybody approves anything."""
+        async with simulated_portal(RULES) as portal, anyio.create_task_group() as tasks:
+            source = own(tmp_path, portal)
+            tasks.start_soon(peer, source, 600, 0)
+            await anyio.sleep(0.1)
+            with pytest.raises(SignInError, match=r"login\.lock was held by another process for 20 s; end it"):
+                await log_in(source, host_of(portal), Human(portal))
+            assert portal.received == []
+            tasks.cancel_scope.cancel()
 
     async def test_hermes_agents_login_is_renewed_in_its_place(self, tmp_path: Path) -> None:
         """Both of its stores get the new pair; its own fields stay; its age is remembered beside ours."""
