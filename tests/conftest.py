@@ -21,13 +21,21 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what starts a command once: the event loop that counts is the command's own."""
+    if metafunc.definition.get_closest_marker("commands") and "anyio_backend" in metafunc.fixturenames:
+        metafunc.definition.add_marker(pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True))
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Backend:
     """Run a test on both backends, in virtual time.
 
-    With the mark `sockets` the kernel gets a moment before the clock jumps; with `processes` time is real.
+    With the mark `sockets` the kernel gets a moment before the clock jumps; with `processes` and `commands` time is
+    real.
     """
-    if request.node.get_closest_marker("processes") is not None:
+    if any(request.node.get_closest_marker(mark) is not None for mark in ("processes", "commands")):
         return request.param, {}
     sockets = request.node.get_closest_marker("sockets") is not None
     return socket_backend(request.param) if sockets else virtual_backend(request.param)

@@ -138,7 +138,7 @@ NO_SPACE = "OSError: [Errno 28] No space left on device\n"
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
 async def test_output_that_cannot_be_written_is_no_crash(more: list[str]) -> None:
     """A reader that has left is no news, a full disk is one line; without an output nobody is asked."""
@@ -155,7 +155,7 @@ async def test_output_that_cannot_be_written_is_no_crash(more: list[str]) -> Non
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
 async def test_check_ends_as_the_others_do(more: list[str]) -> None:
     """A full disk is one line here too, and a reader that has left is no news."""

@@ -159,7 +159,7 @@ def test_lines_of_dotenv_that_cannot_be_read_are_told_once() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 async def test_what_is_ignored_is_a_plain_sentence_beside_an_answer() -> None:
     """`ask` says what has no effect as `check` does, on standard error, and goes on."""
     variables = {P + "MODEL": "qwen", P + "BASE_URL": "http://127.0.0.1:9", "LLM_RETRY_ATEMPTS": "1"}

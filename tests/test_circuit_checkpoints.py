@@ -25,7 +25,7 @@ from . import over_sockets, scenario
 from .every_checkpoint import Everywhere, by_task
 from .scenario import ask
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 
 @dataclass
@@ -251,7 +251,7 @@ def a_hard_life(seed: int) -> Everywhere[Stage]:
     return Everywhere(prepare, act, afterwards)
 
 
-SEEDS = 60 if os.environ.get("UNDERSTUDY_SOAK") else 12
+SEEDS = 60 if os.environ.get("UNDERSTUDY_SOAK") else 4
 """`make soak` takes many more."""
 
 

@@ -212,6 +212,7 @@ def assert_thoughts(pair: tuple[Wire, Wire], servers: list[SimulatedServer]) -> 
         assert len(thoughts_in(wire, server.received[1].body)) == 1, "the turn before was its own"
 
 
+@pytest.mark.long
 @both_ways
 async def test_a_hundred_runs_through_an_outage(pair: tuple[Wire, Wire]) -> None:
     """Which also breaks streams midway: each run ends with the answer to its question, and no tool is used twice."""

@@ -57,7 +57,7 @@ def unexpected(err: str) -> list[str]:
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 async def test_the_code_in_the_readme_runs() -> None:
     """With the README's own configuration, pointed at simulated vendors, its ten lines print what they promise."""
     (code,) = blocks("python")
@@ -96,7 +96,7 @@ LEADS = (
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 @pytest.mark.parametrize(("code", "printed"), [row[1:] for row in USING], ids=[row[0] for row in USING])
 async def test_the_programs_in_the_docs_print_what_stands_under_them(code: str, printed: str, tmp_path: Path) -> None:
     """Each is a whole program, and says what the document says, with the README's variables and simulated vendors."""
@@ -112,7 +112,7 @@ async def test_the_programs_in_the_docs_print_what_stands_under_them(code: str, 
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 async def test_the_program_about_circuits_runs() -> None:
     """It shows what is known of each endpoint, and closes one by hand."""
     (code,) = blocks("python", (ROOT / "docs" / "circuits.md").read_text())
@@ -158,7 +158,7 @@ def test_the_simulation_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 async def test_the_code_in_the_docs_runs() -> None:
     """The programs in docs/testing.md end well; its pytest project is run by tests/test_pytest_plugin.py."""
     every = blocks("python", (ROOT / "docs" / "testing.md").read_text())
@@ -178,7 +178,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
 async def test_examples_run(example: Path) -> None:
     """Every example ends well, offline, and says something."""

@@ -18,7 +18,7 @@ from understudy.simulation import Answer, Behaviour, Hang, Raw, Refused, Reset, 
 from . import over_sockets, scenario
 from .every_checkpoint import Everywhere, by_task
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 WELL = Script.always(Answer("hello", after=1))
 

@@ -49,7 +49,7 @@ async def run(
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 class TestImport:
     """What importing the package does."""
 
@@ -119,7 +119,7 @@ async def test_a_name_that_is_no_text_is_refused() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 async def test_the_fallback_answers_with_environment_variables_alone() -> None:
     """`python -m understudy ask` from any folder: the answer alone on standard output, the trail on standard error."""
     async with vendors(Script.always(Status(503))) as environment:
@@ -340,7 +340,7 @@ def test_a_demo_knows_how_many_files_it_opens(agents: int, allowed: int, expecte
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 @pytest.mark.parametrize("limit", [20, 40])
 async def test_a_demo_with_few_files_says_so(limit: int) -> None:
     """Under a low `ulimit -n` the demo ends with one line and exit code 2."""
@@ -353,7 +353,7 @@ async def test_a_demo_with_few_files_says_so(limit: int) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
 async def test_output_that_cannot_be_written_is_no_crash(more: list[str]) -> None:
     """A reader that has left is no news; a full disk is one line."""
@@ -421,7 +421,7 @@ def test_a_demo_asks_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 async def test_nothing_but_the_report_is_said() -> None:
     """What happens to circuits and agents is not logged to the terminal; that a setting is ignored is."""
     environment = {"PYTHONPATH": str(ROOT), "DERIVER_MODEL_CONFIG__FALLBACK__MODEL": "claude-second"}

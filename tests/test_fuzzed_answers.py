@@ -142,6 +142,7 @@ async def end_of(agent: Agent) -> Response | TrailedError:
     derandomize=not os.environ.get("UNDERSTUDY_SOAK"),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+@pytest.mark.long
 async def test_whatever_a_server_sends(
     agent: Agent, server: Server, status: int, head: Head, body: bytes, size: int
 ) -> None:

@@ -151,6 +151,7 @@ async def test_a_refused_token_is_renewed_and_nobody_notices(tmp_path: Path) -> 
         assert (health.login.life, health.login.renewals) == (Life.ALIVE, 1)
 
 
+@pytest.mark.long
 async def test_many_refusals_at_once_are_one_renewal(tmp_path: Path) -> None:
     """200 requests whose token is over at once: one POST, and Nous answers all of them."""
     async with scene(tmp_path) as s:
@@ -181,6 +182,7 @@ async def test_a_token_that_dies_in_the_middle_of_a_stream_is_not_asked_again(tm
         assert (s.posts, s.calls) == (0, 1)
 
 
+@pytest.mark.long
 async def test_a_dead_login_asks_nobody_and_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One warning with the command to run; 1,000 further requests make no POST and no call, and the fallback answers
     all; a new login on disk is used within 5 s."""

@@ -504,7 +504,7 @@ def test_no_test_sees_the_logins_of_whoever_runs_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.processes
+@pytest.mark.commands
 async def test_no_process_of_a_test_sees_them_either(tmp_path: Path) -> None:
     """What a test starts inherits the belt."""
     code = "from understudy.supervisor import login_source; print(login_source().main)"

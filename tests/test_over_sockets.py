@@ -97,6 +97,7 @@ async def test_a_primary_that_comes_back_serves_again() -> None:
     assert said == ["lead", "hello", "lead"]
 
 
+@pytest.mark.long
 async def test_a_thousand_calls_at_once_complete() -> None:
     """Each caller gets its own answer; the bulkhead lets as many through as it says."""
     async with opened(("openai", Script.always(Answer(None))), max_concurrency=50) as (agent, supervisor, servers):
@@ -237,10 +238,11 @@ async def test_an_answer_is_never_taken_for_the_next_ones(transport: str, frame:
         assert [(health.failed, health.in_flight) for health in supervisor.health().values()] == [(0, 0)]
 
 
-SEEDS = 200 if os.environ.get("UNDERSTUDY_SOAK") else 3
+SEEDS = 200 if os.environ.get("UNDERSTUDY_SOAK") else 1
 """`make soak` takes many more interleavings."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_a_thousand_calls_cancelled_at_random_leave_nothing(seed: int) -> None:
     """No place stays taken, no connection beyond the pool's idle ones, nobody is blamed, and the next call works."""

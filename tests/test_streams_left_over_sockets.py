@@ -206,6 +206,7 @@ SEEDS = range(20 if os.environ.get("UNDERSTUDY_SOAK") else 1)
 """`make soak` takes many more interleavings."""
 
 
+@pytest.mark.long
 @both_ways
 @pytest.mark.parametrize("places", [1000, 20])
 @pytest.mark.parametrize("seed", SEEDS)
@@ -251,6 +252,7 @@ async def ask(agent: Agent) -> None:
     await agent.complete("Who?")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("act", [start_over, ask])
 @pytest.mark.parametrize("cancelled", [by_scope, by_task], ids=["scope", "task"])
 @both_ways

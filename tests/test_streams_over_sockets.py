@@ -410,6 +410,7 @@ def comparable(got: Got) -> tuple[object, ...]:
     return plain, got.interruption.partial, got.interruption.verdict, str(got.interruption.__cause__), got.verdicts
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
 @pytest.mark.parametrize("kind", ["text", "calls", "crlf", "error", "garbage"])
 async def test_how_bytes_are_cut_up_changes_nothing(wire: Wire, kind: str) -> None:

@@ -463,6 +463,7 @@ SEEDS = range(20 if os.environ.get("UNDERSTUDY_SOAK") else 1)
 """`make soak` takes many more interleavings."""
 
 
+@pytest.mark.long
 @both_wires
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_two_hundred_streams_left_at_random_leave_nothing(wire: Wire, seed: int) -> None:
@@ -633,6 +634,7 @@ def requests_alive() -> list[httpx2.Request]:
     return [held for held in gc.get_objects() if isinstance(held, httpx2.Request)]
 
 
+@pytest.mark.long
 @both_wires
 async def test_a_closed_stream_holds_no_prompt(wire: Wire) -> None:
     """The request went with the connection: who keeps the stream, or its error, keeps no request alive."""

@@ -76,6 +76,7 @@ CAUGHT_BY: dict[str, int] = {
 """A seed for each planted bug that catches it, on trio; the runner's `--bugs` finds them anew."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_invariant_holds(backend: Backend) -> None:
     """Whatever a seed makes of the world, requests end once, in time, and within all bounds; all heals."""

@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOMS = ("actors", "credentials", "providers", "simulation", "supervisor", "telemetry", "understudy")
@@ -35,33 +36,45 @@ def python(*arguments: str, cwd: str | None = None) -> bool:
     return run(sys.executable, *arguments, cwd=cwd)
 
 
+def beside(*commands: Sequence[str], **environment: str) -> bool:
+    """Run this Python with each of these arguments, two at a time; print what they say, and whether all succeeded."""
+
+    def one(number: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *commands[number]],
+            check=False,
+            env={**os.environ, **environment, "COVERAGE_FILE": f".coverage.{number}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    succeeded = True
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for done in pool.map(one, range(len(commands))):
+            print(done.stdout, flush=True)
+            succeeded = succeeded and done.returncode == 0
+    return succeeded
+
+
+PYTEST = ("pytest", "-q", "-p", "no:cacheprovider")
+
+
 def cover() -> bool:
-    """Run the tests with branch coverage of the real folders, in two processes: it is what takes longest."""
+    """Run the tests with branch coverage of the real folders, but for those that are long."""
     rooms = [f"--cov={room}" for room in ROOMS]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *rooms, "--cov-branch", "--cov-report="]
-    with tempfile.TemporaryFile("w+") as first, tempfile.TemporaryFile("w+") as second:
-        outputs = (first, second)
-        runs = [
-            subprocess.Popen(
-                [*command, *files],
-                env={**os.environ, "COVERAGE_FILE": f".coverage.{number}"},
-                stdout=outputs[number],
-                stderr=subprocess.STDOUT,
-            )
-            for number, files in enumerate(halves())
-        ]
-        codes = [run.wait() for run in runs]
-        for output in outputs:
-            output.seek(0)
-            print(output.read(), flush=True)
+    command = [*PYTEST, "-m", "not long", *rooms, "--cov-branch", "--cov-report="]
+    succeeded = beside(*([*command, *files] for files in halves()))
     measured = python("-m", "coverage", "combine", "--quiet", ".coverage.0", ".coverage.1")
-    return not any(codes) and measured and python("-m", "coverage", "report", "--fail-under=97")
+    return succeeded and measured and python("-m", "coverage", "report", "--fail-under=97")
 
 
-def halves() -> tuple[list[str], list[str]]:
-    """Return the files of tests in two parts of about the same length."""
+def halves(marked: str = "") -> tuple[list[str], list[str]]:
+    """Return the files of tests in two parts of about the same length; only those with a mark, if one is given."""
     parts: tuple[list[Path], list[Path]] = ([], [])
-    for path in sorted(Path("tests").glob("test_*.py"), key=lambda path: -path.stat().st_size):
+    mark = f"mark.{marked}" if marked else ""
+    files = [path for path in Path("tests").glob("test_*.py") if mark in path.read_text()]
+    for path in sorted(files, key=lambda path: -path.stat().st_size):
         min(parts, key=lambda part: sum(each.stat().st_size for each in part)).append(path)
     return sorted(map(str, parts[0])), sorted(map(str, parts[1]))
 
@@ -88,21 +101,17 @@ def wheel() -> bool:
 WIRE = "test_every_invariant_holds_over_the_wire"
 SIMULATIONS: tuple[tuple[str, ...], ...] = (
     ("tests.whole_system", "--backend", "trio", "--seeds", "5000"),
-    ("tests.whole_system", "--backend", "trio", "--seeds", "2000", "--from", "5000"),
     ("tests.whole_system", "--backend", "asyncio", "--seeds", "3000"),
+    ("tests.whole_system", "--backend", "trio", "--seeds", "2000", "--from", "5000"),
     ("pytest", "-q", "tests/test_gate_against_reference.py", f"tests/test_whole_system.py::{WIRE}"),
 )
-"""What takes long under coverage, and needs none: 10,000 seeds of the whole system, 300 more over the real wire code,
-2,000 lives of a gate.
-"""
+"""10,000 seeds of the whole system, 300 more over the real wire code, 2,000 lives of a gate."""
 
 
 def simulate() -> bool:
-    """Run the simulations, side by side."""
-    environment = {**os.environ, "UNDERSTUDY_EXAMPLES": "2000", "UNDERSTUDY_WIRE_SEEDS": "150"}
-    runs = [subprocess.Popen([sys.executable, "-m", *arguments], env=environment) for arguments in SIMULATIONS]
-    codes = [run.wait() for run in runs]
-    return not any(codes)
+    """Run what takes long under coverage, and needs none: the tests that are marked so, and the simulations."""
+    long = ((*PYTEST, "-m", "long", *files) for files in halves(marked="long"))
+    return beside(*long, *SIMULATIONS, UNDERSTUDY_EXAMPLES="2000", UNDERSTUDY_WIRE_SEEDS="150")
 
 
 STAGES: dict[str, Callable[[], bool]] = {
