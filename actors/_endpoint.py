@@ -16,7 +16,7 @@ from typing import cast, final
 
 import anyio
 
-from ..credentials import INFERENCE_URL, Keeper
+from ..credentials import INFERENCE_URL, STOPPED, Keeper
 from ..providers import ActorStoppedError, Connect, Failure, KeyedProvider, Provider, Target, Upstream, Verdict
 from ._budget import RetryBudget
 from ._events import EndpointEvent
@@ -427,6 +427,6 @@ def _barred(keeper: Keeper, now: float) -> Refusal | None:
     barred = keeper.bar(now)
     if barred is None:
         return None
-    if barred.until is None:
-        return Refusal(Refused.CREDENTIAL, None, keeper.reason(barred))
-    return Refusal(Refused.HOLD, max(barred.until - now, 0.0), keeper.reason(barred))
+    wait = None if barred.until is None else max(barred.until - now, 0.0)
+    is_lasting = wait is None or barred.why in STOPPED  # waiting brings the same token, which is refused again
+    return Refusal(Refused.CREDENTIAL if is_lasting else Refused.HOLD, wait, keeper.reason(barred))

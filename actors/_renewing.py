@@ -4,16 +4,20 @@
                         ── else ─▶ as it is
 
 One request asks twice at most (R-CRED-1, R-CRED-11). A stream is asked again only before its first part, for a 401 is
-its head. A model whose 401 outlives a renewal, or cannot have one, while the same token is accepted for others in
-requests that were sent later, is itself what is refused: its next 401 renews nothing and holds nothing (nous-portal,
-5.4: an unknown model may be answered so).
+its head.
+
+Nous may answer 401 for a model that it does not have (nous-portal, 5.4). A model is suspected of that when its 401
+outlives a renewal, or when the token that was refused for it is accepted for others afterwards: then its 401 renews
+nothing and holds nothing, for 30 s, doubling to 10 min each time that it is found so again. It must not be for ever: a
+token that is really refused, and that only this model is asked with, has to be renewed some day. One that no renewal
+has helped before is found so at once where the token was accepted lately.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar, final
 
 import anyio
@@ -33,6 +37,14 @@ from ..providers import (
 
 Given = TypeVar("Given")
 
+SUSPECTED_FOR, SUSPECTED_MAX = 30.0, 600.0
+"""Seconds for which a model's 401 is its own affair, doubling to the longest (chosen: the rest of a renewed token,
+R-CRED-11, and a sixth of a token's usual life)."""
+
+LATELY = 60.0
+"""Seconds before a 401 in which the token was accepted for others, so that a model which no renewal has helped before
+is what is refused (chosen)."""
+
 
 @final
 class RenewingProvider:
@@ -47,7 +59,7 @@ class RenewingProvider:
         self._inner, self._keeper, self._transport, self._follows = inner, keeper, transport, follows
         self._version = 0
         self._with_key: Provider = inner
-        self._doubted: dict[str, float] = {}
+        self._doubts: dict[str, _Doubt] = {}
 
     async def complete(self, request: Request) -> Response:
         """Ask once, and again where only the token was refused; see `Provider.complete`."""
@@ -66,27 +78,37 @@ class RenewingProvider:
         given = await self._tried(bearer, request.model, ask)
         if not isinstance(given, AttemptError):
             return given
-        if self._is_the_models(request.model, bearer):
-            self._doubt(request.model)
+        doubt = self._doubts.setdefault(request.model, _Doubt())
+        if self._is_the_models(doubt, bearer):
             raise _about_the_model(given)
+        first, refused_at = bearer, anyio.current_time()
         try:
-            bearer = await self._token(request.model, after=bearer, refused=given)
+            bearer = await self._token(request.model, after=first, refused=given)
         except AttemptError:
-            self._doubt(request.model)
+            doubt.refused(first.version, refused_at)
             raise
         given = await self._tried(bearer, request.model, ask)
         if not isinstance(given, AttemptError):
             return given
-        self._doubt(request.model)
-        raise _about_the_model(given) if self._keeper.is_accepted(bearer) else given
+        if not self._keeper.is_current(bearer):
+            raise self._without(request.model, given, "the token was renewed while it was asked with the one before")
+        if not doubt.level and not self._keeper.is_accepted(first):
+            raise given
+        doubt.suspected(anyio.current_time())
+        doubt.is_proven = True
+        raise _about_the_model(given)
 
-    def _doubt(self, model: str) -> None:
-        """Take note that a renewal has not helped this model, or that there was none."""
-        self._doubted.setdefault(model, anyio.current_time())
-
-    def _is_the_models(self, model: str, bearer: Bearer) -> bool:
-        """Say whether a 401 is about the model, since the token is accepted for others."""
-        return self._keeper.vouches_for(bearer, self._doubted.get(model, math.inf))
+    def _is_the_models(self, doubt: _Doubt, bearer: Bearer) -> bool:
+        """Say whether a 401 for the token of the moment is about the model."""
+        now, keeper = anyio.current_time(), self._keeper
+        if not keeper.is_current(bearer):
+            return False
+        if now >= doubt.suspected_until:
+            since = doubt.refused_at if doubt.version == bearer.version else math.inf
+            if not keeper.vouches_for(bearer, min(since, now - LATELY) if doubt.is_proven else since):
+                return False
+            doubt.suspected(now)
+        return True
 
     async def _tried(
         self, bearer: Bearer, model: str, ask: Callable[[Provider], Awaitable[Given]]
@@ -100,7 +122,7 @@ class RenewingProvider:
                 return error
             raise
         self._keeper.accepted(bearer, sent_at)
-        self._doubted.pop(model, None)
+        self._doubts.pop(model, None)
         return given
 
     async def _token(self, model: str, *, after: Bearer | None = None, refused: AttemptError | None = None) -> Bearer:
@@ -111,14 +133,20 @@ class RenewingProvider:
             barred = error
         if refused is not None and barred.why is Why.REFUSED:
             raise refused
-        raise attempt_error(
+        raise self._without(model, refused, barred.reason, barred.retry_after)
+
+    def _without(
+        self, model: str, refused: AttemptError | None, reason: str, retry_after: float | None = None
+    ) -> AttemptError:
+        """Return the error of a request for which there is no token."""
+        return attempt_error(
             Failure(
                 transport=self._transport,
                 model=model,
                 verdict=Verdict.CREDENTIAL,
-                said=barred.reason,
+                said=reason,
                 status=None if refused is None else refused.status,
-                retry_after=barred.retry_after,
+                retry_after=retry_after,
             )
         )
 
@@ -128,6 +156,32 @@ class RenewingProvider:
             self._with_key = self._inner.keyed(bearer.token.reveal(), base_url=base_url)
             self._version = bearer.version
         return self._with_key
+
+
+@final
+@dataclass(slots=True)
+class _Doubt:
+    """What is held against one model. `version` is the token that it was refused with at `refused_at`, without one that
+    followed; until `suspected_until` its 401 is its own affair. `level` counts how often that was found, and
+    `is_proven` says that a renewal has not helped it.
+    """
+
+    version: int = 0
+    refused_at: float = math.inf
+    suspected_until: float = -math.inf
+    level: int = 0
+    is_proven: bool = False
+
+    def refused(self, version: int, at: float) -> None:
+        """Take note of a 401 after which there was no other token: of the first one of that token."""
+        if version != self.version:
+            self.version, self.refused_at = version, at
+
+    def suspected(self, now: float) -> None:
+        """Leave the token alone for a while; what was known of it then says nothing of it later."""
+        self.suspected_until = now + min(SUSPECTED_FOR * 2.0 ** min(self.level, 30), SUSPECTED_MAX)
+        self.level += 1
+        self.version, self.refused_at = 0, math.inf
 
 
 def _about_the_model(error: AttemptError) -> AttemptError:

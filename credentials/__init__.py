@@ -1,7 +1,7 @@
 """The credentials' room: the login of Nous, its stores, its rules and its one renewal at a time. It knows no actors."""
 
 from ._addresses import INFERENCE_URL
-from ._credential_values import Bearer, Why
+from ._credential_values import STOPPED, Bearer, Why
 from ._device import DeviceCode
 from ._events import (
     CredentialDied,
@@ -24,6 +24,7 @@ from ._source import LoginSource
 
 __all__ = (
     "INFERENCE_URL",
+    "STOPPED",
     "BarredError",
     "Bearer",
     "Choice",

@@ -50,7 +50,6 @@ from ._credential_values import (
     Issue,
     Join,
     Outcome,
-    Phase,
     Renewed,
     Renewing,
     Stopped,
@@ -79,7 +78,7 @@ def current(credential: Credential, now: float) -> tuple[Credential, Answer]:
     """Return the token to call with at the monotonic instant `now`, or what to do for one."""
     bearer, phase = credential.bearer, credential.phase
     if now < credential.held_until and bearer is not None:
-        return credential, Barred(_why_held(phase), credential.held_until)
+        return credential, Barred(credential.held_why, credential.held_until)
     living = bearer if bearer is not None and is_living(credential, now) else None
     match phase:
         case Stopped(why):
@@ -100,8 +99,6 @@ def refused(credential: Credential, version: int, now: float) -> tuple[Credentia
     if bearer is None or bearer.version != version or now < credential.held_until:
         return current(credential, now)
     phase = credential.phase
-    if credential.doubt is not None:
-        credential = replace(credential, distrusted=True)
     match phase:
         case Stopped(why):
             return _held(credential, why, now + REST_FOR)
@@ -131,10 +128,10 @@ def settle(credential: Credential, number: int, outcome: Outcome, now: float, *,
     if not phase.after_401:
         return settled
     match settled.phase:  # the refused token is all there is (R-CRED-9)
-        case Waiting(until):
-            return replace(settled, held_until=until)
-        case Stopped():
-            return replace(settled, held_until=now + REST_FOR)
+        case Waiting(until, why=why):
+            return replace(settled, held_until=until, held_why=why)
+        case Stopped(why):
+            return replace(settled, held_until=now + REST_FOR, held_why=why)
         case _:
             return settled
 
@@ -154,12 +151,13 @@ def _settled(credential: Credential, phase: Renewing, outcome: Outcome, now: flo
         case Failed(why, retry_after=retry_after):
             return _waiting(credential, why, phase.level, retry_after, now, spread)
         case Fresh(rest_for):
-            return replace(credential, phase=Idle(), held_until=now + min(max(rest_for, 0.0), REST_FOR))
+            until = now + min(max(rest_for, 0.0), REST_FOR)
+            return replace(credential, phase=Idle(), held_until=until, held_why=Why.REFUSED)
         case Warned(fingerprint):
             return replace(credential, phase=Idle(), doubt=fingerprint)
-        case Ended(why, fingerprint):
-            if why is Why.REVOKED and credential.doubt == fingerprint:
-                why = Why.LOST
+        case Ended(why, fingerprint, mint_off=mint_off):
+            if why is Why.NO_BEARER and mint_off and not phase.after_401 and is_living(credential, now):
+                why = Why.NO_KEYS  # the last one is kept until it ends (rule 29)
             bearer = None if why in DEAD else credential.bearer
             return replace(credential, phase=Stopped(why, fingerprint), bearer=bearer, doubt=None)
         case _:
@@ -192,13 +190,15 @@ def stored(
         return credential
     held = credential.login
     is_newer = held is None or login.is_newer_than(held)
-    is_needed = not is_living(credential, now) and (held is None or login != held)
+    is_held = now < credential.held_until and (held is None or not held.is_newer_than(login))
+    is_needed = (is_held or not is_living(credential, now)) and (held is None or login != held)
     return _adopted(credential, login, fingerprint, issue) if is_newer or is_needed else credential
 
 
 def saved(credential: Credential) -> Credential:
-    """Return the credential after its pair has become durable at last."""
-    return replace(credential, unsaved=False)
+    """Return the credential after its pair has become durable at last: what was held for that may be renewed."""
+    is_held = credential.held_why is Why.UNSAVED
+    return replace(credential, unsaved=False, held_until=-math.inf if is_held else credential.held_until)
 
 
 def reload(credential: Credential) -> Credential:
@@ -221,9 +221,8 @@ def after_restart(login: Login | None, *, spent: tuple[str, ...] = (), doubt: st
 
 
 def is_living(credential: Credential, now: float) -> bool:
-    """Say whether there is a token that has not ended, and that no 401 has spoken against in doubt."""
-    bearer = credential.bearer
-    return bearer is not None and now < bearer.term.ends_at and not credential.distrusted
+    """Say whether there is a token that has not ended."""
+    return credential.bearer is not None and now < credential.bearer.term.ends_at
 
 
 def serves_until(credential: Credential, now: float) -> float:
@@ -254,23 +253,9 @@ def may_post_at(credential: Credential, now: float) -> float:
     return now if len(recent) < POSTS else recent[-POSTS] + MINUTE
 
 
-def is_renewable(credential: Credential, now: float) -> bool:
-    """Say whether a 401 for the present token has it renewed: not if it was lately (R-CRED-11), while its pair is not
-    on disk, and if there is nothing to renew it with.
-    """
-    login = credential.login
-    if isinstance(credential.phase, Stopped) or (login is not None and login.refresh is None):
-        return False
-    return not credential.unsaved and rests_for(credential, now) == 0
-
-
 def _held(credential: Credential, why: Why, until: float) -> tuple[Credential, Answer]:
     """Serve no token until then: the one that there is was refused, and cannot be renewed now (R-CRED-9)."""
-    return replace(credential, held_until=until), Barred(why, until)
-
-
-def _why_held(phase: Phase) -> Why:
-    return phase.why if isinstance(phase, Waiting | Stopped) else Why.REFUSED
+    return replace(credential, held_until=until, held_why=why), Barred(why, until)
 
 
 def _due_at(credential: Credential, bearer: Bearer) -> float:
@@ -312,7 +297,6 @@ def _adopted(credential: Credential, login: Login, fingerprint: str, issue: Issu
         version=version,
         held_until=-math.inf,
         doubt=doubt,
-        distrusted=credential.distrusted and is_same and doubt is not None,
         unsaved=False,
     )
 
@@ -346,7 +330,6 @@ def _renewed(credential: Credential, outcome: Renewed, level: int, now: float, s
         renewed_at=now,
         held_until=-math.inf,
         doubt=None,
-        distrusted=False,
         spent=spent[-REMEMBERED:],
         unsaved=not outcome.saved,
     )

@@ -52,13 +52,15 @@ class Why(StrEnum):
     """The store holds a refresh token that we know to be spent, and nobody has its successor."""
     NO_BEARER = auto()
     """The login's access token is of no use for inference."""
+    NO_KEYS = auto()
+    """The Portal mints no more keys."""
 
 
 DEAD = frozenset({Why.LOGGED_OUT, Why.GUEST, Why.REVOKED, Why.LOST, Why.SPENT, Why.NO_BEARER})
 """Nothing is posted and nothing is called, until the stored login changes."""
 
-STOPPED = DEAD | {Why.MISCONFIGURED, Why.NO_REFRESH}
-"""Nothing is posted until the stored login changes; with the last two a living token is used to its end."""
+STOPPED = DEAD | {Why.MISCONFIGURED, Why.NO_REFRESH, Why.NO_KEYS}
+"""Nothing is posted until the stored login changes; with the last three a living token is used to its end."""
 
 
 @final
@@ -117,9 +119,9 @@ Phase: TypeAlias = Idle | Renewing | Waiting | Stopped
 class Credential:
     """All that is known of one credential. Instants are monotonic; fingerprints are of refresh tokens.
 
-    `login` is the one in memory, restored where a store lost it. `doubt` names a refresh token that may be spent;
-    `distrusted` says that the bearer was refused since. `posts` are the renewals posted in the last minute, `spent`
-    what must never be posted again, `unsaved` that the pair in memory is not on disk. Once `mint_off`, always.
+    `login` is the one in memory, restored where a store lost it. Until `held_until` the bearer is served to nobody, for
+    `held_why`. `doubt` names a refresh token that may be spent. `posts` are the renewals posted in the last minute,
+    `spent` what must never be posted again, `unsaved` that the pair in memory is not on disk. Once `mint_off`, always.
     """
 
     login: Login | None = None
@@ -129,8 +131,8 @@ class Credential:
     renewals: int = 0
     renewed_at: float = -math.inf
     held_until: float = -math.inf
+    held_why: Why = Why.REFUSED
     doubt: str | None = None
-    distrusted: bool = False
     posts: tuple[float, ...] = ()
     spent: tuple[str, ...] = ()
     unsaved: bool = False

@@ -21,12 +21,11 @@ import anyio
 
 from ._addresses import INFERENCE, to_keep
 from ._credential import (
-    REST_FOR,
     after_restart,
     current,
-    is_renewable,
     refused,
     reload,
+    rests_for,
     saved,
     serves_until,
     settle,
@@ -169,15 +168,16 @@ class Keeper:
         """Say whether the API has accepted this token, or a later one: a 401 for it may be about something else."""
         return self._accepted >= bearer.version
 
+    def is_current(self, bearer: Bearer) -> bool:
+        """Say whether this is the token of the moment: a 401 for an earlier one is answered by the present one."""
+        return bearer.version == self._credential.version
+
     def vouches_for(self, bearer: Bearer, doubted_at: float) -> bool:
-        """Say whether a 401 is about something else than this token: it is the present one, and was accepted in a
-        request that was sent after the instant `doubted_at`; or within the last 30 s, where nothing can be renewed.
+        """Say whether a 401 is about something else than this token: it was accepted, and renewed a moment ago, or
+        accepted in a request that was sent after the instant `doubted_at`.
         """
-        now = anyio.current_time()
-        if bearer.version != self._credential.version or bearer.version != self._accepted:
-            return False
-        since = doubted_at if is_renewable(self._credential, now) else min(doubted_at, now - REST_FOR)
-        return self._accepted_at > since
+        is_fresh = rests_for(self._credential, anyio.current_time()) > 0
+        return bearer.version == self._accepted and (is_fresh or self._accepted_at > doubted_at)
 
     def reason(self, barred: Barred) -> str:
         """Return why nobody may ask, and what to do."""

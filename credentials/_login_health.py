@@ -66,8 +66,12 @@ def health_of(
     """
     phase, bearer = credential.phase, credential.bearer
     why = phase.why if isinstance(phase, Stopped | Waiting) else None
-    living = bearer if is_living(credential, now) and now >= credential.held_until else None
-    if isinstance(phase, Stopped) and (living is None or phase.why in DEAD):
+    lives = is_living(credential, now)
+    is_held = lives and now < credential.held_until
+    living = bearer if lives and not is_held else None
+    if is_held:
+        life, why = Life.BARRED, credential.held_why
+    elif isinstance(phase, Stopped) and (living is None or phase.why in DEAD):
         life = Life.DEAD
     else:
         life = Life.BARRED if living is None and isinstance(phase, Waiting) else Life.ALIVE

@@ -172,7 +172,8 @@ def after_terminal(credential: Credential, found: Sequence[Found], posted: str, 
         case Adopt(outcome):
             return Adopt(replace(outcome, posted=True), step.heals)
         case Leave(Ended()):
-            return Leave(Ended(Why.REVOKED, posted, posted=True))
+            is_doubted = posted in {credential.doubt, scene.journal}
+            return Leave(Ended(Why.LOST if is_doubted else Why.REVOKED, posted, posted=True))
         case Leave(Failed(why)):
             return Leave(Failed(why, posted=True))
         case _:  # another refresh token: for the next renewal

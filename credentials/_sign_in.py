@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import anyio
 
 from ._addresses import INFERENCE, to_keep
 from ._credential_values import Bearer, Credential
-from ._device import Declined, DeviceCode, Pace, device_meaning, poll_meaning
+from ._device import Declined, DeviceCode, Pace, PollMeaning, device_meaning, poll_meaning
 from ._files import Draft, mend, read, remove, write
 from ._host import Host
 from ._lifetime import INVOKE, lives_for
@@ -31,6 +31,9 @@ from ._store_fields import without_tokens
 from ._stores import Absent, Guest, Layout, Stored, render
 from ._transaction import LOCK_WITHIN, SLACK
 from ._words import LOG_IN
+
+if TYPE_CHECKING:
+    from ._portal import Portal
 
 KEEP_WITHIN = 60.0
 """Seconds that a new login waits for the lock (chosen: three times as long as whoever holds it may speak to the Portal,
@@ -69,17 +72,25 @@ async def log_in(source: LoginSource, host: Host, show: Callable[[DeviceCode], A
     wait = pace.interval
     while anyio.current_time() + wait < ends_at:
         await anyio.sleep(wait)
-        meaning = poll_meaning(await portal.poll(CLIENT_ID, found.device_code))
+        with anyio.CancelScope(shield=True):  # what is granted to a question that was asked, is kept
+            meaning = await _polled(portal, found)
+            if isinstance(meaning, Granted):
+                await _keep(source, host, meaning)
         match meaning:
             case Granted():
-                with anyio.CancelScope(shield=True):
-                    await _keep(source, host, meaning)
                 return
             case Declined(reason):
                 raise SignInError(reason)
             case _:
                 pace, wait = pace.after(meaning)
     raise SignInError("nobody approved the code in time; run it again")
+
+
+async def _polled(portal: Portal, code: DeviceCode) -> PollMeaning:
+    try:
+        return poll_meaning(await portal.poll(CLIENT_ID, code.device_code))
+    except OSError as error:
+        raise SignInError(mend(error, Path(portal.ca_bundle or "SSL_CERT_FILE"))) from None
 
 
 async def log_out(source: LoginSource, host: Host) -> bool:
@@ -162,9 +173,11 @@ async def _keep(source: LoginSource, host: Host, grant: Granted) -> None:
 
 
 def _write(source: LoginSource, shelf: Shelf, login: Login, wall: float) -> None:
-    for place in shelf.places:
+    if not isinstance(shelf.places[0].found, Stored | Absent):
+        raise OSError(shelf.problem)
+    for place in shelf.usable:
         if not isinstance(place.found, Stored | Absent):
-            raise OSError(shelf.problem)
+            continue  # a shared store that has become unreadable: it is in nobody's way
         if place.optional and not place.path.parent.exists():
             continue
         own = login if source.hermes is not None else replace(login, grant_issued_at=wall)

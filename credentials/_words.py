@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._credential_values import DEAD, Why
+from ._credential_values import STOPPED, Why
 
 LOG_IN = "understudy login nous"
 """The command that begins a new login."""
@@ -25,9 +25,10 @@ _SAID: dict[Why, str] = {
     Why.LOST: "the login was lost: the answer to a renewal never came, and the Portal says that the login is over",
     Why.SPENT: "the stored refresh token was used before, and its successor is nowhere",
     Why.NO_BEARER: "the login's token is of no use for inference",
+    Why.NO_KEYS: "the Portal mints no more keys, and the login's token is of no use without one",
 }
 
-_MENDED_BY_LOGIN = DEAD | {Why.MISCONFIGURED, Why.NO_REFRESH}
+_MENDED_BY_LOGIN = STOPPED
 
 
 def said(why: Why, problem: str = "") -> str:

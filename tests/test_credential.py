@@ -140,29 +140,35 @@ def test_who_is_given_what(before: Credential, now: float, after: Credential, an
         (RENEWING, 1, 50, at(Renewing(7, after_401=True), RENEWING), Join(7)),
         (RENEWING, 0, 50, RENEWING, Use(BEARER)),
         (NONE, 1, 50, replace(NONE, phase=Renewing(1), renewals=1), Join(1, starts=True)),
-        (WAITING, 1, 109, replace(WAITING, held_until=110.0), Barred(Why.UNREACHABLE, 110.0)),
+        (WAITING, 1, 109, replace(WAITING, held_until=110.0, held_why=Why.UNREACHABLE), Barred(Why.UNREACHABLE, 110.0)),
         (WAITING, 1, 110, at(Renewing(1, 3, after_401=True), renewals=1), Join(1, starts=True)),
-        (replace(LIVE, posts=FULL), 1, 59, replace(LIVE, posts=FULL, held_until=60.0), Barred(Why.TOO_OFTEN, 60.0)),
+        (
+            replace(LIVE, posts=FULL),
+            1,
+            59,
+            replace(LIVE, posts=FULL, held_until=60.0, held_why=Why.TOO_OFTEN),
+            Barred(Why.TOO_OFTEN, 60.0),
+        ),
         (replace(LIVE, held_until=60.0), 1, 50, replace(LIVE, held_until=60.0), Barred(Why.REFUSED, 60.0)),
         (
             at(Waiting(60.0, 1, Why.UNCLEAR), DOUBTED),
             1,
             50,
-            at(Waiting(60.0, 1, Why.UNCLEAR), DOUBTED, distrusted=True, held_until=60.0),
+            at(Waiting(60.0, 1, Why.UNCLEAR), DOUBTED, held_until=60.0, held_why=Why.UNCLEAR),
             Barred(Why.UNCLEAR, 60.0),
         ),
         (
             DOUBTED,
             1,
             50,
-            at(Renewing(1, 0, after_401=True), DOUBTED, distrusted=True, renewals=1),
+            at(Renewing(1, 0, after_401=True), DOUBTED, renewals=1),
             Join(1, starts=True),
         ),
         (
             at(Stopped(Why.NO_REFRESH, "f")),
             1,
             50,
-            at(Stopped(Why.NO_REFRESH, "f"), held_until=80.0),
+            at(Stopped(Why.NO_REFRESH, "f"), held_until=80.0, held_why=Why.NO_REFRESH),
             Barred(Why.NO_REFRESH, 80.0),
         ),
         (at(Stopped(Why.REVOKED, "f"), NONE), 1, 50, at(Stopped(Why.REVOKED, "f"), NONE), Barred(Why.REVOKED)),
@@ -170,7 +176,7 @@ def test_who_is_given_what(before: Credential, now: float, after: Credential, an
             replace(LIVE, unsaved=True),
             1,
             50,
-            replace(LIVE, unsaved=True, held_until=80.0),
+            replace(LIVE, unsaved=True, held_until=80.0, held_why=Why.UNSAVED),
             Barred(Why.UNSAVED, 80.0),
         ),
     ],
@@ -203,12 +209,12 @@ SPENT = {"renewed_at": 50.0, "spent": ("f1",), "posts": (50.0,)}
     ("before", "outcome", "after"),
     [
         (RENEWING, Adopted(OTHER, "f2", NEXT), ADOPTED),
-        (replace(RENEWING, doubt="f1", distrusted=True, unsaved=True), Adopted(OTHER, "f2", NEXT), ADOPTED),
+        (replace(RENEWING, doubt="f1", unsaved=True), Adopted(OTHER, "f2", NEXT), ADOPTED),
         (replace(RENEWING, doubt="f2"), Adopted(OTHER, "f2", NEXT), replace(ADOPTED, doubt="f2")),
         (
-            replace(RENEWING, doubt="f2", distrusted=True),
+            replace(RENEWING, doubt="f2"),
             Adopted(OTHER, "f2", Issue(BEARER.token, NEXT.term)),
-            replace(ADOPTED, doubt="f2", distrusted=True, version=1, bearer=Bearer(1, BEARER.token, NEXT.term)),
+            replace(ADOPTED, doubt="f2", version=1, bearer=Bearer(1, BEARER.token, NEXT.term)),
         ),
         (
             RENEWING,
@@ -217,7 +223,7 @@ SPENT = {"renewed_at": 50.0, "spent": ("f1",), "posts": (50.0,)}
         ),
         (RENEWING, Renewed(OTHER, "f2", "f1", NEXT), replace(ADOPTED, **SPENT)),  # type: ignore[arg-type]
         (
-            replace(RENEWING, doubt="f1", distrusted=True, held_until=60.0),
+            replace(RENEWING, doubt="f1", held_until=60.0),
             Renewed(OTHER, "f2", "f1", NEXT, saved=False),
             replace(ADOPTED, unsaved=True, **SPENT),  # type: ignore[arg-type]
         ),
@@ -271,14 +277,26 @@ SPENT = {"renewed_at": 50.0, "spent": ("f1",), "posts": (50.0,)}
         ),
         (
             replace(RENEWING, doubt="f1"),
-            Ended(Why.REVOKED, "f1"),
+            Ended(Why.LOST, "f1"),
             at(Stopped(Why.LOST, "f1"), RENEWING, bearer=None),
         ),
         (RENEWING, Ended(Why.MISCONFIGURED, "f1"), at(Stopped(Why.MISCONFIGURED, "f1"), RENEWING)),
         (
             RENEWING,
             Ended(Why.NO_BEARER, "f", mint_off=True),
-            at(Stopped(Why.NO_BEARER, "f"), RENEWING, bearer=None, mint_off=True),
+            at(Stopped(Why.NO_KEYS, "f"), RENEWING, mint_off=True),
+        ),
+        (
+            at(Renewing(7, after_401=True), RENEWING),
+            Ended(Why.NO_BEARER, "f", mint_off=True),
+            at(
+                Stopped(Why.NO_BEARER, "f"),
+                RENEWING,
+                bearer=None,
+                mint_off=True,
+                held_until=80.0,
+                held_why=Why.NO_BEARER,
+            ),
         ),
     ],
 )
@@ -311,12 +329,12 @@ STOPPED = at(Stopped(Why.REVOKED, "f1"), LIVE, bearer=None)
             replace(LIVE, login=replace(OTHER, refresh=None)),
         ),
         (
-            replace(LIVE, login=replace(OTHER, refresh=None), doubt="f1", distrusted=True),
+            replace(LIVE, login=replace(OTHER, refresh=None), doubt="f1", held_until=60.0),
             "f2",
             NEXT,
             replace(ADOPTED, renewals=0),
         ),
-        (replace(LIVE, login=OTHER, distrusted=True), "f2", NEXT, replace(LIVE, login=OTHER, distrusted=True)),
+        (replace(LIVE, login=OTHER), "f2", NEXT, replace(LIVE, login=OTHER)),
         (STOPPED, "f1", NEXT, STOPPED),
         (STOPPED, "f2", NEXT, replace(ADOPTED, renewals=0)),
         (STOPPED, "f2", None, replace(STOPPED, phase=Idle(), login=None)),
@@ -344,6 +362,8 @@ def test_reloading_forgets_what_bars() -> None:
 def test_a_pair_that_is_saved_at_last_may_be_renewed() -> None:
     """Only what is not on disk keeps others from being asked for."""
     assert saved(replace(LIVE, unsaved=True)) == LIVE
+    held = replace(LIVE, unsaved=True, held_until=80.0, held_why=Why.UNSAVED)
+    assert saved(held) == replace(LIVE, held_why=Why.UNSAVED)
 
 
 def test_a_journal_found_at_the_start_is_a_doubt() -> None:
@@ -436,7 +456,6 @@ LONG = Bearer(1, MINE.token, Term(900.0, 1001.0, 1100.0))
     [
         (replace(OPEN, bearer=LONG), Leave(Warned(mark("rt-1")))),
         (replace(AFTER_401, bearer=LONG), Post(ONE, mark("rt-1"))),
-        (replace(OPEN, bearer=LONG, distrusted=True), Post(ONE, mark("rt-1"))),
         (replace(OPEN, bearer=replace(LONG, term=TERM)), Post(ONE, mark("rt-1"))),
         (replace(OPEN, bearer=replace(LONG, term=Term(900.0, 1000.0, 1100.0))), Post(ONE, mark("rt-1"))),
     ],
@@ -611,7 +630,6 @@ def test_no_state_shows_a_secret() -> None:
         (LIVE, 160, -math.inf),
         (NONE, 0, -math.inf),
         (replace(LIVE, held_until=60.0), 50, -math.inf),
-        (replace(DOUBTED, distrusted=True), 50, -math.inf),
     ],
 )
 def test_until_when_nobody_need_look(credential: Credential, now: float, until: float) -> None:

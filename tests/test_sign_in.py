@@ -34,6 +34,7 @@ from understudy.simulation import (
     PortalRules,
     Reset,
     SimulatedPortal,
+    Slow,
     Status,
     html_page,
     simulated_portal,
@@ -166,6 +167,64 @@ class TestOverSockets:
             assert document["refresh_token"] == portal.portal.live(0).refresh_token  # type: ignore[union-attr]
             assert document["obtained_at"] == document["grant_issued_at"]  # later than all that was renewed meanwhile
             assert unix(document["obtained_at"]) == pytest.approx(portal.now(), abs=1)
+
+    async def test_cancelled_while_the_grant_is_on_its_way_it_is_kept(self, tmp_path: Path) -> None:
+        """The Portal has given a pair, and whoever asked is cancelled before it arrives: it is on disk all the same."""
+        async with simulated_portal(RULES) as portal, anyio.create_task_group() as tasks:
+            source, human = own(tmp_path, portal), Human(portal)
+            human.tasks = tasks
+            portal.fault("poll", then=Slow(after=2))
+            with anyio.CancelScope() as scope:
+
+                async def cancel() -> None:
+                    while not portal.portal._families:  # noqa: ASYNC110 - it is the Portal's own state
+                        await anyio.sleep(0.1)
+                    scope.cancel()
+
+                tasks.start_soon(cancel)
+                await log_in(source, host_of(portal), human)
+            assert stored(source.store)["refresh_token"] == portal.portal.live(0).refresh_token  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize("content", ['{"auth_method": "anonymous", "anon_token": "g"}', '{"access_tok'])
+    async def test_what_becomes_of_the_shared_store_meanwhile_costs_no_login(
+        self, tmp_path: Path, content: str
+    ) -> None:
+        """A guest, or half a file, where the shared pair was when it began: the local store has the new one."""
+        async with simulated_portal(RULES) as portal, anyio.create_task_group() as tasks:
+            first, source = portal.log_in(), hermes(tmp_path, portal)
+            assert source.hermes is not None
+            put(source.hermes.profile, nested(first))
+            put(source.hermes.shared, flat(first))
+            human = Human(portal)
+            human.tasks = tasks
+
+            async def spoil() -> None:
+                await anyio.sleep(7)
+                assert source.hermes is not None
+                put(source.hermes.shared, content)
+
+            tasks.start_soon(spoil)
+            await log_in(source, host_of(portal), human)
+            nous = stored(source.hermes.profile)["providers"]["nous"]
+            assert nous["refresh_token"] == portal.portal.live(1).refresh_token  # type: ignore[union-attr]
+            assert Path(source.hermes.shared).read_text() == content
+
+    async def test_certificates_that_vanish_meanwhile_are_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between showing the code and asking for it the bundle became unreadable: one line, no traceback."""
+        async with simulated_portal(RULES) as portal:
+            source = own(tmp_path, portal)
+
+            async def show(_: DeviceCode) -> None:
+                monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone.pem"))
+                monkeypatch.setattr("understudy.credentials._portal.Portal._client", unreadable)
+
+            def unreadable(_: Any) -> None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(tmp_path / "gone.pem"))
+
+            with pytest.raises(SignInError, match="SSL_CERT_FILE: No such file"):
+                await log_in(source, host_of(portal), show)
 
     async def test_a_lock_that_is_never_free_loses_a_login_in_so_many_words(self, tmp_path: Path) -> None:
         """After a minute it is given up, also by whoever was cancelled; what stands there is as it was."""
