@@ -1,9 +1,11 @@
 """The supervisor's room: settings, the plan they come to, routing, and who is started and restarted."""
 
+from ._about import CallParameters
 from ._agent import Agent
 from ._events import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
 from ._functions import as_tool
 from ._hooks import Hook
+from ._langfuse_access import LangfuseAccess
 from ._notes import notes
 from ._nous import login_source
 from ._plan import NO_AGENT, AgentPlan, Limits, Plan, Route, RouteVariables, load, sound, without_keys
@@ -16,38 +18,68 @@ from ._settings import Settings
 from ._stream import OnInterrupt, Stream
 from ._supervisor import DRAIN_FOR, Supervisor, supervise
 from ._tasks import background_tasks
+from ._tracing import (
+    About,
+    Begun,
+    Over,
+    RequestBegun,
+    RequestOver,
+    RunBegun,
+    RunOver,
+    Span,
+    ToolBegun,
+    ToolOver,
+    Tracer,
+    TurnBegun,
+    TurnOver,
+)
 from ._values import EXPECTED
 
 __all__ = (
     "DRAIN_FOR",
     "EXPECTED",
     "NO_AGENT",
+    "About",
     "AccessRefused",
     "ActorRestarted",
     "Agent",
     "AgentPlan",
     "AgentSettings",
+    "Begun",
+    "CallParameters",
     "Event",
     "HandedOver",
     "Hook",
     "Intensity",
     "Iteration",
+    "LangfuseAccess",
     "Limits",
     "OnInterrupt",
+    "Over",
     "Plan",
     "Policy",
+    "RequestBegun",
     "RequestEnded",
+    "RequestOver",
     "Returned",
     "Route",
     "RouteSettings",
     "RouteVariables",
     "Run",
+    "RunBegun",
     "RunEvent",
+    "RunOver",
     "RunStream",
     "Settings",
+    "Span",
     "Stream",
     "Supervisor",
+    "ToolBegun",
+    "ToolOver",
     "ToolUse",
+    "Tracer",
+    "TurnBegun",
+    "TurnOver",
     "as_tool",
     "background_tasks",
     "load",

@@ -9,6 +9,7 @@ from typing import Any, Unpack, final, get_args
 
 from ..providers import Messages, Parameters, Response, accept, checked
 from ..providers import number as is_number
+from ._about import CallParameters, parted
 from ._course import Chain, Question
 from ._dispatch import Dispatch
 from ._functions import as_tools
@@ -46,7 +47,7 @@ class Agent:
         timeout: float | None = None,
         stream_upstream: bool = False,
         response_model: ResponseModel | None = None,
-        **parameters: Unpack[Parameters],
+        **parameters: Unpack[CallParameters],
     ) -> Response:
         """Ask for one whole answer.
 
@@ -59,6 +60,8 @@ class Agent:
                 a TypedDict, `list[…]`), or a JSON schema. The response's `parsed` then holds it: an instance, or for a
                 schema the valid JSON value. An answer that is not valid goes back to the model once.
             parameters: See `Parameters`. They win over what the route has set; a None is as if it were not there.
+                Beside them stands what is for the call's trace alone: `name`, `user_id`, `session_id`, `tags` and
+                `metadata`; see `About`.
 
         Returns:
             The first answer, with the trail that led to it. While the model asks for tools, `parsed` is None.
@@ -92,7 +95,7 @@ class Agent:
         timeout: float | None = None,
         on_interrupt: OnInterrupt = "raise",
         response_model: ResponseModel | None = None,
-        **parameters: Unpack[Parameters],
+        **parameters: Unpack[CallParameters],
     ) -> Stream:
         """Ask for an answer as it comes: `async with agent.stream(…) as stream`, then `async for event in stream`.
 
@@ -128,7 +131,7 @@ class Agent:
         on_iteration: Callable[[Iteration], Any] | None = None,
         stream_upstream: bool = False,
         response_model: ResponseModel | None = None,
-        **parameters: Unpack[Parameters],
+        **parameters: Unpack[CallParameters],
     ) -> Run:
         """Ask, run the tools that the model asks for, tell it what came of them, and so on until it answers.
 
@@ -185,7 +188,7 @@ class Agent:
         on_iteration: Callable[[Iteration], Any] | None = None,
         on_interrupt: OnInterrupt = "raise",
         response_model: ResponseModel | None = None,
-        **parameters: Unpack[Parameters],
+        **parameters: Unpack[CallParameters],
     ) -> RunStream:
         """Do what `run` does, and hand out the answers as they come: `async with agent.stream_run(…) as stream`.
 
@@ -205,25 +208,27 @@ class Agent:
         return RunStream(run, restarts=on_interrupt == "restart")
 
     def _tool_run(
-        self, messages: Messages, parameters: Parameters, terms: Terms, response_model: ResponseModel | None
+        self, messages: Messages, parameters: CallParameters, terms: Terms, response_model: ResponseModel | None
     ) -> ToolRun:
         self._check_here()
-        given, shaped = _shaped(_checked(parameters), response_model)
+        said, about = parted(parameters)
+        given, shaped = _shaped(_checked(said), response_model)
         if "tools" not in given:
             raise TypeError("run needs tools=[…]: typed functions, or Tool(…, run=function)")
-        return ToolRun(self._chain, accept(messages), given, replace(terms, wanted=shaped))
+        return ToolRun(self._chain, accept(messages), given, replace(terms, wanted=shaped, about=about))
 
     def _question(
         self,
         messages: Messages,
-        parameters: Parameters,
+        parameters: CallParameters,
         timeout: float | None,
         response_model: ResponseModel | None,
     ) -> tuple[Question, Wanted | None]:
         self._check_here()
         within = self._within(timeout)
-        given, shaped = _shaped(_checked(parameters), response_model)
-        return Question(accept(messages), given, within), shaped
+        said, about = parted(parameters)
+        given, shaped = _shaped(_checked(said), response_model)
+        return Question(accept(messages), given, within, about=about), shaped
 
     def _within(self, timeout: float | None) -> float:
         """Return the seconds for everything."""

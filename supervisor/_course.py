@@ -18,6 +18,7 @@ from ._events import Event
 from ._live import Bounds, Served
 from ._routing import Again, Failed, Next, Progress, after, backoff, probe_limit, share, worth_waiting
 from ._serving import Serving
+from ._tracing import NOTHING, UNTRACED, About, Trace, Tracing
 
 SPILL_AFTER = 2.0
 """Seconds at most that a request waits for a place at a full endpoint; never more than a quarter of what remains."""
@@ -36,6 +37,7 @@ class Chain:
     rand: Callable[[], float]
     tell: Callable[[Event], None]
     serving: Serving
+    tracing: Tracing = UNTRACED
 
 
 @final
@@ -44,7 +46,8 @@ class Question:
     """What is asked: the conversation, the parameters, the `timeout` in seconds for everything, and which route of the
     chain comes `first`, counted from 0; the others follow in their order. With `stream_upstream` a whole answer is
     streamed from whoever gives it; with `opens` it is handed out as it comes. `nudges` is how many empty answers are
-    answered with a word that the model should go on, before one is handed over.
+    answered with a word that the model should go on, before one is handed over. `about` is for its trace, which lies
+    `within` another one, if that is given.
     """
 
     messages: tuple[Message, ...]
@@ -54,6 +57,8 @@ class Question:
     stream_upstream: bool = False
     opens: bool = False
     nudges: int = 0
+    about: About = NOTHING
+    within: Trace | None = None
 
 
 @final

@@ -17,11 +17,13 @@ from ..providers import (
     ActorStoppedError,
     AllAttemptsFailedError,
     AllRoutesClosedError,
+    Attempt,
     AttemptError,
     Failure,
     HandOver,
     Parameters,
     Partial,
+    PassedOver,
     Request,
     Response,
     Restarted,
@@ -37,6 +39,7 @@ from ._course import Chain, Course, Question
 from ._events import AccessRefused, RequestEnded
 from ._live import Live, Served, begun, streamed, whole
 from ._routing import Again, Next, Raise
+from ._tracing import RequestBegun, RequestOver, Trace
 
 NUDGE = user("Your last answer was empty. Go on: call a tool, or give your answer.")
 """What an empty answer is answered with in a tool run, once. It is no part of the conversation."""
@@ -46,15 +49,26 @@ NUDGE = user("Your last answer was empty. Go on: call a tool, or give your answe
 class Dispatch:
     """One request on its way. Used once: for an `answer`, or, if its question says so, for a stream (`open`)."""
 
-    def __init__(self, chain: Chain, question: Question) -> None:
+    def __init__(self, chain: Chain, question: Question, *, traced: bool = True) -> None:
         self._chain, self._question = chain, question
         self._account = Account(chain.agent, question.timeout)
         self._course = Course(chain, question, self._account)
+        self._trace = traced_from(chain, question) if traced else None
 
     @property
     def agent(self) -> str:
         """The name of the agent that asks."""
         return self._chain.agent
+
+    @property
+    def trail(self) -> tuple[tuple[Attempt, ...], tuple[PassedOver, ...]]:
+        """The attempts so far, and the routes that were passed over."""
+        return tuple(self._account.attempts), tuple(self._account.passed_over)
+
+    @property
+    def parameters(self) -> Parameters:
+        """What whoever is at hand is given: the route's parameters, and the caller's over them."""
+        return _merged(self._course.at_hand.route.parameters, self._question.parameters)
 
     @property
     def place(self) -> int:
@@ -161,7 +175,7 @@ class Dispatch:
             return
         first_token = _first_token(live.permit, live.started)
         self._account.left(live.served.route, live.started, first_token=first_token)
-        self.ended(error="cancelled")
+        self.ended(error="cancelled", partial=live.upstream.partial)
 
     def _answered(self, response: Response) -> Response:
         response = self._account.signed(response, is_fallback=self.place > 0)
@@ -283,7 +297,14 @@ class Dispatch:
         self._account.failed(route, started, error, first_token=first_token)
         self._course.failed(error.verdict)
 
-    def ended(self, response: Response | None = None, *, error: str = "") -> None:
+    def ended(
+        self,
+        response: Response | None = None,
+        *,
+        error: str = "",
+        reason: str = "",
+        partial: Partial | None = None,
+    ) -> None:
         """Tell that the request is over, and first whether that changed who serves the agent."""
         account = self._account
         now = anyio.current_time() if response is None else account.ended_at
@@ -303,6 +324,9 @@ class Dispatch:
                 error,
             )
         )
+        if self._trace is not None:
+            over = RequestOver(now - account.begun, *self.trail, self.parameters, response, partial, error, reason)
+            self._trace.end(over)
 
 
 @final
@@ -322,9 +346,19 @@ class _Telling:
         if kind is None:
             return
         if issubclass(kind, Exception):
-            self._dispatch.ended(error=kind.__name__)
+            self._dispatch.ended(error=kind.__name__, reason=str(error), partial=getattr(error, "partial", None))
         elif issubclass(kind, anyio.get_cancelled_exc_class()):
             self._dispatch.ended(error="cancelled")
+
+
+def traced_from(chain: Chain, question: Question) -> Trace | None:
+    """Begin the trace of a request, if anybody wants one."""
+    within = question.within
+    if within is None and not chain.tracing:
+        return None
+    streams = question.opens or question.stream_upstream
+    begun = RequestBegun(chain.agent, question.about, question.messages, question.parameters, streams)
+    return chain.tracing.begin(begun) if within is None else within.begin(begun)
 
 
 _MERGED = ("extra_body", "extra_headers", "extra_query")

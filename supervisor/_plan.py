@@ -16,11 +16,12 @@ from ..credentials import LoginSource
 from ..providers import TRANSPORTS, ConfigurationError, Parameters, Problem, Target, Verdict, normalised
 from ._certificates import untrusted
 from ._discovery import prefix_of
+from ._langfuse_access import LangfuseAccess, langfuse_access
 from ._nous import LOGIN, NousCredential, nous_credential
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
 from ._settings import Settings
-from ._values import EXPECTED, UNPREFIXED, VENDOR_KEYS, unset_key, variable_of
+from ._values import EXPECTED, OF_NOUS, VENDOR_KEYS, unset_key, variable_of
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -94,7 +95,7 @@ class AgentPlan:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All agents, and what holds for every request. `total_timeout` is in seconds. `login` is the one that targets with
-    a `credential` are asked with.
+    a `credential` are asked with, `langfuse` where traces go.
     """
 
     agents: dict[str, AgentPlan]
@@ -103,6 +104,7 @@ class Plan:
     ignored: tuple[Problem, ...]
     problems: tuple[Problem, ...]
     login: LoginSource | None = None
+    langfuse: LangfuseAccess | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -152,7 +154,7 @@ def load(settings: Settings | None = None) -> Plan:
     whole += [*_missing_keys(routes, settings), *untrusted(os.environ, [route.target.base_url for route in routes])]
     told = {problem.variable for problem in found}
     told |= {name.replace("_BASE_URL", "_API_KEY") for name in told}  # unless it is known where a key would be sent
-    if told.isdisjoint(map(variable_of, UNPREFIXED)):
+    if told.isdisjoint(map(variable_of, OF_NOUS)):
         whole += [nous.problem] if nous.problem is not None else []
     else:  # unless it is known whose credential is meant
         told.add(_shared_key("nous"))
@@ -160,7 +162,9 @@ def load(settings: Settings | None = None) -> Plan:
     if not agents and not problems:
         problems.append(NO_AGENT)
     circuits, mistakes = _circuits(settings), tuple(dict.fromkeys(problems))
-    return Plan(agents, settings.total_timeout, circuits, settings.ignored, mistakes, nous.source)
+    langfuse, untraced = langfuse_access(settings)
+    ignored = (*settings.ignored, *(problem for problem in untraced if problem.variable not in told))
+    return Plan(agents, settings.total_timeout, circuits, ignored, mistakes, nous.source, langfuse)
 
 
 def _kind(value: object) -> str:

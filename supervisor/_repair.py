@@ -23,9 +23,10 @@ from ..providers import (
     TrailedError,
 )
 from ._course import Chain, Question
-from ._dispatch import Dispatch
+from ._dispatch import Dispatch, traced_from
 from ._run_values import renumbered, summed
 from ._structured import Flaw, Wanted
+from ._tracing import RequestOver, told
 
 
 async def answer_shaped(chain: Chain, question: Question, wanted: Wanted) -> Response:
@@ -39,8 +40,29 @@ async def answer_shaped(chain: Chain, question: Question, wanted: Wanted) -> Res
         TimeoutExceededError: The timeout ended before there was a valid answer.
         UnderstudyError: As `Dispatch.answer`.
     """
+    trace, begun, rounds = traced_from(chain, question), anyio.current_time(), list[Dispatch]()
+    try:
+        response = await _answer_shaped(chain, question, wanted, rounds)
+    except BaseException as error:
+        if trace is not None:
+            trail = (error.attempts, error.passed_over) if isinstance(error, TrailedError) else rounds[-1].trail
+            invalid = error.response if isinstance(error, ResponseInvalidError) else None
+            name, reason = told(error)
+            passed, given = anyio.current_time() - begun, rounds[-1].parameters
+            partial = getattr(error, "partial", None)
+            trace.end(RequestOver(passed, *trail, given, invalid, partial, name, reason))
+        raise
+    if trace is not None:
+        trail, given = (response.attempts, response.passed_over), rounds[-1].parameters
+        trace.end(RequestOver(anyio.current_time() - begun, *trail, given, response))
+    return response
+
+
+async def _answer_shaped(chain: Chain, question: Question, wanted: Wanted, rounds: list[Dispatch]) -> Response:
+    """Ask for the answer; `rounds` takes in each round as it begins."""
     begun = anyio.current_time()
-    dispatch = Dispatch(chain, question)
+    dispatch = Dispatch(chain, question, traced=False)
+    rounds.append(dispatch)
     first = await dispatch.answer()
     found = wanted.finish(first)
     if isinstance(found, Response):
@@ -50,15 +72,16 @@ async def answer_shaped(chain: Chain, question: Question, wanted: Wanted) -> Res
         raise ResponseInvalidError(chain.agent, first, found.reason)
     told = (*question.messages, first.message, found.told)
     corrected = replace(question, messages=told, timeout=timeout - passed, first=dispatch.place)
-    again = Dispatch(chain, corrected)
-    rounds = _Rounds(chain.agent, timeout, first, passed)
+    again = Dispatch(chain, corrected, traced=False)
+    rounds.append(again)
+    both = _Rounds(chain.agent, timeout, first, passed)
     try:
         second = await again.answer()
     except TimeoutExceededError as error:
-        raise rounds.timed_out(error) from error.__cause__
+        raise both.timed_out(error) from error.__cause__
     except (AttemptError, AllAttemptsFailedError, AllRoutesClosedError) as error:
-        raise rounds.failed(found, error) from error
-    return wanted.must_finish(rounds.joined(second), chain.agent)
+        raise both.failed(found, error) from error
+    return wanted.must_finish(both.joined(second), chain.agent)
 
 
 @final

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TypeAlias, final
 
 from ..providers import Finished, Partial, StreamEvent
 from ._dispatch import Dispatch
+from ._later import Later
 from ._run_values import Iteration, Run
 from ._stream import ENTERED, LEFT, NOT_ENTERED, Stream, TextStream, not_open
 from ._tool_run import ToolRun
@@ -29,6 +31,7 @@ class RunStream:
         self._turn: tuple[Stream, Dispatch] | None = None
         self._run: Run | None = None
         self._is_entered = self._is_open = self._is_left = False
+        self._later: Later | None = None
 
     async def __aenter__(self) -> RunStream:
         """Wait for the first content; see `Stream.__aenter__`.
@@ -39,9 +42,10 @@ class RunStream:
         """
         if self._is_entered:
             raise RuntimeError(ENTERED)
-        self._is_entered = True
+        self._is_entered, self._later = True, Later()
         self._tool_run.begin()
-        await self._begin()
+        with self._tool_run.traced():
+            await self._begin()
         return self
 
     async def __aexit__(
@@ -50,25 +54,33 @@ class RunStream:
         """Leave the run; an exception of the block's goes on as it is."""
         self._is_open, self._is_left = False, True
         turn, self._turn = self._turn, None
-        if turn is not None:
-            await turn[0].__aexit__(kind, error, traceback)
+        try:
+            if turn is not None:
+                await turn[0].__aexit__(kind, error, traceback)
+        finally:
+            self._tool_run.over("cancelled")  # unless it is over
+
+    def __del__(self) -> None:
+        if self._later is not None and self._run is None and not self._is_left:
+            self._later(partial(self._tool_run.over, "cancelled"))
 
     def __aiter__(self) -> RunStream:
         return self
 
     async def __anext__(self) -> RunEvent:
         """Return the next event; errors as `Stream.__anext__`, each with a note which turn it was."""
-        if self._turn is None:
-            if self._run is not None:
-                raise StopAsyncIteration
-            if not self._is_open:
-                raise not_open(LEFT if self._is_entered else NOT_ENTERED)
-            await self._begin()
-        assert self._turn is not None  # noqa: S101 - it has just begun
-        stream, dispatch = self._turn
-        with self._tool_run.noting():
-            event = await anext(stream)
-        return event if not isinstance(event, Finished) else await self._turned(event, dispatch.place)
+        if self._turn is None and self._run is not None:
+            raise StopAsyncIteration
+        if self._turn is None and not self._is_open:
+            raise not_open(LEFT if self._is_entered else NOT_ENTERED)
+        with self._tool_run.traced():
+            if self._turn is None:
+                await self._begin()
+            assert self._turn is not None  # noqa: S101 - it has just begun
+            stream, dispatch = self._turn
+            with self._tool_run.noting():
+                event = await anext(stream)
+            return event if not isinstance(event, Finished) else await self._turned(event, dispatch.place)
 
     def text_stream(self) -> TextStream:
         """Return an iterator over nothing but the pieces of text, of all turns.

@@ -79,6 +79,15 @@ class Settings(BaseSettings):
     )
     hermes_shared_auth_dir: FilePath | None = Field(default=None, validation_alias="hermes_shared_auth_dir")
     hermes_ca_bundle: FilePath | None = Field(default=None, validation_alias="hermes_ca_bundle")
+    langfuse_public_key: str | None = Field(
+        default=None, validation_alias="langfuse_public_key", pattern=r"^[!-9;-~]+$"
+    )
+    langfuse_secret_key: SecretStr | None = Field(default=None, validation_alias="langfuse_secret_key")
+    langfuse_base_url: str | None = Field(default=None, validation_alias="langfuse_base_url")
+    langfuse_host: str | None = Field(default=None, validation_alias="langfuse_host")
+    langfuse_capture_content: bool = Field(default=True, validation_alias="langfuse_capture_content")
+    langfuse_sample_rate: float = Field(default=1.0, ge=0, le=1, validation_alias="langfuse_sample_rate")
+    namespace: str | None = Field(default=None, validation_alias="namespace", pattern=r"^[^\x00-\x1f\x7f]{1,200}$")
     default_timeout: Seconds = 180.0
     total_timeout: Seconds = 600.0
     connect_timeout: Seconds = 5.0
@@ -135,12 +144,17 @@ class Settings(BaseSettings):
         """
         return _InCode(**values)
 
-    @field_validator(*(f"{transport}_base_url" for transport in TRANSPORTS), "nous_portal_base_url")
+    @field_validator(
+        *(f"{transport}_base_url" for transport in TRANSPORTS),
+        "nous_portal_base_url",
+        "langfuse_base_url",
+        "langfuse_host",
+    )
     @classmethod
     def _usable_address(cls, url: str | None) -> str | None:
         return address(url)
 
-    @field_validator(*(f"{transport}_api_key" for transport in TRANSPORTS), "nous_refresh_token")
+    @field_validator(*(f"{transport}_api_key" for transport in TRANSPORTS), "nous_refresh_token", "langfuse_secret_key")
     @classmethod
     def _usable_key(cls, key: SecretStr | None) -> SecretStr | None:
         return usable_key(key)

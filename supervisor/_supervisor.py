@@ -42,6 +42,7 @@ from ._plan import Plan
 from ._restarts import Intensity, Restarts, after_crash
 from ._serving import Serving
 from ._tasks import background_tasks
+from ._tracing import UNTRACED, Tracer, Tracing
 
 DRAIN_FOR = 30.0
 """Seconds that calls in flight have to end when a supervisor is closed in good order."""
@@ -62,6 +63,7 @@ class Wiring:
     intensity: Intensity
     tell: Callable[[Event], None]
     host: Host
+    tracing: Tracing = UNTRACED
 
 
 @final
@@ -192,7 +194,7 @@ class Supervisor:
             for place, route in enumerate(self._plan.agents[name].routes)
         )
         serving = Serving(name, tuple(f"{served.route.transport}/{served.route.model}" for served in routes))
-        chain = Chain(name, routes, self._wiring.rand, self._tell, serving)
+        chain = Chain(name, routes, self._wiring.rand, self._tell, serving, self._wiring.tracing)
         return Agent(chain, self._plan.total_timeout, self._check_here)
 
     def _unknown(self, name: str) -> NoReturn:
@@ -314,9 +316,11 @@ async def supervise(
     hooks: Iterable[Hook] = (),
     slow_after: float = SLOW_AFTER,
     host: Host | None = None,
+    tracers: Iterable[Tracer] = (),
 ) -> AsyncIterator[Supervisor]:
     """Run a supervisor for the body of an `async with`; `hooks` are told what happens, and warned of if one takes more
-    than `slow_after` real seconds. `host` is the machine as a login that is kept in files sees it.
+    than `slow_after` real seconds. `host` is the machine as a login that is kept in files sees it. `tracers` are shown
+    what is asked and answered.
 
     An exception of the body leaves as it came, never in a group. Calls in flight then end at once; otherwise they
     have `drain_for` seconds. When the block is left, every client is closed and no task is left.
@@ -326,7 +330,8 @@ async def supervise(
     """
     async with background_tasks() as tasks:
         tell = Hooks(hooks, slow_after=slow_after)
-        supervisor = Supervisor(plan, Wiring(connect, rand, intensity, tell, host or Host(rand=rand)))
+        wiring = Wiring(connect, rand, intensity, tell, host or Host(rand=rand), Tracing(tracers))
+        supervisor = Supervisor(plan, wiring)
         await supervisor.open(tasks)
         yield supervisor
         await supervisor.stop(drain_for)

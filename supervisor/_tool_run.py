@@ -39,6 +39,7 @@ from ._history_cut import Estimate, beside, cut
 from ._run_values import Iteration, Run, ToolUse, distinct, ids_of, renumbered, results, summed
 from ._structured import Wanted
 from ._toolbox import Toolbox
+from ._tracing import NOTHING, About, RunBegun, RunOver, Trace, TurnBegun, TurnOver, told
 
 LAST_WORD = user("You cannot call any more tools. Give your answer now, from what you know so far.")
 """What a model is told that has used up its iterations. It is no part of the conversation."""
@@ -64,6 +65,7 @@ class Terms:
     on_iteration: Callable[[Iteration], Any] | None = None
     stream_upstream: bool = False
     wanted: Wanted | None = None
+    about: About = NOTHING
 
     def __post_init__(self) -> None:
         if not is_number(self.timeout) or self.timeout <= 0:
@@ -89,6 +91,8 @@ class ToolRun:
         self._messages = list(messages)
         self._estimate = Estimate(beside(tools) if terms.max_input_tokens is not None else 0.0)
         self._begun = self._turn_begun = anyio.current_time()
+        self._trace: Trace | None = None
+        self._turn: Trace | None = None
         self._asked: tuple[Message, ...] = ()
         self._place = self._turns = 0
         self._is_repaired = False
@@ -110,17 +114,37 @@ class ToolRun:
             ActorStoppedError: The supervisor is closed or closing.
             OSError: The machine is at fault, no provider.
         """
-        while True:
-            dispatch = Dispatch(self.chain, self.question())
-            with self.noting():
-                response = await dispatch.answer()
-            turn = await self.answered(response, dispatch.place)
-            if isinstance(turn, Run):
-                return turn
+        self.begin()
+        with self.traced():
+            while True:
+                dispatch = Dispatch(self.chain, self.question())
+                with self.noting():
+                    response = await dispatch.answer()
+                turn = await self.answered(response, dispatch.place)
+                if isinstance(turn, Run):
+                    return turn
 
     def begin(self) -> None:
-        """Let the time that all of it may take begin now."""
+        """Let the time that all of it may take begin now, and its trace."""
         self._begun = anyio.current_time()
+        about, messages = self._terms.about, tuple(self._messages)
+        self._trace = self.chain.tracing.begin(RunBegun(self.chain.agent, about, messages, self._parameters))
+
+    @contextmanager
+    def traced(self) -> Iterator[None]:
+        """End the traces of the run and of its turn with what the body raises."""
+        try:
+            yield
+        except BaseException as error:
+            self.over(*told(error))
+            raise
+
+    def over(self, error: str = "", reason: str = "", run: Run | None = None) -> None:
+        """End the traces of the run and of its turn, if they have not ended yet."""
+        if self._turn is not None:
+            self._turn.end(TurnOver(error, reason))
+        if self._trace is not None:
+            self._trace.end(RunOver(run, error, reason))
 
     def question(self) -> Question:
         """Return what is asked next.
@@ -135,9 +159,16 @@ class ToolRun:
             raise self._too_late()
         said = self._said()
         self._turns += 1
-        stream_upstream = self._terms.stream_upstream
+        self._turn = None if self._trace is None else self._trace.begin(TurnBegun(self._turns))
         return Question(
-            self._asked, said, self._remaining, first=self._place, stream_upstream=stream_upstream, nudges=1
+            self._asked,
+            said,
+            self._remaining,
+            first=self._place,
+            stream_upstream=self._terms.stream_upstream,
+            nudges=1,
+            about=self._terms.about,
+            within=self._turn,
         )
 
     async def answered(self, response: Response, place: int) -> Iteration | Run:
@@ -164,7 +195,13 @@ class ToolRun:
         found = response if goes_on else self._finished(response)
         turn = Iteration(self._turns, response, tuple(self._uses), tuple(self._messages))
         await self._tell(turn)
-        return turn if goes_on or found is None else self._run(found, is_cut_short=is_last)
+        if self._turn is not None:
+            self._turn.end(TurnOver())
+        if goes_on or found is None:
+            return turn
+        run = self._run(found, is_cut_short=is_last)
+        self.over(run=run)
+        return run
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -209,7 +246,7 @@ class ToolRun:
             why = _SHUT if runs else _ENDED
             return [self._toolbox.not_run(call, self._turns, why) for call in calls]
         with anyio.move_on_after(self._remaining):
-            return await self._toolbox.use_all(calls, self._turns, self._terms.tools_at_once)
+            return await self._toolbox.use_all(calls, self._turns, self._terms.tools_at_once, self._turn)
         raise self._too_late()
 
     async def _tell(self, turn: Iteration) -> None:

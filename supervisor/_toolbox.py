@@ -15,6 +15,7 @@ import anyio.to_thread
 from ..providers import Tool, ToolCall, cleaner
 from ._functions import Typed, is_async
 from ._run_values import ToolUse
+from ._tracing import ToolBegun, ToolOver, Trace
 
 _STRUCTURES = (dict, list, tuple, set, frozenset)
 
@@ -36,14 +37,16 @@ class Toolbox:
         self._tools = {tool.name: tool for tool in tools}
         self._secrets = tuple(secrets)
 
-    async def use_all(self, calls: Sequence[ToolCall], iteration: int, at_once: int) -> list[ToolUse]:
+    async def use_all(
+        self, calls: Sequence[ToolCall], iteration: int, at_once: int, trace: Trace | None = None
+    ) -> list[ToolUse]:
         """Run all calls, at most `at_once` at the same time; return what came of them, in the order of the calls.
 
         After cancellation none of them runs any more, but for functions in threads: nothing can end those, and nobody
         waits for them.
         """
         if at_once == 1 or len(calls) < 2:
-            return [await self.use(call, iteration) for call in calls]
+            return [await self.use(call, iteration, trace) for call in calls]
         uses = [self.not_run(call, iteration, "it was cancelled") for call in calls]
         waiting = iter(enumerate(calls))
         stopped: list[BaseException] = []
@@ -51,7 +54,7 @@ class Toolbox:
         async def work() -> None:
             for place, call in waiting:
                 try:
-                    uses[place] = await self.use(call, iteration)
+                    uses[place] = await self.use(call, iteration, trace)
                 except anyio.get_cancelled_exc_class():
                     raise
                 except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt and its like leave without a group
@@ -65,8 +68,23 @@ class Toolbox:
             raise stopped[0]
         return uses
 
-    async def use(self, call: ToolCall, iteration: int) -> ToolUse:
-        """Run one call. An exception of the tool's is an answer to the model, too: it is told cut, without secrets."""
+    async def use(self, call: ToolCall, iteration: int, trace: Trace | None = None) -> ToolUse:
+        """Run one call. An exception of the tool's is an answer to the model, too: it is told cut, without secrets.
+
+        Args:
+            trace: Of the turn: what the tool does lies within its own trace there.
+        """
+        if trace is None:
+            return await self._use(call, iteration)
+        within, use = trace.begin(ToolBegun(call)), None
+        try:
+            with within.current():
+                use = await self._use(call, iteration)
+        finally:
+            within.end(ToolOver(use))
+        return use
+
+    async def _use(self, call: ToolCall, iteration: int) -> ToolUse:
         began = anyio.current_time()
         try:
             value, error = await _outcome(self._bound(call))

@@ -79,6 +79,13 @@ EXPECTED: dict[str, str] = {
     "nous_allow_insecure_tls": "true or false",
     **dict.fromkeys(("nous_auth_json_path", "nous_oauth_state_path", "nous_write_env_key", "hermes_ca_bundle"), _FILE),
     **dict.fromkeys(("hermes_home", "hermes_shared_auth_dir"), "the path of a folder"),
+    "langfuse_public_key": "printable ASCII without spaces and colons",
+    "langfuse_secret_key": _KEY,
+    "langfuse_base_url": _URL,
+    "langfuse_host": _URL,
+    "langfuse_capture_content": "true or false",
+    "langfuse_sample_rate": "a number from 0 to 1",
+    "namespace": "a text of 1 to 200 characters on one line",
     **{f"{transport}_base_url": _URL for transport in TRANSPORTS},
     **{f"{transport}_api_key": _KEY for transport in TRANSPORTS},
 }
@@ -92,7 +99,7 @@ EXPECTED_IN_CODE: dict[str, str] = {
 }
 """The same for what only programs set."""
 
-UNPREFIXED = frozenset(
+OF_NOUS = frozenset(
     {
         *(
             "nous_auth_mode",
@@ -104,8 +111,17 @@ UNPREFIXED = frozenset(
         *("nous_write_env_key", "nous_allow_insecure_tls", "hermes_home", "hermes_shared_auth_dir", "hermes_ca_bundle"),
     }
 )
-"""The shared settings whose variables do not begin with LLM_: the names that other programs know them by. They are
-those of the login of Nous."""
+"""The shared settings of the login of Nous."""
+
+OF_LANGFUSE = frozenset(
+    {
+        *("langfuse_public_key", "langfuse_secret_key", "langfuse_base_url", "langfuse_host"),
+        *("langfuse_capture_content", "langfuse_sample_rate"),
+    }
+)
+
+UNPREFIXED = OF_NOUS | OF_LANGFUSE | {"namespace"}
+"""The shared settings whose variables do not begin with LLM_: the names that other programs know them by."""
 
 
 def variable_of(name: str) -> str:

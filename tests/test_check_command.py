@@ -89,6 +89,7 @@ def test_check_prints_every_chain_as_json() -> None:
     assert told.pop("notes").keys() == told["agents"].keys()
     assert told == {
         "login": None,
+        "langfuse": None,
         "agents": {
             "deriver": [
                 {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,7 @@ from understudy.simulation import (
     simulated_portal,
     simulated_server,
 )
-from understudy.supervisor import AccessRefused, Event, load, sound, supervise
+from understudy.supervisor import AccessRefused, Event, Tracer, load, sound, supervise
 
 from .logins import jwt
 from .nous import flat, host_of, put, stored
@@ -100,6 +100,7 @@ async def scene(
     alone: bool = False,
     drain_for: float = 2,
     login: dict[str, str] | None = None,
+    tracers: Iterable[Tracer] = (),
     **settings: Any,
 ) -> AsyncIterator[Scene]:
     """Open one for the body of an `async with`."""
@@ -119,7 +120,14 @@ async def scene(
         plan = sound(load(Settings.in_code(agents=agents, **given)))
         events: list[Event] = []
         supervisor = await stack.enter_async_context(
-            supervise(plan, rand=lambda: 0.5, drain_for=drain_for, hooks=[events.append], host=host_of(portal))
+            supervise(
+                plan,
+                rand=lambda: 0.5,
+                drain_for=drain_for,
+                hooks=[events.append],
+                host=host_of(portal),
+                tracers=tracers,
+            )
         )
         yield Scene(supervisor.agent("deriver"), supervisor, portal, fallback, store, first, events)
 

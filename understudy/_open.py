@@ -6,9 +6,10 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from .providers import Connect, connect
-from .supervisor import DRAIN_FOR, Hook, Settings, Supervisor, load, sound, supervise
+from .supervisor import DRAIN_FOR, Hook, Plan, Settings, Supervisor, Tracer, load, sound, supervise
 from .telemetry import LoggingHook
 
 _log = logging.getLogger("understudy.settings")
@@ -22,6 +23,7 @@ async def open_supervisor(
     rand: Callable[[], float] = random.random,
     drain_for: float = DRAIN_FOR,
     hooks: Iterable[Hook] = (),
+    tracers: Iterable[Tracer] = (),
 ) -> AsyncIterator[Supervisor]:
     """Open the supervisor of all configured agents for the body of an `async with`, on asyncio or trio.
 
@@ -35,6 +37,8 @@ async def open_supervisor(
         drain_for: Seconds that calls in flight have to end when the block is left in good order.
         hooks: Called with each event, in order, in the task where it happened, after the one that logs. What they
             raise is counted and swallowed.
+        tracers: Shown each request and tool run with its content. Langfuse is one of them by itself where
+            `LANGFUSE_PUBLIC_KEY` and `LANGFUSE_SECRET_KEY` are set.
 
     When the block is left by an exception, that exception leaves as it came, never in a group, and calls in flight
     end at once with `ActorStoppedError`. After cancellation, too, every client is closed and no task is left. An async
@@ -48,5 +52,22 @@ async def open_supervisor(
     for problem in plan.ignored:
         _log.warning("ignored  %s", problem)
     told: tuple[Hook, ...] = (LoggingHook(), *hooks)
-    async with supervise(plan, connect=connect, rand=rand, drain_for=drain_for, hooks=told) as supervisor:
-        yield supervisor
+    async with _traced(plan, tracers) as shown:
+        ways: dict[str, Any] = {"connect": connect, "rand": rand, "drain_for": drain_for, "hooks": told}
+        async with supervise(plan, tracers=shown, **ways) as supervisor:
+            yield supervisor
+
+
+@asynccontextmanager
+async def _traced(plan: Plan, tracers: Iterable[Tracer]) -> AsyncIterator[tuple[Tracer, ...]]:
+    """Show Langfuse what happens, if it is configured, beside the user's own tracers."""
+    if plan.langfuse is None:
+        yield tuple(tracers)
+        return
+    from .telemetry._langfuse import open_langfuse  # its SDK takes half a second to import
+
+    langfuse = open_langfuse(plan.langfuse, secrets=[secret for target in plan.targets for secret in target.secrets])
+    try:
+        yield (*tracers, langfuse)
+    finally:
+        await langfuse.aclose()

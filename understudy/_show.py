@@ -26,7 +26,7 @@ from .providers import (
     ToolCallStarted,
     Verdict,
 )
-from .supervisor import Plan, Route, notes
+from .supervisor import LangfuseAccess, Plan, Route, notes
 
 if TYPE_CHECKING:
     from ._demo import Report
@@ -87,6 +87,7 @@ def plan_as_json(plan: Plan, login: LoginHealth | None) -> dict[str, Any]:
     """Return what `understudy check --json` prints."""
     return {
         "login": None if login is None else login_as_json(login),
+        "langfuse": None if plan.langfuse is None else _langfuse_as_json(plan.langfuse),
         "agents": {
             name: [_route_as_json(route, number, plan.login) for number, route in enumerate(agent.routes)]
             for name, agent in plan.agents.items()
@@ -95,6 +96,11 @@ def plan_as_json(plan: Plan, login: LoginHealth | None) -> dict[str, Any]:
         "mistakes": [problem_as_json(problem) for problem in plan.problems],
         "ignored": [problem_as_json(problem) for problem in plan.ignored],
     }
+
+
+def _langfuse_as_json(access: LangfuseAccess) -> dict[str, Any]:
+    names = ("public_key", "base_url", "capture_content", "sample_rate", "namespace")
+    return {name: getattr(access, name) for name in names}
 
 
 def _route_as_json(route: Route, number: int, login: LoginSource | None) -> dict[str, Any]:
@@ -163,6 +169,10 @@ def explain_plan(plan: Plan, login: LoginHealth | None) -> None:
     if login is not None:
         style = "red" if login.life is Life.DEAD else "green"
         console.print(f"[{style}]login[/{style}]  {escape(_login_said(login))}", soft_wrap=True)
+    if plan.langfuse is not None:
+        content = "with" if plan.langfuse.capture_content else "without"
+        where = escape(plan.langfuse.base_url)
+        console.print(f"[green]traces[/green]  Langfuse at {where}, {content} prompts and answers", soft_wrap=True)
     for name, agent in plan.agents.items():
         for note in notes(agent):
             console.print(f"[yellow]note[/yellow]  {escape(name)}: {escape(note)}", soft_wrap=True)
