@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypedDict, final, get_args
 
+from ._explain import explained
 from ._json import JSONValue
 from ._messages import Block, Message, Reasoning, Text, ToolCall
 from ._schema import is_object
@@ -198,6 +199,16 @@ class Response:
     def message(self) -> Message:
         """The answer as a message, to be appended to the conversation."""
         return Message("assistant", self.blocks)
+
+    def explain(self) -> str:
+        """Say in a few lines why this route answered: who was passed over, who failed and why, and how long it took."""
+        return explained(
+            self.transport,
+            self.model,
+            is_fallback=self.is_fallback,
+            attempts=self.attempts,
+            passed_over=self.passed_over,
+        )
 
 
 MessageLike: TypeAlias = Message | Mapping[str, JSONValue] | Mapping[str, Any]

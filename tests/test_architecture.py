@@ -53,6 +53,7 @@ PURE: set[str] = {
     "providers/_clean",
     "providers/_dialects",
     "providers/_errors",
+    "providers/_explain",
     "providers/_export",
     "providers/_fragments",
     "providers/_hints",
@@ -102,6 +103,7 @@ PURE: set[str] = {
     "supervisor/_routing",
     "supervisor/_run_values",
     "supervisor/_serving",
+    "telemetry/_generation",
 }
 """Frozen values in, frozen values out: no clock, no I/O, no logging, no randomness."""
 

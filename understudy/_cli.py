@@ -109,9 +109,17 @@ def cli() -> None:
     is_flag=True,
     help="As it comes: one that is cut off is an error; with --json an object for each event, and it begins anew.",
 )
+@click.option("--explain", is_flag=True, help="Say in words why this route answered, in place of the trail.")
 @_json
 def ask(
-    agent: str, prompt: str, timeout: float | None, max_tokens: int | None, backend: str, stream: bool, json_: bool
+    agent: str,
+    prompt: str,
+    timeout: float | None,
+    max_tokens: int | None,
+    backend: str,
+    stream: bool,
+    explain: bool,
+    json_: bool,
 ) -> None:
     """Ask AGENT the PROMPT (- reads it from standard input); the answer goes to standard output, the trail to
     standard error. What the model thinks first is not printed, but for --json --stream."""
@@ -124,11 +132,15 @@ def ask(
         response = anyio.run(until_terminated, way, question, backend=backend)
     with _faults_told(json_=False):  # standard output is at fault then
         if json_ and not stream:
-            click.echo(json.dumps(as_json(response)))
+            explanation = {"explanation": response.explain()} if explain else {}
+            click.echo(json.dumps(as_json(response) | explanation))
         elif not json_:
             if not stream:
                 click.echo(response.text)
-            show_trail(response.attempts, response.passed_over)
+            if explain:
+                click.echo(response.explain(), err=True)
+            else:
+                show_trail(response.attempts, response.passed_over)
     if unsaved.reason:
         click.echo(f"the renewed login is lost: {unsaved.reason}", err=True)
         sys.exit(1)
