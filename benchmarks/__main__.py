@@ -38,10 +38,11 @@ def main() -> None:
         stream = {backend: run("-m", "benchmarks.stream", backend, url) for backend in BACKENDS}
     dispatcher = {backend: run("-m", "benchmarks.dispatcher", backend) for backend in BACKENDS}
     credential = {backend: run("-m", "benchmarks.credential", backend) for backend in BACKENDS}
+    traces = {backend: run("-m", "benchmarks.traces", backend) for backend in BACKENDS}
     imported = run("-c", IMPORT)
     if "--json" in sys.argv:
         figures = {"complete": complete, "stream": stream, "dispatcher": dispatcher, "credential": credential}
-        print(json.dumps({**figures, "import": imported}))
+        print(json.dumps({**figures, "traces": traces, "import": imported}))
         return
     console = Console(highlight=False)
     table = Table("backend", "messages", "in flight", "AsyncOpenAI.create", "agent.complete", "ratio", box=None)
@@ -67,6 +68,12 @@ def main() -> None:
     for backend, row in credential.items():
         console.print(
             f"  {backend}: {row['token']:.2f} us to read its token; {row['call']:.1f} us with the guard of a 401"
+        )
+    console.print("\nCPU that traces add to a call:")
+    for backend, row in traces.items():
+        console.print(
+            f"  {backend}: {row['own']:.0f} us with Langfuse, {row['whole']:.0f} us with the threads that send; "
+            f"{row['nothing']:.0f} us with a tracer that does nothing, beside {row['none']:.0f} us without any"
         )
     console.print(f"\nimport understudy: {imported['cpu'] * 1000:.0f} ms CPU, {imported['megabytes']:.0f} MB in all")
 
