@@ -12,7 +12,7 @@ CODE := understudy tests benchmarks examples
 help:
 	@echo "make demo    fifty agents through an outage of their primary, on loopback"
 	@echo "make test    the tests"
-	@echo "make check   what CI runs: format, lint, types, tests with coverage, 10,000 simulated outages, the built wheel"
+	@echo "make check   what CI runs: format, lint, types, tests with coverage, 5,000 simulated outages, the built wheel"
 	@echo "make bench   CPU per call beside the bare SDK"
 	@echo "make soak    load, cancellation and circuits with hundreds of seeds: an hour"
 	@echo "make format  rewrite the code in its one format"
@@ -34,7 +34,7 @@ test: $(STAMP)
 	@$(BIN)/python -m pytest
 
 check: $(STAMP)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/stages.py format lint types cover simulation wheel
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/stages.py format lint types cover rest simulation wheel
 
 format: $(STAMP)
 	@$(BIN)/ruff format .
@@ -44,6 +44,7 @@ bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
 
 soak: $(STAMP)
+	@$(BIN)/python -m tests.whole_system --backend trio --seeds 10000
 	@UNDERSTUDY_SOAK=1 $(BIN)/python -m pytest tests/test_over_sockets.py tests/test_every_checkpoint.py \
 	  tests/test_gate_against_reference.py
 
