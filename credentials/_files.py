@@ -17,6 +17,7 @@ mounted into a container).
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shlex
 import stat
@@ -91,6 +92,13 @@ def remove(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     sync_folder(path.parent)
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what a process left beside a file that was killed while it wrote. Nobody may be writing it now."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):
+            os.unlink(draft)
 
 
 def create_once(path: Path, data: bytes) -> bytes:

@@ -264,7 +264,10 @@ class Keeper:
         seen = await self._host.in_thread(partial(signature, self._source))
         if seen != self._seen:
             shelf, self._notes, scene = await self._transaction.read()
+            version = self._credential.version
             self._adopt(shelf, scene)
+            if self._source.env_file is not None and self._credential.version != version:
+                await self._write_env_file()
             is_taken_in = shelf.is_readable and not isinstance(self._credential.phase, Renewing)
             self._seen = seen if is_taken_in else None
         if self._credential.unsaved and not self._is_saving:

@@ -56,7 +56,7 @@ from ._portal_answers import (
     Unclear,
 )
 from ._secret import Secret
-from ._stores import Corrupt, Found, Stored, Unreadable, is_guest
+from ._stores import Absent, Corrupt, Found, Stored, Unreadable, is_guest
 
 MINT_FOR = 7200
 """Seconds that a minted key is to live at least (`min_ttl_seconds`)."""
@@ -135,7 +135,8 @@ def plan(credential: Credential, found: Sequence[Found], scene: Scene) -> Step:
     logins = [holds.login for holds in found if isinstance(holds, Stored)]
     newest = preferred(logins)
     if newest is None:
-        return Leave(Ended(Why.LOGGED_OUT, None))
+        is_over = any(isinstance(holds, Absent) and holds.is_over for holds in found)
+        return Leave(Ended(Why.REVOKED if is_over else Why.LOGGED_OUT, None))
     unspent = [login for login in logins if not _is_spent(credential, login, scene)]
     chosen = preferred(unspent) or credential.login
     if chosen is None or _is_spent(credential, chosen, scene):

@@ -17,7 +17,7 @@ from ._login import Login, bootstrap, preferred
 from ._modes import HermesPlaces
 from ._notes import Notes
 from ._source import LoginSource
-from ._stores import Absent, Corrupt, Found, Guest, Layout, Stored, Unreadable, is_guest, parse, speaks_of_nous
+from ._stores import Absent, Corrupt, Found, Guest, Layout, Stored, Unreadable, is_guest, own, parse, speaks_of_nous
 from ._stores import source as local_source
 
 Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
@@ -88,10 +88,10 @@ class Shelf:
 def read_shelf(source: LoginSource) -> Shelf:
     """Read every store. What cannot be read is told by what was found, and never taken for missing."""
     if source.hermes is None:
-        return Shelf((Place(Path(source.store), _read(source.store, private=True), private=True),))
+        return Shelf((Place(Path(source.store), own(_read(source.store, private=True)), private=True),))
     profile, root = source.hermes.profile, source.hermes.root
-    profiles = _read(profile, private=False)
-    roots = profiles if root == profile else _read(root, private=False)
+    profiles = _local(_read(profile, private=False))
+    roots = profiles if root == profile else _local(_read(root, private=False))
     found, from_root = local_source(profiles, roots)
     from_root = from_root and root != profile
     shared = source.hermes.shared
@@ -145,13 +145,23 @@ def _read(path: PurePath, *, private: bool) -> Found:
         return Unreadable(mend(error, Path(path)))
 
 
+def _local(found: Found) -> Found:
+    """Return what Hermes Agent's own file holds: where there is none yet, it is one with all its providers."""
+    return Absent(Layout.NESTED) if isinstance(found, Absent) and found.document is None else found
+
+
 def _problem(place: Place) -> str:
     match place.found:
         case Unreadable(problem):
             return problem
+        case Corrupt(problem, is_foreign=True):
+            return f"{place.path}: {problem} in NOUS_OAUTH_STATE_PATH"
+        case Corrupt(problem) if place.private:
+            return f"{place.path}: {problem}; put it right, or run `understudy logout nous` and `understudy login nous`"
         case Corrupt(problem):
             return f"{place.path}: {problem}; put it right or move it away, and log in with `understudy login nous`"
         case Guest():
-            return f"{place.path} holds an anonymous login, which is of no use here; run `understudy login nous`"
+            remedy = "log in with Hermes Agent, or set NOUS_AUTH_MODE=own"
+            return f"{place.path} holds an anonymous login, which is of no use here; {remedy}"
         case _:
             return ""

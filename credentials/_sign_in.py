@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, final
 import anyio
 
 from ._addresses import INFERENCE, to_keep
-from ._credential_values import Bearer, Credential
+from ._credential_values import Bearer, Credential, Why
 from ._device import Declined, DeviceCode, Pace, PollMeaning, device_meaning, poll_meaning
-from ._files import Draft, mend, read, remove, write
+from ._files import Draft, mend, read, remove, remove_drafts, write
 from ._host import Host
 from ._lifetime import INVOKE, lives_for
 from ._locks import busy, locked
 from ._login import CLIENT_ID, Granted, Login, renewed
 from ._login_health import Life, LoginHealth, health_of
-from ._notes import Notes, notes_path, parse_notes, render_notes
+from ._notes import Notes, key_path, notes_path, parse_notes, render_notes
 from ._renewal import Scene, issue_of
 from ._shelf import Place, Shelf, locks, read_shelf
 from ._source import LoginSource
 from ._store_fields import without_tokens
-from ._stores import Absent, Guest, Layout, Stored, render
+from ._stores import Absent, Corrupt, Guest, Layout, Stored, render
 from ._transaction import LOCK_WITHIN, SLACK
-from ._words import LOG_IN
+from ._words import LOG_IN, said, untrusting
 
 if TYPE_CHECKING:
     from ._portal import Portal
@@ -64,7 +64,7 @@ async def log_in(source: LoginSource, host: Host, show: Callable[[DeviceCode], A
     try:
         found = device_meaning(await portal.device(CLIENT_ID, INVOKE), portal.url)
     except OSError as error:
-        raise SignInError(mend(error, Path(portal.ca_bundle or "SSL_CERT_FILE"))) from None
+        raise SignInError(untrusting(error, portal.ca_bundle)) from None
     if isinstance(found, Declined):
         raise SignInError(found.reason)
     await show(found)
@@ -90,7 +90,7 @@ async def _polled(portal: Portal, code: DeviceCode) -> PollMeaning:
     try:
         return poll_meaning(await portal.poll(CLIENT_ID, code.device_code))
     except OSError as error:
-        raise SignInError(mend(error, Path(portal.ca_bundle or "SSL_CERT_FILE"))) from None
+        raise SignInError(untrusting(error, portal.ca_bundle)) from None
 
 
 async def log_out(source: LoginSource, host: Host) -> bool:
@@ -107,8 +107,12 @@ async def log_out(source: LoginSource, host: Host) -> bool:
             if not is_ours:
                 raise SignInError("another process is renewing the login; try again")
             with anyio.CancelScope(shield=True):
+                (place,) = (await host.in_thread(partial(read_shelf, source))).places
+                if isinstance(place.found, Corrupt) and place.found.is_foreign:
+                    raise SignInError(f"{path} is another program's: check NOUS_OAUTH_STATE_PATH")
                 there = await host.in_thread(path.exists)
                 await host.in_thread(partial(remove, path))
+                await host.in_thread(partial(remove_drafts, path))
                 await host.in_thread(partial(_note, source, None))
                 return there
     except OSError as error:
@@ -124,10 +128,14 @@ def look(source: LoginSource, host: Host) -> LoginHealth:
     if login is None and shelf.problem:
         return replace(bare, reason=shelf.problem)
     if login is None:
-        begins = source.refresh_token is not None and source.hermes is None
-        if begins and not (notes.spent or notes.journal):
-            return replace(bare, life=Life.ALIVE, reason="begins with NOUS_REFRESH_TOKEN at its first use")
-        return replace(bare, reason=f"nobody is logged in; run `{LOG_IN}`")
+        if source.refresh_token is not None and source.hermes is None:
+            if shelf.begun_with(source, notes, _key(source)).login is not None:
+                return replace(bare, life=Life.ALIVE, reason="begins with NOUS_REFRESH_TOKEN at its first use")
+            return replace(
+                bare, reason=f"NOUS_REFRESH_TOKEN was used before, and begins no other login; run `{LOG_IN}`"
+            )
+        is_over = any(isinstance(found, Absent) and found.is_over for found in shelf.found)
+        return replace(bare, reason=said(Why.REVOKED if is_over else Why.LOGGED_OUT))
     issue = issue_of(login, Scene(0.0, wall), least=0.0)
     bearer = None if issue is None else Bearer(1, issue.token, issue.term)
     approved_at = login.grant_issued_at if login.grant_issued_at is not None else notes.approved_at
@@ -224,7 +232,8 @@ def _writable(source: LoginSource) -> Shelf:
 
 def _check(place: Place) -> None:
     if isinstance(place.found, Guest):
-        raise SignInError(f"{place.path} holds an anonymous login: move it away first")
+        remedy = "log in with Hermes Agent, or set NOUS_AUTH_MODE=own and run this again"
+        raise SignInError(f"{place.path} holds an anonymous login: {remedy}")
     if place.optional and not place.path.parent.exists():
         return
     try:
@@ -238,6 +247,14 @@ def _cleared(found: Stored | Absent) -> Stored | Absent:
     if found.layout is not Layout.FLAT or found.document is None:
         return found
     return Absent(Layout.FLAT, without_tokens(found.document))
+
+
+def _key(source: LoginSource) -> bytes:
+    """Return the key of all fingerprints, if there is one yet; without it none is known."""
+    try:
+        return read(Path(key_path(source)), private=True) or b""
+    except OSError:
+        return b""
 
 
 def _notes(source: LoginSource) -> Notes:

@@ -49,10 +49,13 @@ class Stored:
 @final
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """No file (no `document`), or a file without a login of ours: nobody is logged in."""
+    """No file (no `document`), or a file without a login of ours: nobody is logged in. `is_over` says that somebody
+    was, and that the Portal ended it.
+    """
 
     layout: Layout = Layout.FLAT
     document: Mapping[str, object] | None = field(default=None, repr=False)
+    is_over: bool = False
 
 
 @final
@@ -64,9 +67,13 @@ class Guest:
 @final
 @dataclass(frozen=True, slots=True)
 class Corrupt:
-    """A file that says nothing readable: it is neither written nor renewed from. `problem` names no content."""
+    """A file that says nothing readable: it is neither written nor renewed from. `problem` names no content.
+
+    `is_foreign`: it is readable, and another program's.
+    """
 
     problem: str
+    is_foreign: bool = False
 
 
 @final
@@ -108,7 +115,7 @@ def _located(document: dict[str, object]) -> Found:
         if isinstance(fields, Corrupt):
             return fields
         holds = Absent() if fields is None else _found(fields, layout, document)
-        if not isinstance(holds, Absent):
+        if not isinstance(holds, Absent) or holds.is_over:
             return holds
     return Absent(Layout.NESTED, document)
 
@@ -130,8 +137,21 @@ def _found(fields: Mapping[str, object], layout: Layout, document: Mapping[str, 
         return Guest()
     login = read_login(fields)
     if login.access is None and login.refresh is None and login.key is None:
-        return Absent(Layout.FLAT if layout is Layout.FLAT else Layout.NESTED, document)
+        is_over = isinstance(fields.get("last_auth_error"), dict)
+        return Absent(Layout.FLAT if layout is Layout.FLAT else Layout.NESTED, document, is_over)
     return Stored(login, layout, document)
+
+
+def own(found: Found) -> Found:
+    """Return what our own store holds: a file that another program has made is none, whatever is in it."""
+    if not isinstance(found, Stored | Absent) or not found.document:
+        return found
+    is_ours = found.layout is Layout.FLAT and (
+        isinstance(found, Stored) or found.is_over or "_schema" in found.document
+    )
+    if is_ours:
+        return found
+    return Corrupt("it is another program's, and holds no login of ours; name another file", is_foreign=True)
 
 
 def speaks_of_nous(found: Found) -> bool:

@@ -62,6 +62,7 @@ from ._renewal import (
 from ._shelf import Place, Shelf, locks, read_shelf
 from ._source import LoginSource
 from ._stores import Absent, Stored, quarantined, render
+from ._words import untrusting
 
 if TYPE_CHECKING:
     from ._portal import Portal
@@ -246,8 +247,8 @@ class _Held:
                         answer = await portal.refresh(login.refresh, login.client_id, closing)
                     except OSError as error:
                         await self._note(before)
-                        report.outcome = Failed(Why.UNREADABLE)
-                        report.problem = mend(error, Path(portal.ca_bundle or "SSL_CERT_FILE"))
+                        report.outcome = Failed(Why.UNREACHABLE)
+                        report.problem = untrusting(error, portal.ca_bundle)
                         return
                     await self._answered(credential, login, fingerprint, answer, drafts, before)
 
@@ -334,8 +335,8 @@ class _Held:
         try:
             answer = await self._portal(login).mint(login.access, MINT_FOR)
         except OSError as error:
-            self._report.problem = mend(error, Path(login.ca_bundle or "SSL_CERT_FILE"))
-            return Failed(Why.UNREADABLE)
+            self._report.problem = untrusting(error, login.ca_bundle)
+            return Failed(Why.UNREACHABLE)
         meaning = _minted(answer)
         if not isinstance(meaning, Minted):
             if isinstance(meaning, MintRefused) and not written and login.refresh is not None:

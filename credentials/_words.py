@@ -31,6 +31,13 @@ _SAID: dict[Why, str] = {
 _MENDED_BY_LOGIN = STOPPED
 
 
+def untrusting(error: OSError, bundle: str) -> str:
+    """Return in one line that the trusted certificates cannot be read, and where they are named."""
+    where = f"{bundle} (HERMES_CA_BUNDLE, or the stored login)" if bundle else "SSL_CERT_FILE or SSL_CERT_DIR"
+    reason = error.strerror or type(error).__name__
+    return f"the trusted certificates cannot be read from {where}: {reason}; name a file that can be"
+
+
 def said(why: Why, problem: str = "") -> str:
     """Return why a credential is not served, and the command that mends it where there is one.
 

@@ -298,6 +298,23 @@ class TestOtherProcesses:
                 assert await k.token() == renewed.access_token  # type: ignore[union-attr]
                 assert portal.received == []
 
+    async def test_what_another_process_renewed_is_written_for_others_to_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`NOUS_WRITE_ENV_KEY` has the bearer of the moment, whoever got it."""
+        monkeypatch.setattr("understudy.credentials._env_file._MARKS", ())
+        async with simulated_portal(QUICK) as portal:
+            first, file = portal.log_in(), put(tmp_path / ".env", "LLM_NOUS_API_KEY=old\n")
+            source = again(own(tmp_path, portal), env_file=file)
+            put(source.store, flat(first))
+            async with kept(source, host_of(portal)):
+                await anyio.sleep(10)
+                renewed = portal.portal.refresh(first.refresh_token, "hermes-cli", portal.now())
+                assert isinstance(renewed, Login)
+                put(source.store, flat(renewed))
+                await anyio.sleep(2.1)
+                assert file.read_text() == f"LLM_NOUS_API_KEY={renewed.access_token}\n"
+
 
 class TestHermes:
     """The stores that are shared with Hermes Agent."""

@@ -138,7 +138,7 @@ async def test_check_says_that_a_login_is_over(store: Path) -> None:
         put(store, {"_schema": 1, "last_auth_error": {"code": "invalid_grant"}})
         checked = await run("check", env=environment(portal, store))
         assert checked.returncode == 2
-        assert "dead (nobody is logged in; run `understudy login nous`)" in checked.stdout.decode()
+        assert "dead (the Portal says that the login is over; run `understudy login nous`)" in checked.stdout.decode()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

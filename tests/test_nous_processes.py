@@ -133,7 +133,7 @@ async def test_killed_at_every_step(tmp_path: Path, mode: str) -> None:
             after = portal.portal.counts.asked["refresh"] - posts - posted
             if is_lost:
                 assert got in {"lost", "revoked"}
-                assert await worker.at(folder).do("refused", wall=200.0, dead="") == ["logged_out"]
+                assert await worker.at(folder).do("refused", wall=200.0, dead="") == ["revoked"]
             else:
                 now = portal.portal.live(family)
                 assert now is not None

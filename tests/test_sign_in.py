@@ -40,7 +40,7 @@ from understudy.simulation import (
     simulated_portal,
 )
 
-from .nous import flat, hermes, host_of, kept, nested, own, put, secret, stored
+from .nous import again, flat, hermes, host_of, kept, nested, own, put, secret, stored
 
 anyio_sockets = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
 PORTAL = "https://portal.nousresearch.com"
@@ -64,6 +64,11 @@ class Human:
     async def _decide(self, user_code: str) -> None:
         await anyio.sleep(self._after)
         self._portal.portal.decide(user_code, self._decision)
+
+
+def nested_anthropic() -> dict[str, Any]:
+    """Return an `auth.json` of Hermes Agent's without a login to Nous."""
+    return {"version": 1, "providers": {"anthropic": {"key": "of somebody else"}}}
 
 
 @pytest.fixture(autouse=True)
@@ -159,10 +164,11 @@ class TestOverSockets:
 
             human = Human(portal)
             human.tasks = tasks
+            began = anyio.current_time()
             tasks.start_soon(peer, source, 45)
             with anyio.move_on_after(20):
                 await log_in(source, host_of(portal), human)
-            assert anyio.current_time() == pytest.approx(50, abs=0.5)
+            assert anyio.current_time() - began == pytest.approx(50, abs=0.5)
             document = stored(source.store)
             assert document["refresh_token"] == portal.portal.live(0).refresh_token  # type: ignore[union-attr]
             assert document["obtained_at"] == document["grant_issued_at"]  # later than all that was renewed meanwhile
@@ -223,8 +229,75 @@ class TestOverSockets:
             def unreadable(_: Any) -> None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(tmp_path / "gone.pem"))
 
-            with pytest.raises(SignInError, match="SSL_CERT_FILE: No such file"):
+            with pytest.raises(SignInError, match="SSL_CERT_DIR: No such file or directory; name a file that can be"):
                 await log_in(source, host_of(portal), show)
+
+    @pytest.mark.parametrize("document", [{"name": "package", "version": "1"}, nested_anthropic()])
+    async def test_another_programs_file_is_neither_written_nor_removed(
+        self, tmp_path: Path, document: dict[str, Any]
+    ) -> None:
+        """NOUS_OAUTH_STATE_PATH names a file that is not a login of ours: it is left as it is, and named."""
+        async with simulated_portal(RULES) as portal:
+            source = own(tmp_path, portal)
+            put(source.store, document)
+            with pytest.raises(SignInError, match=r"another program's.*NOUS_OAUTH_STATE_PATH"):
+                await log_in(source, host_of(portal), Human(portal))
+            with pytest.raises(SignInError, match=r"another program's: check NOUS_OAUTH_STATE_PATH"):
+                await log_out(source, host_of(portal))
+            health = look(source, host_of(portal))
+            assert (health.life, "another program's" in health.reason) == (Life.DEAD, True)
+            assert stored(source.store) == document
+            assert portal.received == []
+
+    async def test_logging_out_removes_what_a_killed_process_left(self, tmp_path: Path) -> None:
+        """A draft beside the store may hold a pair."""
+        async with simulated_portal(RULES) as portal:
+            source = own(tmp_path, portal)
+            put(source.store, flat(portal.log_in()))
+            left = put(Path(source.store).parent / ".login.json.0123456789abcdef.tmp", flat(portal.log_in()))
+            other = put(Path(source.store).parent / ".other.json.0123456789abcdef.tmp", "kept")
+            assert await log_out(source, host_of(portal))
+            assert (left.exists(), other.exists()) == (False, True)
+
+    async def test_hermes_agents_file_is_begun_as_hermes_agent_does(self, tmp_path: Path) -> None:
+        """Where there is no `auth.json` yet, the new one has its providers."""
+        async with simulated_portal(RULES) as portal:
+            source = hermes(tmp_path, portal)
+            assert source.hermes is not None
+            Path(source.hermes.profile).parent.mkdir()
+            await signed_in(source, portal, Human(portal))
+            live = portal.portal.live(0)
+            assert live is not None
+            document = stored(source.hermes.profile)
+            assert document["providers"]["nous"]["refresh_token"] == live.refresh_token
+            assert "access_token" not in document
+
+    async def test_it_is_told_who_ended_a_login(self, tmp_path: Path) -> None:
+        """The Portal did, some time ago: whoever looks later is not told that nobody ever logged in."""
+        async with simulated_portal(RULES) as portal:
+            source = own(tmp_path, portal)
+            put(source.store, flat(portal.log_in()))
+            portal.portal.revoke(0)
+            async with kept(source, host_of(portal), watches=False) as k:
+                assert await k.after(await k.keeper.bearer()) == "revoked"
+            assert "the Portal says that the login is over" in look(source, host_of(portal)).reason
+            async with kept(source, host_of(portal), watches=False) as k:
+                assert await k.token() == "revoked"
+            assert portal.portal.counts.asked["refresh"] == 1
+
+    async def test_a_new_refresh_token_begins_a_login_whatever_was_spent_before(self, tmp_path: Path) -> None:
+        """The one that was used begins none again, and says so."""
+        async with simulated_portal(RULES) as portal:
+            first = portal.log_in()
+            source = again(own(tmp_path, portal), refresh_token=secret(first.refresh_token))
+            host = host_of(portal)
+            async with kept(source, host, watches=False) as k:
+                assert await k.token() == portal.portal.live(0).access_token  # type: ignore[union-attr]
+            await log_out(source, host)
+            used = look(source, host)
+            assert (used.life, "NOUS_REFRESH_TOKEN was used before" in used.reason) == (Life.DEAD, True)
+            fresh = again(source, refresh_token=secret(portal.log_in().refresh_token))
+            assert look(fresh, host).life is Life.ALIVE
 
     async def test_a_lock_that_is_never_free_loses_a_login_in_so_many_words(self, tmp_path: Path) -> None:
         """After a minute it is given up, also by whoever was cancelled; what stands there is as it was."""
@@ -234,11 +307,12 @@ class TestOverSockets:
             before = stored(source.store)
             human = Human(portal)
             human.tasks = tasks
+            began = anyio.current_time()
             tasks.start_soon(peer, source, 600)
             with pytest.raises(SignInError, match=r"the new login is lost: .*login\.lock was held by another process"):
                 with anyio.move_on_after(20):
                     await log_in(source, host_of(portal), human)
-            assert anyio.current_time() == pytest.approx(75, abs=0.5)
+            assert anyio.current_time() - began == pytest.approx(75, abs=0.5)
             assert stored(source.store) == before
             tasks.cancel_scope.cancel()
 
