@@ -177,31 +177,35 @@ def open_langfuse(access: LangfuseAccess, *, secrets: Sequence[str] = ()) -> Lan
 
 
 def _made(access: LangfuseAccess) -> Langfuse:
-    if access.public_key not in _exporters:
-        login = base64.b64encode(f"{access.public_key}:{access.secret_key.get_secret_value()}".encode()).decode()
-        inner = OTLPSpanExporter(
-            endpoint=f"{access.base_url.rstrip('/')}/api/public/otel/v1/traces",
-            timeout=EXPORT_WITHIN,
-            compression=Compression.Gzip,
-            headers={"Authorization": f"Basic {login}", "x-langfuse-ingestion-version": "4"},
-        )
-        _exporters[access.public_key] = QuietExporter(inner)
-    rate = access.sample_rate
+    """Return the client of the process for a public key: made with what the first supervisor says of it."""
+    if access.public_key in _exporters:
+        return _theirs(access)
+    login = base64.b64encode(f"{access.public_key}:{access.secret_key.get_secret_value()}".encode()).decode()
+    inner = OTLPSpanExporter(
+        endpoint=f"{access.base_url.rstrip('/')}/api/public/otel/v1/traces",
+        timeout=EXPORT_WITHIN,
+        compression=Compression.Gzip,
+        headers={"Authorization": f"Basic {login}", "x-langfuse-ingestion-version": "4"},
+    )
+    exporter = _exporters[access.public_key] = QuietExporter(inner)
+    sampler = ALWAYS_ON if access.sample_rate >= 1 else TraceIdRatioBased(access.sample_rate)
     return Langfuse(
         public_key=access.public_key,
         secret_key=access.secret_key.get_secret_value(),
         base_url=access.base_url,
         tracer_provider=TracerProvider(
-            resource=Resource.create(_resource()), sampler=ALWAYS_ON if rate >= 1 else TraceIdRatioBased(rate)
+            resource=Resource.create(_resource()),
+            sampler=sampler,  # whatever the application's own spans are sampled by
+            shutdown_on_exit=False,  # the SDK's client does that
         ),
-        span_exporter=_exporters[access.public_key],
+        span_exporter=exporter,
         should_export_span=_is_ours,
         flush_at=BATCH,
     )
 
 
 def _theirs(access: LangfuseAccess) -> Langfuse:
-    """Return the client that the application has made: the SDK gives it to whoever names its public key."""
+    """Return the client that there is already: the SDK gives it to whoever names its public key."""
     return Langfuse(public_key=access.public_key, secret_key=access.secret_key.get_secret_value())
 
 

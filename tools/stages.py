@@ -21,6 +21,9 @@ AT_ONCE = 2
 and a virtual clock that jumps after 5 ms jumps ahead of them.
 """
 
+PARTS = 6
+"""Into so many parts the tests are cut: whoever has done one takes the next, for no one knows how long each takes."""
+
 ROOMS = ("actors", "credentials", "providers", "simulation", "supervisor", "telemetry", "understudy")
 
 IMPORT = """
@@ -70,19 +73,19 @@ def cover() -> bool:
     rooms = [f"--cov={room}" for room in ROOMS]
     command = [*PYTEST, "-m", "not long", "-k", "not trio", *rooms, "--cov-branch", "--cov-report="]
     succeeded = beside(*([*command, *files] for files in parts()))
-    measured = [f".coverage.{number}" for number in range(AT_ONCE)]
+    measured = [f".coverage.{number}" for number in range(PARTS)]
     combined = python("-m", "coverage", "combine", "--quiet", *measured)
     return succeeded and combined and python("-m", "coverage", "report", "--fail-under=97")
 
 
 def parts(marked: str = "") -> tuple[list[str], ...]:
-    """Return the files of tests in `AT_ONCE` parts of about the same length; with a `marked`, those that have it."""
-    found: tuple[list[Path], ...] = tuple([] for _ in range(AT_ONCE))
+    """Return the files of tests in parts of about the same length; with a `marked`, those that have it."""
+    found: tuple[list[Path], ...] = tuple([] for _ in range(PARTS))
     mark = f"mark.{marked}" if marked else ""
     files = [path for path in Path("tests").glob("test_*.py") if mark in path.read_text()]
     for path in sorted(files, key=lambda path: -path.stat().st_size):
         min(found, key=lambda part: sum(each.stat().st_size for each in part)).append(path)
-    return tuple(sorted(map(str, part)) for part in found)
+    return tuple(sorted(map(str, part)) for part in found if part)
 
 
 def wheel() -> bool:
