@@ -12,7 +12,7 @@ CODE := understudy tests benchmarks examples
 help:
 	@echo "make demo    fifty agents through an outage of their primary, on loopback"
 	@echo "make test    the tests"
-	@echo "make check   what CI runs: format, lint, types, tests with coverage, 5,000 simulated outages, the built wheel"
+	@echo "make check   what CI runs: format, lint, types, tests with coverage, 4,000 simulated outages, the built wheel"
 	@echo "make bench   CPU per call beside the bare SDK"
 	@echo "make soak    load, cancellation and circuits with hundreds of seeds: an hour"
 	@echo "make format  rewrite the code in its one format"

@@ -8,7 +8,7 @@ its head.
 
 Nous may answer 401 for a model that it does not have (nous-portal, 5.4). A model is suspected of that when its 401
 outlives a renewal, or when the token that was refused for it is accepted for others afterwards: then its 401 renews
-nothing and holds nothing, for 30 s, doubling to 10 min each time that it is found so again. It must not be for ever: a
+nothing and holds nothing, for 40 s, doubling to 10 min each time that it is found so again. It must not be for ever: a
 token that is really refused, and that only this model is asked with, has to be renewed some day. One that no renewal
 has helped before is found so at once where the token was accepted lately.
 """
@@ -37,9 +37,9 @@ from ..providers import (
 
 Given = TypeVar("Given")
 
-SUSPECTED_FOR, SUSPECTED_MAX = 30.0, 600.0
-"""Seconds for which a model's 401 is its own affair, doubling to the longest (chosen: the rest of a renewed token,
-R-CRED-11, and a sixth of a token's usual life)."""
+SUSPECTED_FOR, SUSPECTED_MAX = 40.0, 600.0
+"""Seconds for which a model's 401 is its own affair, doubling to the longest (chosen: longer than a renewed token
+rests, R-CRED-11, and a sixth of a token's usual life)."""
 
 LATELY = 60.0
 """Seconds before a 401 in which the token was accepted for others, so that a model which no renewal has helped before

@@ -94,9 +94,14 @@ def remove(path: Path) -> None:
     sync_folder(path.parent)
 
 
+def drafts(path: Path) -> list[Path]:
+    """Return what was not renamed to this file: by whoever is writing it now, or by a process that was killed."""
+    return list(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+
+
 def remove_drafts(path: Path) -> None:
     """Remove what a process left beside a file that was killed while it wrote. Nobody may be writing it now."""
-    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for draft in drafts(path):
         with suppress(OSError):
             os.unlink(draft)
 

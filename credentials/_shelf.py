@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TypeAlias, final
 
-from ._files import mend, read
+from ._files import drafts, mend, read, remove_drafts
 from ._login import Login, bootstrap, preferred
 from ._modes import HermesPlaces
 from ._notes import Notes
@@ -143,6 +144,30 @@ def _read(path: PurePath, *, private: bool) -> Found:
         return parse(read(Path(path), private=private))
     except OSError as error:
         return Unreadable(mend(error, Path(path)))
+
+
+def left_behind(shelf: Shelf) -> Login | None:
+    """Return the pair that a process was writing when it was killed, if it is whole and newer than that in the stores.
+
+    Under the lock nobody else is writing.
+    """
+    held = shelf.login
+    found: list[Login] = []
+    for place in shelf.usable:
+        for draft in drafts(Path(os.path.realpath(place.path))):
+            with suppress(OSError):
+                data = read(draft, private=place.private) or b""
+                holds = parse(data.rstrip(b"\0"))  # the room that was held open for it
+                if isinstance(holds, Stored) and holds.login.is_whole:
+                    found.append(holds.login)
+    newest = preferred(found)
+    return newest if newest is not None and (held is None or newest.is_newer_than(held)) else None
+
+
+def clear(shelf: Shelf) -> None:
+    """Remove what was left behind, once it is in its place. Under the lock."""
+    for place in shelf.usable:
+        remove_drafts(Path(os.path.realpath(place.path)))
 
 
 def _local(found: Found) -> Found:

@@ -59,7 +59,7 @@ from ._renewal import (
     plan,
     received,
 )
-from ._shelf import Place, Shelf, locks, read_shelf
+from ._shelf import Place, Shelf, clear, left_behind, locks, read_shelf
 from ._source import LoginSource
 from ._stores import Absent, Stored, quarantined, render
 from ._words import untrusting
@@ -145,7 +145,11 @@ class Transaction:
                         self._from_root = shelf.from_root
                         continue
                     report.notes = notes
-                    await _Held(self._source, self._host, shelf, notes, scene, report).renew(credential())
+                    held = _Held(self._source, self._host, shelf, notes, scene, report)
+                    if notes.journal is not None and await held.rescues():
+                        shelf, notes, scene = await self.read()
+                        held = _Held(self._source, self._host, shelf, notes, scene, report)
+                    await held.renew(credential())
                     return
         except OSError as error:  # a lock file that cannot be made: neither could the pair be written
             report.outcome = Failed(Why.UNWRITABLE)
@@ -218,6 +222,22 @@ class _Held:
                 await self._post(credential, login, fingerprint)
             case Mint():  # not with the mint off
                 raise AssertionError("a mint was planned twice")
+
+    async def rescues(self) -> bool:
+        """Write the pair that a process was writing when it was killed; say whether there was one.
+
+        A journal that was not cleared says that somebody posted: such a pair is what came of it.
+        """
+        login = await self._host.in_thread(partial(left_behind, self._shelf))
+        journal = self._notes.journal
+        if login is None or journal is None or login.fingerprint(self._scene.key) in self._notes.spent:
+            return False
+        with anyio.CancelScope(shield=True):
+            if not await self.save(login):
+                return False
+            await self._note(self._notes.settled(journal))
+            await self._tried(Path(self._source.main), partial(clear, self._shelf))
+        return True
 
     async def save(self, login: Login) -> bool:
         with ExitStack() as stack:

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 
-from understudy.credentials import CredentialSaved
-from understudy.simulation import Lost, Reset, SimulatedPortal, _portal_server, simulated_portal
+from understudy.credentials import CredentialSaved, LoginSource, Secret
+from understudy.credentials._notes import Notes, key_path, notes_path, render_notes
+from understudy.simulation import Login, Lost, Reset, SimulatedPortal, _portal_server, simulated_portal
 
-from .nous import Inline, flat, host_of, kept, own, put, stored
-from .test_keeper import QUICK, _fails, _is_saved, expired, journal
+from .nous import Inline, flat, hermes, host_of, kept, nested, own, put, stored
+from .test_keeper import QUICK, _fails, _is_saved, expired, journal, litter
 from .test_nous_login import ASK, scene
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
@@ -157,3 +158,63 @@ async def test_a_doubt_outlives_a_post_that_was_never_sent(tmp_path: Path) -> No
             async with portal.refusing():
                 await k.after(await k.keeper.bearer()) if k.keeper.at_hand else await k.token()
             assert journal(source) is not None
+
+
+def killed_while_writing(portal: SimulatedPortal, source: LoginSource, place: Path, layout: Callable[..., Any]) -> Any:
+    """Leave everything as a process does that is killed between the last fsync and the rename; return the new pair."""
+    key = put(key_path(source), "k" * 32).read_bytes()
+    first = portal.portal.live(0)
+    assert first is not None
+    notes = Notes().posting(Secret(first.refresh_token).fingerprint(key), portal.now())
+    put(notes_path(source), render_notes(notes).decode())
+    renewed = portal.portal.refresh(first.refresh_token, "hermes-cli", portal.now())
+    assert isinstance(renewed, Login)
+    put(place.parent / f".{place.name}.0123456789abcdef.tmp", layout(renewed))
+    return renewed
+
+
+@pytest.mark.parametrize("mode", ["own", "hermes"])
+async def test_a_pair_that_was_not_renamed_is_taken_up(tmp_path: Path, mode: str) -> None:
+    """Whoever comes next finds it beside the store, writes it where it belongs, and posts nothing that is spent."""
+    async with simulated_portal(QUICK) as portal:
+        source = own(tmp_path, portal) if mode == "own" else hermes(tmp_path, portal)
+        layout = flat if mode == "own" else nested
+        place = put(source.main, layout(portal.log_in()))
+        await anyio.sleep(100)
+        renewed = killed_while_writing(portal, source, place, layout)
+        async with kept(source, host_of(portal), watches=False) as k:
+            assert await k.after(await k.keeper.bearer()) == renewed.access_token
+            assert portal.portal.counts.asked["refresh"] == 0
+            await anyio.sleep(60)
+            assert await expired(portal, k) == portal.portal.live(0).access_token  # type: ignore[union-attr]
+        assert portal.portal.counts.reuses == 0
+        assert litter(source) == []
+
+
+@pytest.mark.parametrize("content", ["", '{"access_token": "half', "{}"])
+async def test_half_a_pair_is_left_alone(tmp_path: Path, content: str) -> None:
+    """The draft says nothing whole: the login is lost, and that is said."""
+    async with simulated_portal(QUICK) as portal:
+        source = own(tmp_path, portal)
+        place = put(source.store, flat(portal.log_in()))
+        await anyio.sleep(100)
+        killed_while_writing(portal, source, place, flat)
+        put(place.parent / f".{place.name}.0123456789abcdef.tmp", content)
+        async with kept(source, host_of(portal), watches=False) as k:
+            assert await k.after(await k.keeper.bearer()) == "lost"
+
+
+async def test_an_older_draft_is_left_alone(tmp_path: Path) -> None:
+    """What stands in the store is newer: it is renewed as ever."""
+    async with simulated_portal(QUICK) as portal:
+        source = own(tmp_path, portal)
+        place = put(source.store, flat(portal.log_in()))
+        renewed = killed_while_writing(portal, source, place, flat)
+        put(
+            place.parent / f".{place.name}.0123456789abcdef.tmp", flat(renewed, refresh_token="older", obtained_at=1000)
+        )
+        put(source.store, flat(renewed))
+        await anyio.sleep(100)
+        async with kept(source, host_of(portal), watches=False) as k:
+            assert await expired(portal, k) == portal.portal.live(0).access_token  # type: ignore[union-attr]
+            assert portal.portal.counts.asked["refresh"] == 1

@@ -109,11 +109,11 @@ def wheel() -> bool:
 
 WIRE = "test_every_invariant_holds_over_the_wire"
 SIMULATIONS: tuple[tuple[str, ...], ...] = (
-    ("tests.whole_system", "--backend", "trio", "--seeds", "2500"),
-    ("tests.whole_system", "--backend", "asyncio", "--seeds", "2500"),
+    ("tests.whole_system", "--backend", "trio", "--seeds", "2000"),
+    ("tests.whole_system", "--backend", "asyncio", "--seeds", "2000"),
     ("pytest", "-q", "tests/test_gate_against_reference.py", f"tests/test_whole_system.py::{WIRE}"),
 )
-"""5,000 seeds of the whole system, 200 more over the real wire code, 2,000 lives of a gate."""
+"""4,000 seeds of the whole system, 100 more over the real wire code, 2,000 lives of a gate."""
 
 
 def rest() -> bool:
@@ -124,7 +124,7 @@ def rest() -> bool:
 
 def simulate() -> bool:
     """Run the simulations."""
-    return beside(*SIMULATIONS, UNDERSTUDY_EXAMPLES="2000", UNDERSTUDY_WIRE_SEEDS="100")
+    return beside(*SIMULATIONS, UNDERSTUDY_EXAMPLES="2000", UNDERSTUDY_WIRE_SEEDS="50")
 
 
 STAGES: dict[str, Callable[[], bool]] = {
