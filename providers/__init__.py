@@ -80,7 +80,7 @@ from ._stream import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from ._trail import Attempt, PassedOver
+from ._trail import Attempt, PassedOver, first_token
 from ._transports import TRANSPORTS, Transport, connect, load, normalised
 from ._verdicts import RULES, Blame, HandOver, Retry, Rule, Verdict
 
@@ -167,6 +167,7 @@ __all__ = (
     "connect",
     "decode",
     "encode",
+    "first_token",
     "image",
     "inexpressible",
     "is_object",

@@ -10,7 +10,7 @@ from ._explain import explained
 from ._json import JSONValue
 from ._messages import Block, Message, Reasoning, Text, ToolCall
 from ._schema import is_object
-from ._trail import Attempt, PassedOver
+from ._trail import Attempt, PassedOver, first_token
 
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
@@ -177,8 +177,7 @@ class Response:
     @property
     def first_token(self) -> float | None:
         """Seconds from the request's beginning to the first content; None where no stream was read."""
-        last = self.attempts[-1] if self.attempts else None
-        return None if last is None or last.first_token is None else last.start + last.first_token
+        return first_token(self.attempts)
 
     @property
     def text(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -42,3 +43,11 @@ class PassedOver:
     model: str
     reason: str
     retry_after: float | None = None
+
+
+def first_token(attempts: Sequence[Attempt]) -> float | None:
+    """Return the seconds from the request's beginning to the first content of the last attempt; None if it read no
+    stream.
+    """
+    last = attempts[-1] if attempts else None
+    return None if last is None or last.first_token is None else last.start + last.first_token

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, final
 
-from ..providers import Attempt, Message, Parameters, Partial, PassedOver, Response, ToolCall
+from ..providers import Attempt, Message, Parameters, Partial, PassedOver, Response, ToolCall, first_token
 from ._run_values import Run, ToolUse
 
 _log = logging.getLogger("understudy.supervisor")
@@ -72,8 +72,7 @@ class RequestOver:
     @property
     def first_token(self) -> float | None:
         """Seconds until the first content of the last attempt; None where no stream was read."""
-        last = self.attempts[-1] if self.attempts else None
-        return None if last is None or last.first_token is None else last.start + last.first_token
+        return first_token(self.attempts)
 
 
 @final
@@ -145,7 +144,7 @@ class Span(Protocol):
         """Take note that it is over. Called once."""
         ...
 
-    def current(self) -> Any:
+    def current(self) -> AbstractContextManager[object]:
         """Return a context manager in whose body the caller's own code finds this as what it runs in."""
         ...
 
@@ -224,11 +223,22 @@ class Trace:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Let the caller's own code run within this."""
-        with ExitStack() as stack:
-            for span in self._spans:
+        """Let the caller's own code run within this. What it raises is told by `end`, and not to these contexts: none
+        of them may swallow it.
+        """
+        entered: list[AbstractContextManager[object]] = []
+        for span in self._spans:
+            try:
+                context = span.current()
+                context.__enter__()
+                entered.append(context)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._tracing.failed(error, "current")
+        try:
+            yield
+        finally:
+            for context in reversed(entered):
                 try:
-                    stack.enter_context(span.current())
+                    context.__exit__(None, None, None)
                 except Exception as error:  # noqa: BLE001 - as above
                     self._tracing.failed(error, "current")
-            yield
