@@ -99,7 +99,7 @@ class RenewingProvider:
         raise _about_the_model(given)
 
     def _is_the_models(self, doubt: _Doubt, bearer: Bearer) -> bool:
-        """Say whether a 401 for the token of the moment is about the model."""
+        """Say whether a 401 for the token of the moment is about the model; found so, it is suspected anew."""
         now, keeper = anyio.current_time(), self._keeper
         if not keeper.is_current(bearer):
             return False

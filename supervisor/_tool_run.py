@@ -127,8 +127,10 @@ class ToolRun:
     def begin(self) -> None:
         """Let the time that all of it may take begin now, and its trace."""
         self._begun = anyio.current_time()
-        about, messages = self._terms.about, tuple(self._messages)
-        self._trace = self.chain.tracing.begin(RunBegun(self.chain.agent, about, messages, self._parameters))
+        chain = self.chain
+        if chain.tracing:
+            begun = RunBegun(chain.agent, self._terms.about, tuple(self._messages), self._parameters)
+            self._trace = chain.tracing.begin(begun)
 
     @contextmanager
     def traced(self) -> Iterator[None]:

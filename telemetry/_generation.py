@@ -10,7 +10,7 @@ added up there: so what was read from a cache is taken out of `input`, and think
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from ..providers import (
@@ -197,8 +197,3 @@ def served_by(over: RequestOver) -> tuple[str | None, str | None]:
         return response.transport, response.model
     route: Attempt | PassedOver | None = next(reversed(over.attempts), None) or next(iter(over.passed_over), None)
     return (None, None) if route is None else (route.transport, route.model)
-
-
-def merged(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the caller's metadata and ours; where both have a name, ours counts."""
-    return {**theirs, **ours}

@@ -4,23 +4,14 @@
       turn 1   a span ─┬─ a generation
       turn 2           └─ a tool, for each call
 
-It goes through the official SDK, over a tracer provider of our own: no span of anybody else is exported, and what the
-application has set up for OpenTelemetry is left as it is. The first supervisor that traces makes the client; a client
-that the application has made with the same public key is used as it is, and never closed. What cannot be sent is
-dropped and counted; nothing is printed, and closing takes 2 s at most.
-
-Source: langfuse 5.0.4, measured (docs/decisions/0016-traces.md).
+The first supervisor that traces makes the client (`_langfuse_client.py`); one that the application has made with the
+same public key is used as it is, and never closed. What is shown stands in `_generation.py`.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import logging
-import os
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -30,13 +21,6 @@ from typing import Any, final
 import anyio
 import anyio.to_thread
 from langfuse import Langfuse
-from langfuse._client.resource_manager import LangfuseResourceManager
-from opentelemetry.exporter.otlp.proto.http import Compression
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, TraceIdRatioBased
 from opentelemetry.trace import use_span
 
 from ..providers import encode
@@ -57,108 +41,16 @@ from ..supervisor import (
 from ._generation import (
     answer,
     conversation,
-    merged,
     parameters_shown,
     request_level,
     request_metadata,
     served_by,
     tokens,
 )
-
-EXPORT_WITHIN = 1.5
-"""Seconds for one batch: with what closing takes around it, within 2 s (design, "Telemetry")."""
+from ._langfuse_client import client_of, exporters, quiet
 
 CLOSE_WITHIN = 2.0
 """Seconds for what is still to be sent when a supervisor closes."""
-
-DROP_FOR = 30.0
-"""Seconds for which nothing is sent after a batch that could not be (chosen: a host that is down stays so for a while,
-and each try takes a thread of ours up to `EXPORT_WITHIN`)."""
-
-BATCH = 64
-"""Spans in a batch (chosen: a body of a few hundred kilobytes; the SDK's 512 took seconds to send)."""
-
-OURS = "langfuse-sdk"
-"""The name under which the SDK makes its spans: the only ones that are exported."""
-
-_LOGGERS = (
-    "langfuse",
-    "opentelemetry.exporter.otlp.common.http",
-    "opentelemetry.exporter.otlp.proto.http._common",
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "opentelemetry.sdk._shared_internal",
-    "opentelemetry.sdk.trace",
-    "opentelemetry.sdk.trace.export",
-    "urllib3.connectionpool",
-)
-"""Who speaks of what could not be sent. They are the application's loggers, too: only our own lines are left out."""
-
-
-@final
-class _Quiet(logging.Filter):
-    """Leaves out what is logged while we are at work, in the thread in which we are."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._here = threading.local()
-        self.dropped = 0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let through what is somebody else's."""
-        if not getattr(self._here, "depth", 0):
-            return True
-        self.dropped += "dropping" in record.getMessage()
-        return False
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        self._here.depth = getattr(self._here, "depth", 0) + 1
-        try:
-            yield
-        finally:
-            self._here.depth -= 1
-
-
-_quiet = _Quiet()
-
-
-@final
-class QuietExporter(SpanExporter):
-    """Sends batches; after one that could not be sent, drops all others for a while. It never raises, nor logs."""
-
-    def __init__(self, inner: SpanExporter, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._inner, self._clock, self._again_at = inner, clock, float("-inf")
-        self.sent = self.dropped = 0
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch, or drop it; both is success to whoever asks."""
-        is_sent = False
-        if self._clock() >= self._again_at:
-            with _quiet():
-                try:
-                    is_sent = self._inner.export(spans) is SpanExportResult.SUCCESS
-                except Exception:  # noqa: BLE001 - whatever keeps it from being sent
-                    is_sent = False
-            if not is_sent:
-                self._again_at = self._clock() + DROP_FOR
-        if is_sent:
-            self.sent += len(spans)
-        else:
-            self.dropped += len(spans)
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Let go of the connection."""
-        with _quiet():
-            self._inner.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """There is nothing that waits here."""
-        return True
-
-
-_exporters: dict[str, QuietExporter] = {}
-"""That of each client that we have made, by its public key: the SDK has one client for each in a process."""
 
 
 def open_langfuse(access: LangfuseAccess, *, secrets: Sequence[str] = ()) -> LangfuseTracer:
@@ -167,56 +59,8 @@ def open_langfuse(access: LangfuseAccess, *, secrets: Sequence[str] = ()) -> Lan
     Args:
         secrets: What is masked in everything that is shown.
     """
-    key = access.public_key
-    is_ours = key not in LangfuseResourceManager._instances or key in _exporters
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_quiet)  # adding it again does nothing
-    with _quiet():
-        client = _made(access) if is_ours else _theirs(access)
+    client, is_ours = client_of(access)
     return LangfuseTracer(client, access, secrets=secrets, is_ours=is_ours)
-
-
-def _made(access: LangfuseAccess) -> Langfuse:
-    """Return the client of the process for a public key: made with what the first supervisor says of it."""
-    if access.public_key in _exporters:
-        return _theirs(access)
-    login = base64.b64encode(f"{access.public_key}:{access.secret_key.get_secret_value()}".encode()).decode()
-    inner = OTLPSpanExporter(
-        endpoint=f"{access.base_url.rstrip('/')}/api/public/otel/v1/traces",
-        timeout=EXPORT_WITHIN,
-        compression=Compression.Gzip,
-        headers={"Authorization": f"Basic {login}", "x-langfuse-ingestion-version": "4"},
-    )
-    exporter = _exporters[access.public_key] = QuietExporter(inner)
-    sampler = ALWAYS_ON if access.sample_rate >= 1 else TraceIdRatioBased(access.sample_rate)
-    return Langfuse(
-        public_key=access.public_key,
-        secret_key=access.secret_key.get_secret_value(),
-        base_url=access.base_url,
-        tracer_provider=TracerProvider(
-            resource=Resource.create(_resource()),
-            sampler=sampler,  # whatever the application's own spans are sampled by
-            shutdown_on_exit=False,  # the SDK's client does that
-        ),
-        span_exporter=exporter,
-        should_export_span=_is_ours,
-        flush_at=BATCH,
-    )
-
-
-def _theirs(access: LangfuseAccess) -> Langfuse:
-    """Return the client that there is already: the SDK gives it to whoever names its public key."""
-    return Langfuse(public_key=access.public_key, secret_key=access.secret_key.get_secret_value())
-
-
-def _resource() -> dict[str, str]:
-    named = {"langfuse.environment": "LANGFUSE_TRACING_ENVIRONMENT", "langfuse.release": "LANGFUSE_RELEASE"}
-    return {attribute: os.environ[name] for attribute, name in named.items() if os.environ.get(name)}
-
-
-def _is_ours(span: ReadableSpan) -> bool:
-    scope = span.instrumentation_scope
-    return scope is not None and scope.name == OURS
 
 
 _within: ContextVar[_Span | None] = ContextVar("understudy_langfuse_within", default=None)
@@ -237,9 +81,11 @@ class LangfuseTracer:
 
     @property
     def dropped(self) -> int:
-        """Observations that could not be sent, by all supervisors that use this client; 0 where it is not ours."""
-        exporter = _exporters.get(self.access.public_key)
-        return _quiet.dropped + (0 if exporter is None else exporter.dropped)
+        """Observations that could not be sent, by all supervisors that use this client, and those that no queue of ours
+        had room for; 0 where the client is not ours.
+        """
+        exporter = exporters.get(self.access.public_key)
+        return 0 if exporter is None else quiet.dropped + exporter.dropped
 
     def begin(self, begun: Begun) -> _Span:
         """Begin an observation beneath what is current."""
@@ -248,14 +94,11 @@ class LangfuseTracer:
 
     def begin_in(self, place: Any, begun: Begun, about: About | None) -> _Span:
         """Begin an observation in a client, or beneath another one, whose `about` holds for it, too."""
-        with _quiet():
+        with quiet():
             match begun:
-                case RequestBegun(agent, given, messages, parameters):
+                case RequestBegun(agent, given, messages):
                     observation = place.start_observation(
-                        name=given.name or agent,
-                        as_type="generation",
-                        input=self.shown(conversation(messages)),
-                        model_parameters=parameters_shown(parameters) or None,
+                        name=given.name or agent, as_type="generation", input=self.shown(conversation(messages))
                     )
                     about = given
                 case RunBegun(agent, given, messages):
@@ -299,7 +142,7 @@ class LangfuseTracer:
             await anyio.to_thread.run_sync(self._flush, abandon_on_cancel=True)
 
     def _flush(self) -> None:
-        with _quiet():
+        with quiet():
             self._client.flush()
 
 
@@ -333,7 +176,7 @@ class _Span:
 
     def end(self, over: Over) -> None:
         """End it with what came of it."""
-        with _quiet():
+        with quiet():
             match over:
                 case RequestOver():
                     self.observation.update(**self._request(over))
@@ -396,7 +239,7 @@ class _Span:
         namespace = self.tracer.access.namespace
         ours = ours | ({"namespace": namespace} if namespace else {})
         given = self.begun.about.metadata if isinstance(self.begun, RequestBegun | RunBegun) else {}
-        return merged(given, ours)
+        return {**given, **ours}  # where both have a name, ours counts
 
     def _level(self, error: str, reason: str) -> dict[str, str]:
         if not error:

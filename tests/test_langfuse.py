@@ -21,7 +21,8 @@ from pydantic import SecretStr
 from understudy import Message, Text, UnderstudyError, image, user
 from understudy.simulation import Answer, Breaks, Hang, Script, Status
 from understudy.supervisor import LangfuseAccess
-from understudy.telemetry._langfuse import OURS, LangfuseTracer, QuietExporter, _exporters, open_langfuse
+from understudy.telemetry._langfuse import LangfuseTracer, open_langfuse
+from understudy.telemetry._langfuse_client import OURS, QuietExporter, exporters
 
 from .collector import Collector, Observation, collecting
 from .scenario import opened
@@ -79,7 +80,7 @@ def client_of(key: str) -> Langfuse:
 
 def forget(key: str) -> None:
     """Close the client for a public key, and let the process forget it."""
-    _exporters.pop(key, None)
+    exporters.pop(key, None)
     if key in LangfuseResourceManager._instances:
         client_of(key).shutdown()
         LangfuseResourceManager._instances.pop(key, None)
@@ -415,7 +416,7 @@ class TestNesting:
         root = next(each for each in langfused.seen if each["type"] == "agent")
         assert root.parent == seen["outer"].id
         assert "later" in seen
-        assert langfused.key not in _exporters
+        assert langfused.key not in exporters
 
 
 @pytest.mark.sockets

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,8 @@ from understudy.simulation import NOUS_ERRORS, Phase, Script, Status, simulated_
 from understudy.supervisor import AccessRefused
 
 from .nous import Kept, flat, hermes, host_of, kept, nested, own, put, stored
-from .test_keeper import QUICK, _fails
+from .test_keeper import QUICK
+from .test_kept_pairs import breaks
 from .test_nous_login import ASK, many, scene
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
@@ -234,7 +234,7 @@ class TestReasons:
             put(source.store, flat(portal.log_in()))
             async with kept(source, host_of(portal), watches=False) as k:
                 with monkeypatch.context() as broken:
-                    _fails(broken, "replace", errno.EIO, lambda _, target: target.name == "login.json")
+                    breaks(broken)
                     await k.after(await k.keeper.bearer())
                     await anyio.sleep(40)
                     portal.portal.expire_access(0)
@@ -309,7 +309,7 @@ class TestMintedKeys:
             put(source.store, flat(legacy))
             async with kept(source, host_of(portal), watches=False) as k:
                 with monkeypatch.context() as broken:
-                    _fails(broken, "replace", errno.EIO, lambda _, target: target.name == "login.json")
+                    breaks(broken)
                     await anyio.sleep(601)
                     assert await k.token() == "unsaved"
                     assert portal.portal.counts.asked == {"refresh": 1}

@@ -6,7 +6,6 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from .providers import Connect, connect
 from .supervisor import DRAIN_FOR, Hook, Plan, Settings, Supervisor, Tracer, load, sound, supervise
@@ -52,10 +51,11 @@ async def open_supervisor(
     for problem in plan.ignored:
         _log.warning("ignored  %s", problem)
     told: tuple[Hook, ...] = (LoggingHook(), *hooks)
-    async with _traced(plan, tracers) as shown:
-        ways: dict[str, Any] = {"connect": connect, "rand": rand, "drain_for": drain_for, "hooks": told}
-        async with supervise(plan, tracers=shown, **ways) as supervisor:
-            yield supervisor
+    async with (
+        _traced(plan, tracers) as shown,
+        supervise(plan, connect=connect, rand=rand, drain_for=drain_for, hooks=told, tracers=shown) as supervisor,
+    ):
+        yield supervisor
 
 
 @asynccontextmanager
