@@ -73,7 +73,7 @@ class _Clock(selectors.DefaultSelector):
 
     def __init__(self, grace: float) -> None:
         super().__init__()
-        self.now, self._grace = 0.0, grace
+        self.now, self.grace = 0.0, grace
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -81,7 +81,7 @@ class _Clock(selectors.DefaultSelector):
             return ready
         if timeout is None:  # no timer: only the outside can wake us
             return super().select(None)
-        ready = super().select(self._grace)
+        ready = super().select(self.grace)
         if not ready:
             self.now += timeout
         return ready

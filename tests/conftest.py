@@ -6,13 +6,14 @@ import os
 import signal
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 
 from understudy.simulation import virtual_backend
 from understudy.simulation._clock import Backend
 
 from .over_sockets import FIXTURES
-from .virtual_time import socket_backend
+from .virtual_time import socket_backend, waiting_for_threads
 
 
 def pytest_configure() -> None:
@@ -39,6 +40,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
         return request.param, {}
     sockets = request.node.get_closest_marker("sockets") is not None
     return socket_backend(request.param) if sockets else virtual_backend(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clock of a test over sockets wait for threads."""
+    if request.node.get_closest_marker("sockets") is not None:
+        monkeypatch.setattr(anyio.to_thread, "run_sync", waiting_for_threads(anyio.to_thread.run_sync))
 
 
 @pytest.fixture(autouse=True)
