@@ -17,7 +17,7 @@ from typing import cast, final
 import anyio
 
 from ..credentials import INFERENCE_URL, STOPPED, Keeper
-from ..providers import ActorStoppedError, Connect, Failure, KeyedProvider, Provider, Target, Upstream, Verdict
+from ..providers import ActorStoppedError, Connect, Failure, KeyedProvider, Line, Provider, Target, Upstream, Verdict
 from ._budget import RetryBudget
 from ._events import EndpointEvent
 from ._gate import CircuitPolicy, Gate
@@ -352,7 +352,8 @@ class Endpoint:
             try:
                 await provider.aclose()
             except Exception as error:  # noqa: BLE001
-                _log.warning("close_failed endpoint=%r error=%s", self.name, type(error).__name__)
+                line = Line("close_failed", endpoint=self.name, error=type(error).__name__)
+                _log.warning("%s", line)
 
     async def end(self) -> None:
         """End whatever is in flight and close, also when cancelled: the last thing that happens to an endpoint."""

@@ -34,6 +34,7 @@ from ._hints import retry_after
 from ._json import JSONValue, decode, encode
 from ._judge import Evidence, judge, read_evidence
 from ._judge_nous import Judged, judge_nous
+from ._lines import Line
 from ._machine import out_of_files
 from ._messages import (
     Block,
@@ -51,6 +52,7 @@ from ._messages import (
 )
 from ._parameters import CHECKS, checked, number, suggestion
 from ._port import Connect, KeyedProvider, Provider, Target, Upstream
+from ._prices import Price
 from ._request import (
     EFFORTS,
     STRUCTURED_OUTPUT_MODES,
@@ -113,6 +115,7 @@ __all__ = (
     "JSONValue",
     "Judged",
     "KeyedProvider",
+    "Line",
     "MailboxFullError",
     "Message",
     "Messages",
@@ -120,6 +123,7 @@ __all__ = (
     "Partial",
     "PartialCall",
     "PassedOver",
+    "Price",
     "Problem",
     "Provider",
     "QuotaExceededError",

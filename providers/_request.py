@@ -159,7 +159,8 @@ class Response:
     `model` is the model the provider says it used; `dropped` names the parameters it was not sent, because its
     wire cannot express them. `attempts` are in order, the last one being the one that answered; `passed_over` are the
     routes that were not asked. Both are empty until a supervisor fills them. `parsed` is what the text says, where an
-    answer of some shape was asked for.
+    answer of some shape was asked for. `cost` is in US dollars, None where no price is known for the model, or its
+    tokens were not told; failed attempts are not in it, for no provider tells what they took.
     """
 
     blocks: tuple[Block, ...]
@@ -173,6 +174,7 @@ class Response:
     attempts: tuple[Attempt, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     parsed: Any = None
+    cost: float | None = None
 
     @property
     def first_token(self) -> float | None:

@@ -6,6 +6,7 @@ from ._events import AccessRefused, ActorRestarted, Event, HandedOver, RequestEn
 from ._functions import as_tool
 from ._hooks import Hook
 from ._langfuse_access import LangfuseAccess
+from ._metric_values import FAMILIES, Distribution, Family, Kind, Metrics, Sample, provider_name
 from ._notes import notes
 from ._nous import login_source
 from ._plan import NO_AGENT, AgentPlan, Limits, Plan, Route, RouteVariables, load, sound, without_keys
@@ -38,6 +39,7 @@ from ._values import EXPECTED
 __all__ = (
     "DRAIN_FOR",
     "EXPECTED",
+    "FAMILIES",
     "NO_AGENT",
     "About",
     "AccessRefused",
@@ -47,13 +49,17 @@ __all__ = (
     "AgentSettings",
     "Begun",
     "CallParameters",
+    "Distribution",
     "Event",
+    "Family",
     "HandedOver",
     "Hook",
     "Intensity",
     "Iteration",
+    "Kind",
     "LangfuseAccess",
     "Limits",
+    "Metrics",
     "OnInterrupt",
     "Over",
     "Plan",
@@ -70,6 +76,7 @@ __all__ = (
     "RunEvent",
     "RunOver",
     "RunStream",
+    "Sample",
     "Settings",
     "Span",
     "Stream",
@@ -85,6 +92,7 @@ __all__ = (
     "load",
     "login_source",
     "notes",
+    "provider_name",
     "sound",
     "supervise",
     "without_keys",

@@ -15,6 +15,7 @@ from ..providers import (
     AttemptError,
     Failure,
     PassedOver,
+    Price,
     Response,
     TimeoutExceededError,
     TrailedError,
@@ -98,10 +99,14 @@ class Account:
         """Take a route into the trail that was not asked."""
         self.passed_over.append(PassedOver(route.transport, route.model, str(refusal), refusal.retry_after))
 
-    def signed(self, response: Response, *, is_fallback: bool) -> Response:
-        """Return the response with its trail."""
+    def signed(self, response: Response, price: Price | None, *, is_fallback: bool) -> Response:
+        """Return the response with its trail, and with what it cost."""
         return replace(
-            response, is_fallback=is_fallback, attempts=tuple(self.attempts), passed_over=tuple(self.passed_over)
+            response,
+            is_fallback=is_fallback,
+            attempts=tuple(self.attempts),
+            passed_over=tuple(self.passed_over),
+            cost=None if price is None else price.of(response.usage),
         )
 
     def with_trail(self, error: TrailedError) -> TrailedError:

@@ -178,7 +178,8 @@ class Dispatch:
         self.ended(error="cancelled", partial=live.upstream.partial)
 
     def _answered(self, response: Response) -> Response:
-        response = self._account.signed(response, is_fallback=self.place > 0)
+        served = self._course.at_hand
+        response = self._account.signed(response, served.route.price, is_fallback=served.place > 0)
         self.ended(response)
         return response
 
@@ -322,6 +323,8 @@ class Dispatch:
                 tuple(account.attempts),
                 tuple(account.passed_over),
                 error,
+                None if response is None else response.usage,
+                None if response is None else response.cost,
             )
         )
         if self._trace is not None:

@@ -7,7 +7,7 @@ from typing import TypeAlias, final
 
 from ..actors import EndpointEvent
 from ..credentials import CredentialEvent
-from ..providers import Attempt, PassedOver
+from ..providers import Attempt, PassedOver, Usage
 
 
 @final
@@ -15,7 +15,8 @@ from ..providers import Attempt, PassedOver
 class RequestEnded:
     """A request is over: answered by `transport` and `model`, or not (both None). `duration` is in seconds.
 
-    `error` is the name of what was raised, or "cancelled"; empty where there is an answer.
+    `error` is the name of what was raised, or "cancelled"; empty where there is an answer. `usage` is what the answer
+    took, None without one, and `cost` what it cost in US dollars, None where no price is known.
     """
 
     agent: str
@@ -26,6 +27,8 @@ class RequestEnded:
     attempts: tuple[Attempt, ...]
     passed_over: tuple[PassedOver, ...]
     error: str = ""
+    usage: Usage | None = None
+    cost: float | None = None
 
 
 @final

@@ -5,13 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import TypeAlias, final
+from collections.abc import Iterable
+from typing import Protocol, final
 
+from ..providers import Line
 from ._events import Event
 
-Hook: TypeAlias = Callable[[Event], None]
-"""Takes an event, in the task where it happened, and returns at once. What waits belongs behind a queue."""
+
+class Hook(Protocol):
+    """Takes an event, in the task where it happened, and returns at once. What waits belongs behind a queue.
+
+    Any function of an event is one. What it raises is counted and swallowed; one that takes more than 10 ms is warned
+    of once. Each event is told exactly once, to all hooks in the same order.
+    """
+
+    def __call__(self, event: Event, /) -> object:
+        """Take an event; what is returned is not looked at."""
+        ...
+
 
 SLOW_AFTER = 0.01
 """Seconds after which a hook is too slow (design, "Telemetry")."""
@@ -38,6 +49,11 @@ class Hooks:
         self._untold: deque[Event] = deque()
         self._telling = False
         self.failures = 0
+
+    @property
+    def dropped(self) -> int:
+        """Events that hooks with a queue of their own had no room for, as their `dropped` says."""
+        return sum(getattr(hook, "dropped", 0) for hook in self._hooks)
 
     def __call__(self, event: Event) -> None:
         """Tell every hook. An exception is counted, and told in the log the first time."""
@@ -75,4 +91,4 @@ class Hooks:
     def _warn(self, number: int, what: str, why: str) -> None:
         if (number, what) not in self._warned:
             self._warned.add((number, what))
-            _log.warning("%s hook=%d at=%s", what, number, why)
+            _log.warning("%s", Line(what, hook=number, at=why))

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, cast, final
 
 from ..actors import CircuitPolicy
 from ..credentials import LoginSource
-from ..providers import TRANSPORTS, ConfigurationError, Parameters, Problem, Target, Verdict, normalised
+from ..providers import TRANSPORTS, ConfigurationError, Parameters, Price, Problem, Target, Verdict, normalised
 from ._certificates import untrusted
 from ._discovery import prefix_of
 from ._langfuse_access import LangfuseAccess, langfuse_access
 from ._nous import LOGIN, NousCredential, nous_credential
+from ._price_table import price_of, price_table
 from ._route_settings import AgentSettings, RouteSettings
 from ._routing import Policy
 from ._settings import Settings
@@ -47,6 +48,7 @@ class Route:
 
     `variables` names what set the model, the base URL and the key: the words of an error that helps; `set_by` names the
     variable that set each field, where variables did. With `stream_upstream` whole answers are streamed from it, too.
+    `price` is None where none is set.
     """
 
     transport: str
@@ -57,6 +59,7 @@ class Route:
     policy: Policy
     variables: RouteVariables
     stream_upstream: bool = False
+    price: Price | None = None
     set_by: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -95,7 +98,8 @@ class AgentPlan:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All agents, and what holds for every request. `total_timeout` is in seconds. `login` is the one that targets with
-    a `credential` are asked with, `langfuse` where traces go.
+    a `credential` are asked with, `langfuse` where traces go. With `json_logs` the lines of the log are JSON;
+    `has_prices` says that there is a table of prices.
     """
 
     agents: dict[str, AgentPlan]
@@ -105,11 +109,18 @@ class Plan:
     problems: tuple[Problem, ...]
     login: LoginSource | None = None
     langfuse: LangfuseAccess | None = None
+    json_logs: bool = False
+    has_prices: bool = False
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Every route of every agent."""
+        return tuple(route for agent in self.agents.values() for route in agent.routes)
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """Every endpoint once, in the order of its first use."""
-        return tuple(dict.fromkeys(route.target for agent in self.agents.values() for route in agent.routes))
+        return tuple(dict.fromkeys(route.target for route in self.routes))
 
     @property
     def endpoints(self) -> dict[str, Target]:
@@ -149,7 +160,11 @@ def load(settings: Settings | None = None) -> Plan:
         raise TypeError(f"settings must be Settings, as Settings.in_code(agents=…) makes them, not {_kind(settings)}")
     whole = _order(settings)
     nous = nous_credential(settings) if _asks_nous(settings) else NousCredential()
-    agents = {name: _agent(name, agent, settings, nous, whole) for name, agent in settings.agents.items()}
+    prices, mispriced = price_table(settings.prices)
+    whole += mispriced
+    agents = {
+        name: _priced(_agent(name, agent, settings, nous, whole), prices) for name, agent in settings.agents.items()
+    }
     routes = [route for agent in agents.values() for route in agent.routes]
     whole += [*_missing_keys(routes, settings), *untrusted(os.environ, [route.target.base_url for route in routes])]
     told = {problem.variable for problem in found}
@@ -164,7 +179,17 @@ def load(settings: Settings | None = None) -> Plan:
     circuits, mistakes = _circuits(settings), tuple(dict.fromkeys(problems))
     langfuse, untraced = langfuse_access(settings)
     ignored = (*settings.ignored, *(problem for problem in untraced if problem.variable not in told))
-    return Plan(agents, settings.total_timeout, circuits, ignored, mistakes, nous.source, langfuse)
+    return Plan(
+        agents,
+        settings.total_timeout,
+        circuits,
+        ignored,
+        mistakes,
+        nous.source,
+        langfuse,
+        json_logs=settings.log_format == "json",
+        has_prices=bool(prices),
+    )
 
 
 def _kind(value: object) -> str:
@@ -233,6 +258,11 @@ def _agent(
     return AgentPlan(name, tuple(route for route in routes if route is not None))
 
 
+def _priced(agent: AgentPlan, prices: Mapping[str, Price]) -> AgentPlan:
+    routes = tuple(replace(route, price=price_of(prices, route.transport, route.model)) for route in agent.routes)
+    return replace(agent, routes=routes)
+
+
 def _route(
     route: RouteSettings, prefix: str, settings: Settings, nous: NousCredential, problems: list[Problem]
 ) -> Route | None:
@@ -268,7 +298,7 @@ def _route(
     )
     parameters, limits, policy = _parameters(route, settings), _limits(route, settings), _policy(route, settings)
     streams = bool(route.stream_upstream)
-    return Route(transport, route.model, target, parameters, limits, policy, names, streams, route.variables)
+    return Route(transport, route.model, target, parameters, limits, policy, names, streams, set_by=route.variables)
 
 
 def _shared_key(transport: str) -> str:

@@ -1,7 +1,7 @@
 """Asking for an answer of some shape: one round, and one more for an answer that is not valid.
 
-Both rounds are one request to the caller: one timeout, one trail, one sum of tokens. The second begins at the route
-that answered, which knows its own mistake best; the others follow, should it fail now.
+Both rounds are one request to the caller: one timeout, one trail, one sum of tokens and of costs. The second begins at
+the route that answered, which knows its own mistake best; the others follow, should it fail now.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..providers import (
 )
 from ._course import Chain, Question
 from ._dispatch import Dispatch, traced_from
-from ._run_values import renumbered, summed
+from ._run_values import renumbered, summed, summed_cost
 from ._structured import Flaw, Wanted
 from ._tracing import RequestOver, told
 
@@ -95,7 +95,8 @@ class _Rounds:
         """Return the second answer with the trail and the tokens of both."""
         attempts, passed_over = self._trail(second.attempts, second.passed_over)
         usage = summed((self._first.usage, second.usage))
-        return replace(second, attempts=attempts, passed_over=passed_over, usage=usage)
+        cost = summed_cost((self._first.cost, second.cost))
+        return replace(second, attempts=attempts, passed_over=passed_over, usage=usage, cost=cost)
 
     def timed_out(self, error: TimeoutExceededError) -> TimeoutExceededError:
         """Return the error for a timeout that ended in the second round: the caller's, not the rest of it."""

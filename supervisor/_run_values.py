@@ -58,7 +58,8 @@ class Run:
     `messages` is the whole conversation: the caller's, and what the run added, the answer last. `iterations` are the
     turns, and `usage` is summed over them, None where no provider told. `attempts` and `passed_over` are the trail of
     all turns: attempts are numbered from 1, and begin in seconds since the run began. `is_cut_short` says that the
-    iterations ran out, and the answer had to be given without more tools.
+    iterations ran out, and the answer had to be given without more tools. `cost` is in US dollars, for all turns; None
+    if that of any turn is not known.
     """
 
     response: Response
@@ -69,6 +70,7 @@ class Run:
     attempts: tuple[Attempt, ...]
     passed_over: tuple[PassedOver, ...]
     is_cut_short: bool
+    cost: float | None = None
 
     @property
     def text(self) -> str:
@@ -100,6 +102,16 @@ def summed(usages: Iterable[Usage]) -> Usage:
             if tokens is not None:
                 told[each.name] = told.get(each.name, 0) + tokens
     return Usage(**told)
+
+
+def summed_cost(costs: Iterable[float | None]) -> float | None:
+    """Return the sum; None if any of them is not known."""
+    whole = 0.0
+    for cost in costs:
+        if cost is None:
+            return None
+        whole += cost
+    return whole
 
 
 def renumbered(before: Sequence[Attempt], attempts: Iterable[Attempt], later: float) -> tuple[Attempt, ...]:

@@ -109,6 +109,8 @@ class Settings(BaseSettings):
     circuit_observe_only: bool = False
     circuit_slow_after: Seconds | None = None
     default_max_tokens: int | None = Field(default=None, ge=1)
+    prices: FilePath | None = None
+    log_format: Literal["text", "json"] = "text"
     ignored: Annotated[tuple[Problem, ...], NoDecode] = Field(default=(), repr=False)
     """What was set but has no effect, such as an incomplete fallback. Filled by discovery."""
     _unread: frozenset[str] = PrivateAttr(frozenset())

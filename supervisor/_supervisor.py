@@ -35,9 +35,11 @@ from ..providers import number as is_number
 from ._agent import Agent
 from ._course import Chain
 from ._discovery import prefix_of
-from ._events import ActorRestarted, Event
+from ._events import ActorRestarted
 from ._hooks import SLOW_AFTER, Hook, Hooks
 from ._live import Served
+from ._metric_values import Metrics
+from ._metrics import Meter
 from ._plan import Plan
 from ._restarts import Intensity, Restarts, after_crash
 from ._serving import Serving
@@ -56,12 +58,12 @@ _log = logging.getLogger("understudy.supervisor")
 @final
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What a supervisor is given from outside; `rand` draws uniformly from [0, 1), `tell` does not raise."""
+    """What a supervisor is given from outside; `rand` draws uniformly from [0, 1)."""
 
     connect: Connect
     rand: Callable[[], float]
     intensity: Intensity
-    tell: Callable[[Event], None]
+    tell: Hooks
     host: Host
     tracing: Tracing = UNTRACED
 
@@ -70,8 +72,8 @@ class Wiring:
 class Supervisor:
     """Routes the requests of all agents over all endpoints. Made by `open_supervisor`; belongs to one event loop."""
 
-    def __init__(self, plan: Plan, wiring: Wiring) -> None:
-        self._plan, self._wiring, self._tell = plan, wiring, wiring.tell
+    def __init__(self, plan: Plan, wiring: Wiring, meter: Meter) -> None:
+        self._plan, self._wiring, self._tell, self._meter = plan, wiring, wiring.tell, meter
         network = Network()
         keeper = None if plan.login is None else Keeper(plan.login, wiring.host, wiring.tell)
         self._endpoints = {
@@ -121,6 +123,16 @@ class Supervisor:
         """
         self._check_here()
         return {name: endpoint.health for name, endpoint in self._named().items()}
+
+    def metrics(self) -> Metrics:
+        """Return all metrics as numbers, a frozen snapshot; `understudy.telemetry.prometheus_text` renders it.
+
+        Raises:
+            RuntimeError: As `health`.
+        """
+        tell, tracing = self._wiring.tell, self._wiring.tracing
+        failures, dropped = tell.failures + tracing.failures, tell.dropped + tracing.dropped
+        return self._meter.snapshot(self.health(), failures=failures, dropped=dropped)
 
     def force_open(
         self, endpoint: str, model: str | None = None, *, reason: str, lasts_for: float = BY_HAND_FOR
@@ -329,9 +341,10 @@ async def supervise(
         ConfigurationError: Clients that could not be opened, all of them.
     """
     async with background_tasks() as tasks:
-        tell = Hooks(hooks, slow_after=slow_after)
+        meter = Meter(plan.agents)
+        tell = Hooks((*hooks, meter), slow_after=slow_after)
         wiring = Wiring(connect, rand, intensity, tell, host or Host(rand=rand), Tracing(tracers))
-        supervisor = Supervisor(plan, wiring)
+        supervisor = Supervisor(plan, wiring, meter)
         await supervisor.open(tasks)
         yield supervisor
         await supervisor.stop(drain_for)

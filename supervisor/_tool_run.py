@@ -36,7 +36,7 @@ from ..providers import number as is_number
 from ._course import Chain, Question
 from ._dispatch import Dispatch
 from ._history_cut import Estimate, beside, cut
-from ._run_values import Iteration, Run, ToolUse, distinct, ids_of, renumbered, results, summed
+from ._run_values import Iteration, Run, ToolUse, distinct, ids_of, renumbered, results, summed, summed_cost
 from ._structured import Wanted
 from ._toolbox import Toolbox
 from ._tracing import NOTHING, About, RunBegun, RunOver, Trace, TurnBegun, TurnOver, told
@@ -98,6 +98,7 @@ class ToolRun:
         self._is_repaired = False
         self._uses: list[ToolUse] = []
         self._usages: list[Usage] = []
+        self._costs: list[float | None] = []
         self._attempts: tuple[Attempt, ...] = ()
         self._passed_over: tuple[PassedOver, ...] = ()
 
@@ -186,6 +187,7 @@ class ToolRun:
         self._place, response = place, distinct(response, ids_of(self._messages))
         self._on(response.attempts, response.passed_over)
         self._usages.append(response.usage)
+        self._costs.append(response.cost)
         self._estimate = self._estimate.learnt(self._asked, response.usage.input_tokens)
         self._messages.append(response.message)
         calls, is_last = response.tool_calls, self._turns > self._terms.max_iterations
@@ -293,4 +295,5 @@ class ToolRun:
             self._attempts,
             self._passed_over,
             is_cut_short,
+            summed_cost(self._costs),
         )

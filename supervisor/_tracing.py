@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, final
 
-from ..providers import Attempt, Message, Parameters, Partial, PassedOver, Response, ToolCall, first_token
+from ..providers import Attempt, Line, Message, Parameters, Partial, PassedOver, Response, ToolCall, first_token
 from ._run_values import Run, ToolUse
 
 _log = logging.getLogger("understudy.supervisor")
@@ -173,6 +173,11 @@ class Tracing:
     def __bool__(self) -> bool:
         return bool(self._tracers)
 
+    @property
+    def dropped(self) -> int:
+        """What tracers with a queue of their own could not send, as their `dropped` says."""
+        return sum(getattr(tracer, "dropped", 0) for tracer in self._tracers)
+
     def begin(self, begun: Begun) -> Trace | None:
         """Begin something for all tracers; None if there are none."""
         return self.within(self._tracers, begun) if self._tracers else None
@@ -191,7 +196,7 @@ class Tracing:
         """Count what a tracer raised; the first is told in the log."""
         self.failures += 1
         if self.failures == 1:
-            _log.warning("tracer_failed error=%s at=%s", type(error).__name__, at)
+            _log.warning("%s", Line("tracer_failed", error=type(error).__name__, at=at))
 
 
 UNTRACED = Tracing()

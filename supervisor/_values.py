@@ -73,6 +73,8 @@ EXPECTED: dict[str, str] = {
     "circuit_lone_routes": "allow or enforce",
     "circuit_observe_only": "true or false",
     "circuit_slow_after": _SECONDS,
+    "prices": _FILE,
+    "log_format": "text or json",
     "nous_auth_mode": "static, hermes or own",
     "nous_refresh_token": _KEY,
     "nous_portal_base_url": _URL,

@@ -229,6 +229,8 @@ class _Span:
         if response is not None:
             shown["output"] = self.tracer.shown(answer(response.message))
             shown["usage_details"] = tokens(response.usage) or None
+            if response.cost is not None:
+                shown["cost_details"] = {"total": response.cost}
         elif over.partial is not None:
             shown["output"] = self.tracer.shown(over.partial.text)
         if over.first_token is not None:

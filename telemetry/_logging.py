@@ -19,6 +19,7 @@ from ..credentials import (
     CredentialTroubled,
     CredentialUnsaved,
 )
+from ..providers import Line
 from ..supervisor import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
 
 LINES_PER_SECOND = 10
@@ -137,8 +138,7 @@ class LoggingHook:
             return
         fields = line.fields(event) | ({"left_out": left_out} if left_out else {})
         crash = event.error if isinstance(event, ActorRestarted) else None
-        text = " ".join(f"{name}={value!r}" for name, value in fields.items())
-        _log.log(line.level, "%s %s", line.name, text, exc_info=crash)
+        _log.log(line.level, "%s", Line(line.name, **fields), exc_info=crash)
 
     def _left_out(self, name: str) -> int | None:
         """Return how many lines of this kind were left out since the last one; None when this one is, too."""

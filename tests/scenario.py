@@ -16,7 +16,7 @@ import understudy
 from understudy import Agent, AgentSettings, Response, RouteSettings, Settings, Supervisor, UnderstudyError
 from understudy.providers import Parameters
 from understudy.simulation import Script, World
-from understudy.supervisor import Hook
+from understudy.supervisor import Hook, Tracer
 
 NAMES = ("openai", "anthropic", "gemini", "lmstudio", "nous")
 
@@ -57,13 +57,14 @@ async def opened(
     drain_for: float = 30.0,
     route: dict[str, Any] | None = None,
     hooks: Iterable[Hook] = (),
+    tracers: Iterable[Tracer] = (),
     **settings: Any,
 ) -> AsyncIterator[Opened]:
     """Open a supervisor of one agent with a route per script, in order; check at the end that nothing is left."""
     world = World(scripts)
     configured = Settings.in_code(agents={"deriver": chain(*scripts, **(route or {}))}, **settings)
     async with understudy.open_supervisor(
-        configured, connect=world.connect, rand=lambda: 0.5, drain_for=drain_for, hooks=hooks
+        configured, connect=world.connect, rand=lambda: 0.5, drain_for=drain_for, hooks=hooks, tracers=tracers
     ) as supervisor:
         yield supervisor.agent("deriver"), supervisor, world
     assert not any(provider.open or provider.in_flight for provider in world.providers)

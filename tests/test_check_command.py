@@ -80,7 +80,7 @@ def test_check_prints_every_chain_as_json() -> None:
     """`check --json` is one object: every agent's routes with all that follows for them, no mistake, exit code 0."""
     vendor, gateway = "https://api.openai.com/v1", SOUND[F + "BASE_URL"]
     default = {"attempt": 180.0, "first_token": 60.0, "stall": 30.0}
-    local = {"transport": "lmstudio", "model": "qwen", "base_url": "http://localhost:1234/v1"}
+    local = {"transport": "lmstudio", "model": "qwen", "base_url": "http://localhost:1234/v1", "price": None}
     code, told = run_json("check", variables=SOUND)
     assert code == 0
     routes = [route for agent in told["agents"].values() for route in agent]
@@ -99,6 +99,7 @@ def test_check_prints_every_chain_as_json() -> None:
                     "base_url": vendor,
                     "credential": "set",
                     "limits": default,
+                    "price": None,
                 },
                 {
                     "role": "fallback",
@@ -107,6 +108,7 @@ def test_check_prints_every_chain_as_json() -> None:
                     "base_url": gateway,
                     "credential": "set",
                     "limits": default,
+                    "price": None,
                 },
                 {
                     "role": "fallback 2",

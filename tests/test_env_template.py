@@ -89,6 +89,7 @@ def test_the_defaults_in_the_template_are_the_defaults() -> None:
 def test_the_template_loads_with_every_variable_in_force() -> None:
     """The template is valid dotenv, and all it sets goes together: no mistake, nothing ignored, every agent whole."""
     Path(".env").write_text(uncommented(), encoding="utf-8")
+    Path("prices.toml").write_text('["gpt-4.1-mini"]\ninput = 0.4\noutput = 1.6\n')
     plan = load()
 
     assert plan.problems == ()

@@ -172,7 +172,7 @@ async def test_hooks_are_told_in_order_and_one_that_raises_hurts_nobody(caplog: 
         assert supervisor.health()["openai at http://openai.test/v1"].failed == 1
     assert [name for number, name in told if number == 1] == [name for number, name in told if number == 2]
     assert [number for number, _ in told] == [1, 2] * (len(told) // 2)
-    assert [text for text in caplog.messages if text.startswith("hook_failed")] == ["hook_failed hook=1 at=KeyError"]
+    assert [text for text in caplog.messages if text.startswith("hook_failed")] == ["hook_failed hook=1 at='KeyError'"]
 
 
 async def test_a_slow_hook_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ async def test_a_slow_hook_is_told_once(caplog: pytest.LogCaptureFixture, monkey
     async with opened({"openai": WELL}, hooks=[slow]) as (agent, _, _):
         for _ in range(3):
             await ask(agent)
-    assert [text for text in caplog.messages if text.startswith("hook_")] == ["hook_slow hook=1 at=RequestEnded"]
+    assert [text for text in caplog.messages if text.startswith("hook_")] == ["hook_slow hook=1 at='RequestEnded'"]
 
 
 async def test_what_a_hook_causes_is_told_after_what_it_was_told_of() -> None:
@@ -219,7 +219,7 @@ async def test_a_hook_that_causes_its_own_event_comes_to_an_end(caplog: pytest.L
             supervisor.force_closed("openai", reason="drill", lasts_for=5)
         assert (await ask(agent)).text == "understudy"
     assert told == {"Forced": 2002, "RequestEnded": 1}
-    assert [text for text in caplog.messages if "hooks_" in text] == ["hooks_without_end hook=-1 at=Forced"]
+    assert [text for text in caplog.messages if "hooks_" in text] == ["hooks_without_end hook=-1 at='Forced'"]
 
 
 async def test_hooks_see_what_has_already_happened_and_may_act_on_it() -> None:

@@ -407,6 +407,7 @@ MISTAKES: list[tuple[str, str]] = [
     *(("NAMESPACE", text) for text in ("two\nlines", "x" * 201)),
     ("NOUS_ALLOW_INSECURE_TLS", "perhaps"),
     ("LLM_CIRCUIT_SLOW_AFTER", "0"),
+    ("LLM_LOG_FORMAT", "xml"),
     ("LLM_CONTENT_STALL_TIMEOUT", "never"),
     (P + "STREAM_UPSTREAM", "sometimes"),
     *(("LLM_DEFAULT_MAX_TOKENS", text) for text in ("0", "all")),

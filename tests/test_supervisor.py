@@ -323,7 +323,7 @@ async def test_a_client_that_fails_to_close_hurts_nobody_else(how: str, caplog: 
     assert scope.cancelled_caught == (how == "cancelled")
     assert [provider.open for provider in made] == [False, False]
     assert [record.getMessage() for record in caplog.records] == [
-        "close_failed endpoint='openai at http://openai.test/v1' error=RuntimeError"
+        "close_failed endpoint='openai at http://openai.test/v1' error='RuntimeError'"
     ]
 
 

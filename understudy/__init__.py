@@ -63,7 +63,9 @@ if TYPE_CHECKING:
     from .providers import user as user
     from .supervisor import Agent as Agent
     from .supervisor import AgentSettings as AgentSettings
+    from .supervisor import Hook as Hook
     from .supervisor import Iteration as Iteration
+    from .supervisor import Metrics as Metrics
     from .supervisor import OnInterrupt as OnInterrupt
     from .supervisor import RouteSettings as RouteSettings
     from .supervisor import Run as Run
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from .supervisor import Supervisor as Supervisor
     from .supervisor import ToolUse as ToolUse
     from .supervisor import as_tool as as_tool
+    from .telemetry import QueuedHook as QueuedHook
 
 _PROVIDERS = (
     *("AccessRefusedError", "ActorStoppedError", "AllAttemptsFailedError", "AllRoutesClosedError", "Attempt"),
@@ -88,14 +91,15 @@ _PROVIDERS = (
     *("as_anthropic", "as_openai", "assistant", "image", "system", "tool", "user"),
 )
 _SUPERVISOR = (
-    *("Agent", "AgentSettings", "Iteration", "RouteSettings", "Run", "RunEvent", "RunStream", "Settings", "Stream"),
-    *("OnInterrupt", "Supervisor", "ToolUse", "as_tool"),
+    *("Agent", "AgentSettings", "Hook", "Iteration", "Metrics", "RouteSettings", "Run", "RunEvent", "RunStream"),
+    *("Settings", "Stream", "OnInterrupt", "Supervisor", "ToolUse", "as_tool"),
 )
 
 _ROOMS: dict[str, str] = {
     "__version__": "._version",
     "open_supervisor": "._open",
     "Health": ".actors",
+    "QueuedHook": ".telemetry",
     **dict.fromkeys(_PROVIDERS, ".providers"),
     **dict.fromkeys(_SUPERVISOR, ".supervisor"),
 }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
-from .providers import Connect, connect
+from .providers import Connect, Line, connect
 from .supervisor import DRAIN_FOR, Hook, Plan, Settings, Supervisor, Tracer, load, sound, supervise
 from .telemetry import LoggingHook
+from .telemetry._json_lines import json_lines
 
 _log = logging.getLogger("understudy.settings")
 
@@ -48,14 +49,23 @@ async def open_supervisor(
         TypeError: `settings` is something else.
     """
     plan = sound(load(settings))
-    for problem in plan.ignored:
-        _log.warning("ignored  %s", problem)
     told: tuple[Hook, ...] = (LoggingHook(), *hooks)
     async with (
+        _logged(plan),
         _traced(plan, tracers) as shown,
         supervise(plan, connect=connect, rand=rand, drain_for=drain_for, hooks=told, tracers=shown) as supervisor,
     ):
         yield supervisor
+
+
+@asynccontextmanager
+async def _logged(plan: Plan) -> AsyncIterator[None]:
+    """Write the log in its format, first of all what is ignored."""
+    with json_lines() if plan.json_logs else nullcontext():
+        for problem in plan.ignored:
+            fields = {"variable": problem.variable, "expected": problem.expected, "remedy": problem.remedy}
+            _log.warning("%s", Line("ignored", f"ignored  {problem}", **fields))
+        yield
 
 
 @asynccontextmanager

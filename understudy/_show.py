@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, assert_never
 
 from rich.console import Console
@@ -44,6 +44,7 @@ def as_json(value: Response | Attempt) -> dict[str, Any]:
         "is_fallback": value.is_fallback,
         "finish_reason": value.finish_reason,
         "usage": {**usage, "total_tokens": value.usage.total_tokens},
+        "cost": value.cost,
         "request_id": value.request_id,
         "first_token": value.first_token,
         "attempts": [as_json(attempt) for attempt in value.attempts],
@@ -113,6 +114,7 @@ def _route_as_json(route: Route, number: int, login: LoginSource | None) -> dict
         "credential": _credential(route, login),
         "variables": dict(route.set_by),
         "limits": {"attempt": limits.attempt, "first_token": limits.first_token, "stall": limits.stall},
+        "price": None if route.price is None else asdict(route.price),
     }
 
 
@@ -173,6 +175,10 @@ def explain_plan(plan: Plan, login: LoginHealth | None) -> None:
         content = "with" if plan.langfuse.capture_content else "without"
         where = escape(plan.langfuse.base_url)
         console.print(f"[green]traces[/green]  Langfuse at {where}, {content} prompts and answers", soft_wrap=True)
+    if plan.has_prices:
+        missing = dict.fromkeys(f"{route.transport}/{route.model}" for route in plan.routes if route.price is None)
+        said = f"none for {', '.join(missing)}" if missing else "for every route"
+        console.print(f"[{'yellow' if missing else 'green'}]prices[/]  {escape(said)}", soft_wrap=True)
     for name, agent in plan.agents.items():
         for note in notes(agent):
             console.print(f"[yellow]note[/yellow]  {escape(name)}: {escape(note)}", soft_wrap=True)
@@ -210,7 +216,8 @@ def show_trail(attempts: Iterable[Attempt], passed_over: Iterable[PassedOver]) -
         if attempt.dropped:
             console.print(f"   [dim]not sent: {escape(', '.join(attempt.dropped))}[/dim]", soft_wrap=True)
     for route in passed_over:
-        console.print(f"[dim]-[/dim]   {escape(route.transport)} {escape(route.model)}  passed over: {route.reason}")
+        what = f"{route.transport} {route.model}  passed over: {route.reason}"
+        console.print(f"[dim]-[/dim]   {escape(what)}", soft_wrap=True)
 
 
 def show_report(report: Report) -> None:
