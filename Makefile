@@ -7,7 +7,7 @@ ROOMS := --cov=actors --cov=credentials --cov=providers --cov=supervisor --cov=s
 CODE := understudy tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak lock format lint types cover wheel
+.PHONY: help demo test check bench soak pictures lock format lint types cover wheel
 
 help:
 	@echo "make demo    fifty agents through an outage of their primary, on loopback"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench   CPU per call beside the bare SDK"
 	@echo "make soak    load, cancellation and circuits with hundreds of seeds: an hour"
 	@echo "make format  rewrite the code in its one format"
+	@echo "make pictures  draw the pictures in docs/ anew, from a real trace and real metrics"
 	@echo "make lock    resolve requirements.lock anew from pyproject.toml"
 
 $(STAMP): requirements.lock pyproject.toml
@@ -47,6 +48,12 @@ soak: $(STAMP)
 	@$(BIN)/python -m tests.whole_system --backend trio --seeds 10000
 	@UNDERSTUDY_SOAK=1 $(BIN)/python -m pytest tests/test_over_sockets.py tests/test_every_checkpoint.py \
 	  tests/test_gate_against_reference.py
+
+pictures: $(STAMP)
+	@$(PYTHON) -m venv $(VENV)/pictures
+	@$(VENV)/pictures/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	  -r requirements.lock -r tools/pictures.lock
+	@PYTHONPATH=. $(VENV)/pictures/bin/python tools/pictures.py
 
 lock:
 	@$(PYTHON) -m venv $(VENV)

@@ -24,9 +24,16 @@ class Observation:
     parent: str
     scope: str
     attributes: dict[str, Any]
+    start: int = 0
+    end: int = 0
 
     def __getitem__(self, name: str) -> Any:
         return self.attributes.get(f"langfuse.observation.{name}")
+
+    @property
+    def duration(self) -> float:
+        """Seconds that it took."""
+        return (self.end - self.start) / 1e9
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -71,7 +78,8 @@ class Collector:
                 for span in scoped.spans:
                     attributes = {each.key: _value(each.value) for each in span.attributes}
                     ids = span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex()
-                    self.observations.append(Observation(span.name, *ids, scoped.scope.name, attributes))
+                    times = span.start_time_unix_nano, span.end_time_unix_nano
+                    self.observations.append(Observation(span.name, *ids, scoped.scope.name, attributes, *times))
 
 
 def _value(value: Any) -> Any:

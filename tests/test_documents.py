@@ -12,8 +12,11 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
+from understudy import events
 from understudy._cli import cli
 from understudy.simulation import Answer, Breaks, Script, Status, simulated_server
+from understudy.supervisor import FAMILIES
+from understudy.supervisor._price_table import price_table
 
 from .test_front_door import run
 
@@ -39,6 +42,8 @@ def programs(text: str) -> list[tuple[str, str, str]]:
 
 
 USING = programs(DOCUMENT)
+TELEMETRY_TEXT = (ROOT / "docs/telemetry.md").read_text()
+TELEMETRY = programs(TELEMETRY_TEXT)
 
 
 def variables(text: str = README) -> dict[str, str]:
@@ -97,7 +102,9 @@ LEADS = (
 
 @pytest.mark.anyio
 @pytest.mark.commands
-@pytest.mark.parametrize(("code", "printed"), [row[1:] for row in USING], ids=[row[0] for row in USING])
+@pytest.mark.parametrize(
+    ("code", "printed"), [row[1:] for row in USING + TELEMETRY], ids=[row[0] for row in USING + TELEMETRY]
+)
 async def test_the_programs_in_the_docs_print_what_stands_under_them(code: str, printed: str, tmp_path: Path) -> None:
     """Each is a whole program, and says what the document says, with the README's variables and simulated vendors."""
     goethe = Script.always(Answer("Goethe."))
@@ -129,6 +136,27 @@ async def test_the_program_about_circuits_runs() -> None:
 def test_the_document_has_a_program_for_each_matter() -> None:
     """None of them is lost because its form is not the one that the test above looks for."""
     assert len(USING) == DOCUMENT.count("```python") == 11
+    assert len(TELEMETRY) == TELEMETRY_TEXT.count("anyio.run(main)") == 2
+
+
+def test_the_document_names_each_metric_and_each_event() -> None:
+    """With what it is and the labels it has; nothing that there is not."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in TELEMETRY_TEXT.splitlines() if "|" in line]
+    metrics = {row[0].strip("`"): row[1:] for row in rows if len(row) == 3 and row[0].startswith("`")}
+    assert metrics == {
+        name: [family.help, ", ".join(f"`{label}`" for label in family.labels)] for name, family in FAMILIES.items()
+    }
+    told = {name for row in rows if len(row) == 2 for name in re.findall(r"`([A-Z]\w+)`", row[0])}
+    assert told == set(events.__all__) - {"Event", "Key", "Layer"}
+
+
+def test_the_table_of_prices_in_the_document_is_one(tmp_path: Path) -> None:
+    """It can be read as it stands."""
+    (text,) = blocks("toml", TELEMETRY_TEXT)
+    path = tmp_path / "prices.toml"
+    path.write_text(text)
+    prices, problems = price_table(path)
+    assert (list(prices), problems) == (["gpt-5.4-mini", "nous/hermes-4-405b"], ())
 
 
 def test_the_readme_shows_what_check_prints(monkeypatch: pytest.MonkeyPatch) -> None:

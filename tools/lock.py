@@ -14,22 +14,30 @@ HEADER = """\
 
 
 def main() -> None:
-    """Write the lock of everything: the package, all its extras, and the tools that check it."""
+    """Write the lock of everything: the package, all its extras, and the tools that check it. Beside it, with the same
+    versions, that of the tools that draw the pictures in `docs/`, which nobody else needs.
+    """
+    groups = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["dependency-groups"]
+    resolve("requirements.lock", groups["dev"], "pyproject.toml", "--all-extras")
+    resolve("tools/pictures.lock", groups["pictures"], "--constraint", "requirements.lock")
+
+
+def resolve(lock: str, wanted: list[str], *more: str) -> None:
+    """Write the lock of what is wanted."""
     with tempfile.TemporaryDirectory() as folder:
         resolved, tools = pathlib.Path(folder) / "resolved", pathlib.Path(folder) / "tools.in"
-        project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())
-        tools.write_text("\n".join(project["dependency-groups"]["dev"]))
+        tools.write_text("\n".join(wanted))
         subprocess.run(
             [
-                *(sys.executable, "-m", "piptools", "compile", "pyproject.toml", str(tools)),
-                *("--quiet", "--all-extras", "--generate-hashes", "--allow-unsafe"),
+                *(sys.executable, "-m", "piptools", "compile", str(tools), *more),
+                *("--quiet", "--generate-hashes", "--allow-unsafe"),
                 *("--strip-extras", "--no-header", "--no-emit-index-url", "--no-emit-find-links"),
                 *("--no-emit-trusted-host", "--no-emit-options", "--no-annotate"),
                 *("--output-file", str(resolved)),
             ],
             check=True,
         )
-        pathlib.Path("requirements.lock").write_text(HEADER + resolved.read_text())
+        pathlib.Path(lock).write_text(HEADER + resolved.read_text())
 
 
 if __name__ == "__main__":

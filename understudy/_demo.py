@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import anyio
 import anyio.lowlevel
@@ -106,6 +106,10 @@ class Report:
         return {transport: _latencies(answers) for transport, answers in self.answers.items()}
 
 
+Watch: TypeAlias = Callable[[Report, Supervisor, SimulatedServer, Phase], AbstractAsyncContextManager[None]]
+"""What looks on: given the report as it grows, the supervisor, the primary, and its outage."""
+
+
 def _latencies(answers: list[Took]) -> tuple[int, float, float, float]:
     whole = [took.whole for took in answers]
     return len(answers), median(took.first_token for took in answers), median(whole), max(whole)
@@ -155,12 +159,21 @@ async def demo(seconds: float, agents: int, live: bool) -> Report:
     Raises:
         ConfigurationError: Too few open files are allowed for so many agents, or a client cannot be opened.
     """
+    return await watched(seconds, agents, _table if live else _unseen)
+
+
+async def watched(seconds: float, agents: int, watch: Watch) -> Report:
+    """Run as `demo` does, with `watch` around it.
+
+    Raises:
+        ConfigurationError: As `demo`.
+    """
     _check_files(agents)
     with _no_proxies():
-        return await _demo(seconds, agents, live)
+        return await _demo(seconds, agents, watch)
 
 
-async def _demo(seconds: float, agents: int, live: bool) -> Report:
+async def _demo(seconds: float, agents: int, watch: Watch) -> Report:
     for transport in ("openai", "anthropic"):  # an import takes a second, which the script must not begin with
         load(transport)
     begin, end = seconds / 3, seconds * 2 / 3
@@ -173,7 +186,7 @@ async def _demo(seconds: float, agents: int, live: bool) -> Report:
         open_supervisor(_settings(primary, fallback, (end - begin) / 4)) as supervisor,
     ):
         report, begun = Report(agents, end - begin), anyio.current_time()
-        async with _table(report, supervisor, primary, outage) if live else background_tasks():
+        async with watch(report, supervisor, primary, outage):
             with anyio.move_on_after(seconds):
                 async with anyio.create_task_group() as loops:
                     for number in range(agents):
@@ -259,6 +272,11 @@ def _circuit(health: Health) -> Text:
     state, left = worst(*gates), max((gate.reopens_in or 0.0 for gate in gates), default=0.0)
     colour = {"closed": "green", "half-open": "cyan"}.get(state, "bold red")
     return Text(f"{state} {left:.1f} s" if left else state, colour)
+
+
+@asynccontextmanager
+async def _unseen(*_: object) -> AsyncIterator[None]:
+    yield
 
 
 @asynccontextmanager
