@@ -99,7 +99,8 @@ class AgentPlan:
 class Plan:
     """All agents, and what holds for every request. `total_timeout` is in seconds. `login` is the one that targets with
     a `credential` are asked with, `langfuse` where traces go. With `json_logs` the lines of the log are JSON;
-    `has_prices` says that there is a table of prices.
+    `has_prices` says that there is a table of prices, `quotes` that the log may say what providers said, who may
+    quote a prompt.
     """
 
     agents: dict[str, AgentPlan]
@@ -111,6 +112,7 @@ class Plan:
     langfuse: LangfuseAccess | None = None
     json_logs: bool = False
     has_prices: bool = False
+    quotes: bool = True
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -189,6 +191,7 @@ def load(settings: Settings | None = None) -> Plan:
         langfuse,
         json_logs=settings.log_format == "json",
         has_prices=bool(prices),
+        quotes=settings.langfuse_capture_content,
     )
 
 

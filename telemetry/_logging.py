@@ -121,11 +121,23 @@ _LINES: dict[type[Any], _Line] = {
 """Level, name and fields of each event. What a provider said stands in `reason`; it was cut and escaped on its way."""
 
 
+_QUOTING: dict[type[Any], str] = {
+    **dict.fromkeys((HandedOver, CircuitTripped, HoldPlaced), ""),
+    AccessRefused: "refused; `understudy check` shows key, model and address",
+}
+"""The events in whose reason a provider is quoted, behind a colon; of those that hold more, what is said instead."""
+
+
 @final
 class LoggingHook:
-    """Writes each event to the logger `understudy`, at most ten lines of a kind in a second."""
+    """Writes each event to the logger `understudy`, at most ten lines of a kind in a second.
 
-    def __init__(self) -> None:
+    Args:
+        quotes: Whether reasons hold what a provider said: it may quote a prompt.
+    """
+
+    def __init__(self, *, quotes: bool = True) -> None:
+        self._quotes = quotes
         self._seconds: dict[str, tuple[int, int, int]] = {}
 
     def __call__(self, event: Event) -> None:
@@ -137,6 +149,8 @@ class LoggingHook:
         if left_out is None:
             return
         fields = line.fields(event) | ({"left_out": left_out} if left_out else {})
+        if not self._quotes and type(event) in _QUOTING:
+            fields["reason"] = _QUOTING[type(event)] or str(fields["reason"]).partition(":")[0]
         crash = event.error if isinstance(event, ActorRestarted) else None
         _log.log(line.level, "%s", Line(line.name, **fields), exc_info=crash)
 

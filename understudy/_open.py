@@ -49,7 +49,7 @@ async def open_supervisor(
         TypeError: `settings` is something else.
     """
     plan = sound(load(settings))
-    told: tuple[Hook, ...] = (LoggingHook(), *hooks)
+    told: tuple[Hook, ...] = (LoggingHook(quotes=plan.quotes), *hooks)
     async with (
         _logged(plan),
         _traced(plan, tracers) as shown,
