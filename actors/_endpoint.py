@@ -17,7 +17,18 @@ from typing import cast, final
 import anyio
 
 from ..credentials import INFERENCE_URL, STOPPED, Keeper
-from ..providers import ActorStoppedError, Connect, Failure, KeyedProvider, Line, Provider, Target, Upstream, Verdict
+from ..providers import (
+    ActorStoppedError,
+    Connect,
+    Failure,
+    KeyedProvider,
+    Line,
+    Provider,
+    Target,
+    Upstream,
+    Verdict,
+    tell,
+)
 from ._budget import RetryBudget
 from ._events import EndpointEvent
 from ._gate import CircuitPolicy, Gate
@@ -353,7 +364,7 @@ class Endpoint:
                 await provider.aclose()
             except Exception as error:  # noqa: BLE001
                 line = Line("close_failed", endpoint=self.name, error=type(error).__name__)
-                _log.warning("%s", line)
+                tell(_log.warning, line)
 
     async def end(self) -> None:
         """End whatever is in flight and close, also when cancelled: the last thing that happens to an endpoint."""

@@ -20,7 +20,7 @@ from typing import Any, final
 import anyio
 import httpx2
 
-from ..providers import Line, retry_after
+from ..providers import Line, retry_after, tell
 from ..providers._body import Body
 from ._addresses import PORTAL, address
 from ._host import Host
@@ -104,7 +104,7 @@ class Portal:
             httpx2.InvalidURL,
             ValueError,
         ) as error:  # a token that no header can hold, among them
-            _log.debug("%s", Line("portal_lost", path=path, error=type(error).__name__))
+            tell(_log.debug, Line("portal_lost", path=path, error=type(error).__name__))
         return NoAnswer(watch.was_sent)
 
     def _client(self) -> httpx2.AsyncClient:
@@ -152,7 +152,7 @@ async def _close(client: httpx2.AsyncClient) -> None:
         try:
             await client.aclose()
         except Exception as error:  # noqa: BLE001
-            _log.debug("%s", Line("portal_close", error=type(error).__name__))
+            tell(_log.debug, Line("portal_close", error=type(error).__name__))
 
 
 async def _bound(answer: httpx2.Response) -> None:

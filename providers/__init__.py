@@ -34,7 +34,7 @@ from ._hints import retry_after
 from ._json import JSONValue, decode, encode
 from ._judge import Evidence, judge, read_evidence
 from ._judge_nous import Judged, judge_nous
-from ._lines import Line
+from ._lines import Line, escaped, tell
 from ._machine import out_of_files
 from ._messages import (
     Block,
@@ -171,6 +171,7 @@ __all__ = (
     "connect",
     "decode",
     "encode",
+    "escaped",
     "first_token",
     "image",
     "inexpressible",
@@ -190,6 +191,7 @@ __all__ = (
     "settled",
     "suggestion",
     "system",
+    "tell",
     "tool",
     "tools_of",
     "user",

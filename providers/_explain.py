@@ -26,10 +26,16 @@ def explained(
     lines = [f"{transport} {model} answered{took}, {how}{alone}."]
     lines += [f"  {each.transport} {each.model} was passed over: {each.reason}" for each in passed]
     for attempt in tried:
-        lines.append(f"  {attempt.number}. {attempt.transport} {attempt.model} {_ended(attempt)}")
+        ended = _ended(attempt) + (", not in the shape that was asked for" if _is_corrected(attempt, tried) else "")
+        lines.append(f"  {attempt.number}. {attempt.transport} {attempt.model} {ended}")
         if attempt.dropped:
             lines.append(f"     not sent, since it cannot be told: {', '.join(attempt.dropped)}")
     return "\n".join(lines)
+
+
+def _is_corrected(attempt: Attempt, tried: list[Attempt]) -> bool:
+    """Say whether an answer was asked for once more."""
+    return attempt.verdict is Verdict.OK and attempt is not tried[-1]
 
 
 def _ended(attempt: Attempt) -> str:

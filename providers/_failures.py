@@ -21,7 +21,7 @@ from ._hints import retry_after
 from ._http import is_stale
 from ._judge import judge, read_evidence
 from ._judge_nous import Judged
-from ._lines import Line
+from ._lines import Line, tell
 from ._port import Target
 from ._verdicts import Verdict
 from ._wire import WireError
@@ -129,7 +129,7 @@ class Failures:
         """Tell in the log, once, that this endpoint sends more after the end of a stream; it is ignored."""
         if not self._told_extra:
             self._told_extra = True
-            _log.info("%s", Line("after_the_end", endpoint=self._endpoint))
+            tell(_log.info, Line("after_the_end", endpoint=self._endpoint))
 
     def request_id(self, answer: httpx2.Response) -> str | None:
         """Return the provider's name for a request, as cleaned by the HTTP client."""

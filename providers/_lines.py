@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, final
 
 
 @final
 class Line:
-    """What is given to a logger, as `_log.warning("%s", Line("close_failed", endpoint=…))`; it is text when it is
-    asked for. `said` is what people are shown, where that is not the fields.
+    """What is given to a logger, by `tell(_log.warning, Line("close_failed", endpoint=…))`; it is text when it is asked
+    for. `said` is what people are shown, where that is not the fields.
     """
 
     __slots__ = ("_said", "fields", "name")
@@ -23,12 +25,29 @@ class Line:
         self.name, self.fields, self._said = name, fields, said
 
     def __str__(self) -> str:
-        return self._said or " ".join((self.name, *(f"{name}={_text(value)!r}" for name, value in self.fields.items())))
+        return escaped(self._said) or " ".join(
+            (self.name, *(f"{name}={_text(value)!r}" for name, value in self.fields.items()))
+        )
 
     def as_json(self, **before: object) -> str:
-        """Return it as a JSON object in ASCII, with `before` in front of its fields."""
-        whole = {**before, "event": self.name, **self.fields}
+        """Return it as a JSON object in ASCII, with `before` in front, which counts where a field has the same name."""
+        whole = {**before, "event": self.name, **self.fields, **before}
         return json.dumps({name: _plain(value) for name, value in whole.items()})
+
+
+def tell(write: Callable[..., object], line: Line, *, error: BaseException | None = None) -> None:
+    """Write a line with a method of a logger. What a handler or a filter of the application's raises is its own affair:
+    it must not cost an answer.
+    """
+    with suppress(Exception):
+        write("%s", line, exc_info=error, stacklevel=2)
+
+
+def escaped(text: str) -> str:
+    """Return a text on one line, what cannot be printed as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def _text(value: object) -> object:

@@ -4,7 +4,7 @@ from ._about import CallParameters
 from ._agent import Agent
 from ._events import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
 from ._functions import as_tool
-from ._hooks import Hook
+from ._hooks import Hook, checked, named, total
 from ._langfuse_access import LangfuseAccess
 from ._metric_values import FAMILIES, Distribution, Family, Kind, Metrics, Sample, provider_name
 from ._notes import notes
@@ -33,6 +33,7 @@ from ._tracing import (
     Tracer,
     TurnBegun,
     TurnOver,
+    tracers_checked,
 )
 from ._values import EXPECTED
 
@@ -89,11 +90,15 @@ __all__ = (
     "TurnOver",
     "as_tool",
     "background_tasks",
+    "checked",
     "load",
     "login_source",
+    "named",
     "notes",
     "provider_name",
     "sound",
     "supervise",
+    "total",
+    "tracers_checked",
     "without_keys",
 )

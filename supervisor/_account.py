@@ -91,9 +91,9 @@ class Account:
         """Take an attempt into the trail that ended because its endpoint was stopped."""
         self._add(route, started, Verdict.STOPPED)
 
-    def left(self, route: Route, started: float, *, first_token: float | None) -> None:
-        """Take an attempt into the trail whose answer its caller did not read on."""
-        self._add(route, started, Verdict.NO_VERDICT, status=200, first_token=first_token)
+    def left(self, route: Route, started: float, *, first_token: float | None, status: int | None = None) -> None:
+        """Take an attempt into the trail whose answer its caller did not wait for, or did not read on."""
+        self._add(route, started, Verdict.NO_VERDICT, status=status, first_token=first_token)
 
     def pass_over(self, route: Route, refusal: Refusal) -> None:
         """Take a route into the trail that was not asked."""

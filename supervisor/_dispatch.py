@@ -6,6 +6,8 @@ The wire call runs in the caller's task under a permit of the endpoint. Which ro
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import final
@@ -26,6 +28,7 @@ from ..providers import (
     PassedOver,
     Request,
     Response,
+    ResponseInvalidError,
     Restarted,
     StreamInterruptedError,
     TimeoutExceededError,
@@ -47,18 +50,28 @@ NUDGE = user("Your last answer was empty. Go on: call a tool, or give your answe
 
 @final
 class Dispatch:
-    """One request on its way. Used once: for an `answer`, or, if its question says so, for a stream (`open`)."""
+    """One request on its way. Used once: for an `answer`, or, if its question says so, for a stream (`open`).
 
-    def __init__(self, chain: Chain, question: Question, *, traced: bool = True) -> None:
+    Args:
+        is_round: It is part of a request, whose end and trace are told by whoever asks.
+    """
+
+    def __init__(self, chain: Chain, question: Question, *, is_round: bool = False) -> None:
         self._chain, self._question = chain, question
         self._account = Account(chain.agent, question.timeout)
         self._course = Course(chain, question, self._account)
-        self._trace = traced_from(chain, question) if traced else None
+        self._is_round = is_round
+        self._trace = None if is_round else traced_from(chain, question)
 
     @property
     def agent(self) -> str:
         """The name of the agent that asks."""
         return self._chain.agent
+
+    @property
+    def begun(self) -> float:
+        """The instant at which it began."""
+        return self._account.begun
 
     @property
     def trail(self) -> tuple[tuple[Attempt, ...], tuple[PassedOver, ...]]:
@@ -102,14 +115,18 @@ class Dispatch:
         with _Telling(self):
             return await self._open()
 
-    async def finish(self, live: Live) -> Response:
-        """End a stream whose answer is whole, and return it with its trail."""
+    async def finish(self, live: Live, check: Callable[[Response], Response] | None = None) -> Response:
+        """End a stream whose answer is whole, and return it with its trail, as `check` makes it.
+
+        Raises:
+            ResponseInvalidError: By `check`.
+        """
         response = live.upstream.response
         assert response is not None  # noqa: S101 - it is whole
         self._take_answer(live.served, live.started, response, live.permit)
         with _Telling(self):
             await self._end(live, Verdict.OK)
-        return self._answered(response)
+        return self._answered(response, check)
 
     async def interrupted(self, live: Live, error: Exception, *, restarts: bool) -> tuple[Live, Restarted]:
         """End a stream that failed after its commit point with `error`; if it `restarts`, return the next one. So it
@@ -164,9 +181,10 @@ class Dispatch:
 
     def abandoned(self, live: Live) -> None:
         """End a stream that nobody has any more, without waiting: its endpoint closes the connection."""
-        live.permit.settle(Verdict.NO_VERDICT)
+        response = live.upstream.response
+        live.permit.settle(Verdict.NO_VERDICT if response is None else Verdict.OK)
         live.served.endpoint.abandon(live.upstream)
-        self._left(live, None)
+        self._left(live, response)
 
     def _left(self, live: Live, response: Response | None) -> None:
         if response is not None:
@@ -174,12 +192,17 @@ class Dispatch:
             self._answered(response)
             return
         first_token = _first_token(live.permit, live.started)
-        self._account.left(live.served.route, live.started, first_token=first_token)
+        self._account.left(live.served.route, live.started, first_token=first_token, status=200)
         self.ended(error="cancelled", partial=live.upstream.partial)
 
-    def _answered(self, response: Response) -> Response:
+    def _answered(self, response: Response, check: Callable[[Response], Response] | None = None) -> Response:
         served = self._course.at_hand
         response = self._account.signed(response, served.route.price, is_fallback=served.place > 0)
+        try:
+            response = response if check is None else check(response)
+        except ResponseInvalidError as error:
+            self.ended(response, error=type(error).__name__, reason=str(error))
+            raise
         self.ended(response)
         return response
 
@@ -245,6 +268,10 @@ class Dispatch:
         except Exception as error:  # noqa: BLE001 - whatever a provider raises gets a verdict, or goes on from there
             self._fail(served, permit, started, error)
             return None
+        except BaseException:  # its caller has left
+            with suppress(anyio.NoEventLoopError):
+                self._account.left(route, started, first_token=_first_token(permit, started))
+            raise
         self._take_answer(served, started, response, permit)
         return response
 
@@ -313,23 +340,9 @@ class Dispatch:
             change = self._chain.serving.answered(self.place, account.begun, now, self._course.why_left)
             if change is not None:
                 self._chain.tell(change)
-        self._chain.tell(
-            RequestEnded(
-                account.agent,
-                None if response is None else response.transport,
-                None if response is None else response.model,
-                response is not None and response.is_fallback,
-                now - account.begun,
-                tuple(account.attempts),
-                tuple(account.passed_over),
-                error,
-                None if response is None else response.usage,
-                None if response is None else response.cost,
-            )
-        )
-        if self._trace is not None:
+        if not self._is_round:
             over = RequestOver(now - account.begun, *self.trail, self.parameters, response, partial, error, reason)
-            self._trace.end(over)
+            tell_end(self._chain, over, self._trace)
 
 
 @final
@@ -350,8 +363,30 @@ class _Telling:
             return
         if issubclass(kind, Exception):
             self._dispatch.ended(error=kind.__name__, reason=str(error), partial=getattr(error, "partial", None))
-        elif issubclass(kind, anyio.get_cancelled_exc_class()):
-            self._dispatch.ended(error="cancelled")
+        else:  # cancelled, interrupted, or closed as a coroutine, perhaps after its event loop
+            with suppress(anyio.NoEventLoopError):
+                self._dispatch.ended(error="cancelled")
+
+
+def tell_end(chain: Chain, over: RequestOver, trace: Trace | None) -> None:
+    """Tell hooks and tracers that a request is over."""
+    answer = None if over.error else over.response
+    chain.tell(
+        RequestEnded(
+            chain.agent,
+            None if answer is None else answer.transport,
+            None if answer is None else answer.model,
+            answer is not None and answer.is_fallback,
+            over.duration,
+            over.attempts,
+            over.passed_over,
+            over.error,
+            None if over.response is None else over.response.usage,
+            None if over.response is None else over.response.cost,
+        )
+    )
+    if trace is not None:
+        trace.end(over)
 
 
 def traced_from(chain: Chain, question: Question) -> Trace | None:

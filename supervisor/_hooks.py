@@ -6,9 +6,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
+from inspect import iscoroutinefunction
 from typing import Protocol, final
 
-from ..providers import Line
+from ..providers import Line, tell
 from ._events import Event
 
 
@@ -30,12 +32,48 @@ SLOW_AFTER = 0.01
 MOST_AT_ONCE = 1000
 """Events that hooks may cause by what they do when told of one (chosen; a reset tells one for each of 256 keys)."""
 
+ENDS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What is meant for the program, and not for whoever called a hook. A plain function cannot be cancelled: that one
+raises so is a fault of its own."""
+
 _log = logging.getLogger("understudy.supervisor")
+
+
+def named(hook: object) -> str:
+    """Return what a hook is called in the log."""
+    return str(getattr(hook, "__qualname__", type(hook).__qualname__)).rpartition("<locals>.")[2]
+
+
+def total(counting: Iterable[object], name: str) -> int:
+    """Return the sum of what these count under a name themselves; what is no number does not count."""
+    whole = 0
+    for each in counting:
+        with suppress(Exception):
+            found = getattr(each, name, 0)
+            whole += found if isinstance(found, int) else 0
+    return whole
+
+
+def checked(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
+    """Return hooks that can be called.
+
+    Raises:
+        TypeError: They are no list; or one of them is none, or an async function, which nobody would wait for.
+    """
+    if not isinstance(hooks, Iterable):
+        raise TypeError(f"hooks is a list of hooks: write hooks=[{named(hooks)}]")
+    found = tuple(hooks)
+    for hook in found:
+        if isinstance(hook, type) or not callable(hook):
+            raise TypeError(f"a hook is a function of an event, not {hook!r}")
+        if iscoroutinefunction(hook) or iscoroutinefunction(getattr(hook, "__call__", None)):  # noqa: B004
+            raise TypeError(f"{named(hook)} is async: put it behind a queue, as QueuedHook({named(hook)})")
+    return found
 
 
 @final
 class Hooks:
-    """All hooks, called in order. `failures` counts what they raised, which nobody else gets to see.
+    """All hooks, called in order. What they raise is counted, and nobody else gets to see it.
 
     What a hook causes, as when it forces a circuit, is told after what it was told of, to all in the same order.
 
@@ -45,15 +83,23 @@ class Hooks:
 
     def __init__(self, hooks: Iterable[Hook] = (), *, slow_after: float = SLOW_AFTER) -> None:
         self._hooks, self._slow_after = tuple(hooks), slow_after
+        self._names = [named(hook) for hook in self._hooks]
+        self._failures_before, self._dropped_before = total(self._hooks, "failures"), total(self._hooks, "dropped")
+        self._failures = 0
         self._warned: set[tuple[int, str]] = set()
         self._untold: deque[Event] = deque()
+        self._is_endless = False
         self._telling = False
-        self.failures = 0
+
+    @property
+    def failures(self) -> int:
+        """What hooks raised, those with a queue of their own among them."""
+        return self._failures + total(self._hooks, "failures") - self._failures_before
 
     @property
     def dropped(self) -> int:
-        """Events that hooks with a queue of their own had no room for, as their `dropped` says."""
-        return sum(getattr(hook, "dropped", 0) for hook in self._hooks)
+        """Events that hooks with a queue of their own had no room for since this was made."""
+        return total(self._hooks, "dropped") - self._dropped_before
 
     def __call__(self, event: Event) -> None:
         """Tell every hook. An exception is counted, and told in the log the first time."""
@@ -73,22 +119,27 @@ class Hooks:
             if not self._untold:
                 return
             self._tell(self._untold.popleft())
-        self.failures += len(self._untold)
+        self._failures += len(self._untold)
         self._untold.clear()
-        self._warn(-1, "hooks_without_end", by)
+        if not self._is_endless:
+            self._is_endless = True
+            tell(_log.warning, Line("hooks_without_end", on=by))
 
     def _tell(self, event: Event) -> None:
         for number, hook in enumerate(self._hooks):
             begun = time.perf_counter()
             try:
                 hook(event)
-            except Exception as error:  # noqa: BLE001 - a hook of the user's must not cost an answer
-                self.failures += 1
-                self._warn(number, "hook_failed", type(error).__name__)
-            if time.perf_counter() - begun > self._slow_after:
-                self._warn(number, "hook_slow", type(event).__name__)
+            except BaseException as error:
+                if isinstance(error, ENDS):
+                    raise
+                self._failures += 1
+                self._warn(number, "hook_failed", event, error)
+            if time.perf_counter() - begun > self._slow_after and not getattr(hook, "is_ours", False):
+                self._warn(number, "hook_slow", event)
 
-    def _warn(self, number: int, what: str, why: str) -> None:
+    def _warn(self, number: int, what: str, event: Event, error: BaseException | None = None) -> None:
         if (number, what) not in self._warned:
             self._warned.add((number, what))
-            _log.warning("%s", Line(what, hook=number, at=why))
+            line = Line(what, hook=self._names[number], on=type(event).__name__)
+            tell(_log.warning, line, error=error)

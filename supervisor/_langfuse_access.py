@@ -33,13 +33,13 @@ class LangfuseAccess:
 def langfuse_access(settings: Settings) -> tuple[LangfuseAccess | None, tuple[Problem, ...]]:
     """Return how Langfuse is reached, or None; and why not, where somebody seems to want it."""
     public, secret = settings.langfuse_public_key, settings.langfuse_secret_key
-    if public is None and secret is None:
+    if (public is None and secret is None) or not settings.langfuse_tracing_enabled:
         return None, ()
     if public is None or secret is None:
         missing = "LANGFUSE_PUBLIC_KEY" if public is None else "LANGFUSE_SECRET_KEY"
         return None, (Problem(missing, "both keys of Langfuse", "set it, or unset the other; as it is, no traces"),)
     if find_spec("langfuse") is None:
-        remedy = "pip install 'understudy[langfuse]'; as it is, no traces"
+        remedy = "pip install 'langfuse>=5,<6'; as it is, no traces"
         return None, (Problem("LANGFUSE_PUBLIC_KEY", "the package 'langfuse'", remedy),)
     access = LangfuseAccess(
         public,

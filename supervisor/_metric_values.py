@@ -14,6 +14,8 @@ from enum import StrEnum, auto
 from itertools import accumulate
 from typing import Any, final
 
+from ..providers import suggestion
+
 
 class Kind(StrEnum):
     """What a number does: a counter only rises, a gauge is how it is now, a histogram counts what was measured."""
@@ -83,7 +85,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             "understudy.requests",
             Kind.COUNTER,
-            "Requests that are over, by whoever answered, or was asked last.",
+            "Requests that are over, by whoever answered, or was asked last; is_fallback is said of answers alone.",
             (*_ROUTE, "is_fallback", "error"),
         ),
         Family("understudy.attempts", Kind.COUNTER, "Attempts by what came of them.", (*_ROUTE, "verdict")),
@@ -138,8 +140,12 @@ FAMILIES: dict[str, Family] = {
             ("outcome",),
         ),
         Family("understudy.actor.restarts", Kind.COUNTER, "Crashes of provider actors.", ("endpoint",)),
-        Family("understudy.hook.failures", Kind.COUNTER, "What hooks and tracers raised."),
-        Family("understudy.dropped", Kind.COUNTER, "What hooks and tracers with a queue had no room for."),
+        Family("understudy.hook.failures", Kind.COUNTER, "What hooks and tracers raised, those behind a queue too."),
+        Family(
+            "understudy.dropped",
+            Kind.COUNTER,
+            "What queues of hooks and tracers had no room for, or could not send.",
+        ),
     )
 }
 """Every metric by its name."""
@@ -165,7 +171,12 @@ class Distribution:
     def quantile(self, q: float) -> float | None:
         """Return the value below which the share `q` lies, 0 to 1, as if all were spread evenly within their bounds; of
         those above all bounds, the last bound. None if nothing was counted.
+
+        Raises:
+            ValueError: `q` is no share.
         """
+        if not 0 <= q <= 1:
+            raise ValueError("a quantile is a share, from 0 to 1")
         count = self.count
         if not count:
             return None
@@ -198,7 +209,7 @@ class Metrics:
 
     samples: Mapping[str, Sequence[Sample]]
 
-    def total(self, name: str, **labels: str) -> float:
+    def total(self, name: str, **labels: str | bool) -> float:
         """Return the sum of the numbers with these labels; of a histogram, how many were counted.
 
         A label is named with `_` where its name has a dot: `error_type="cancelled"`. 0 where there is none.
@@ -209,13 +220,13 @@ class Metrics:
         values = (sample.value for sample in self._chosen(name, labels))
         return sum(value.count if isinstance(value, Distribution) else value for value in values)
 
-    def distribution(self, name: str, **labels: str) -> Distribution:
+    def distribution(self, name: str, **labels: str | bool) -> Distribution:
         """Return what a histogram has counted with these labels, all together.
 
         Raises:
             KeyError: As `total`; or it is no histogram.
         """
-        family = FAMILIES[name]
+        family = _family(name)
         if family.kind is not Kind.HISTOGRAM:
             raise KeyError(f"{name} is a {family.kind}, no histogram")
         whole = Distribution(family.bounds, (0,) * (len(family.bounds) + 1), 0.0)
@@ -228,14 +239,24 @@ class Metrics:
         """Return a dict that JSON can hold: for each metric a list of its labels and its value."""
         return {name: [_as_json(FAMILIES[name], sample) for sample in found] for name, found in self.samples.items()}
 
-    def _chosen(self, name: str, labels: Mapping[str, str]) -> Iterator[Sample]:
-        known = [label.replace(".", "_") for label in FAMILIES[name].labels]
+    def _chosen(self, name: str, labels: Mapping[str, str | bool]) -> Iterator[Sample]:
+        known = [label.replace(".", "_") for label in _family(name).labels]
         if unknown := labels.keys() - set(known):
             raise KeyError(f"{name} has the labels {', '.join(known)}, not {', '.join(sorted(unknown))}")
-        wanted = [(known.index(label), value) for label, value in labels.items()]
+        wanted = [
+            (known.index(label), str(value).lower() if isinstance(value, bool) else value)
+            for label, value in labels.items()
+        ]
         for sample in self.samples.get(name, ()):
             if all(sample.labels[place] == value for place, value in wanted):
                 yield sample
+
+
+def _family(name: str) -> Family:
+    family = FAMILIES.get(name)
+    if family is None:
+        raise KeyError(f"there is no metric {name!r}{suggestion(name, FAMILIES)}")
+    return family
 
 
 def _as_json(family: Family, sample: Sample) -> dict[str, Any]:

@@ -53,6 +53,8 @@ class _Counts:
 class Meter:
     """Takes events, and says what has been counted. `agents` begin as served by their primaries."""
 
+    is_ours = True
+
     def __init__(self, agents: Iterable[str] = ()) -> None:
         self._counters: dict[str, defaultdict[tuple[str, ...], float]] = {
             name: defaultdict(float) for name, family in FAMILIES.items() if family.kind is not Kind.HISTOGRAM

@@ -190,7 +190,7 @@ def load(settings: Settings | None = None) -> Plan:
         nous.source,
         langfuse,
         json_logs=settings.log_format == "json",
-        has_prices=bool(prices),
+        has_prices=settings.prices is not None,
         quotes=settings.langfuse_capture_content,
     )
 

@@ -23,7 +23,7 @@ from ..providers import (
     TrailedError,
 )
 from ._course import Chain, Question
-from ._dispatch import Dispatch, traced_from
+from ._dispatch import Dispatch, tell_end, traced_from
 from ._run_values import renumbered, summed, summed_cost
 from ._structured import Flaw, Wanted
 from ._tracing import RequestOver, told
@@ -44,24 +44,22 @@ async def answer_shaped(chain: Chain, question: Question, wanted: Wanted) -> Res
     try:
         response = await _answer_shaped(chain, question, wanted, rounds)
     except BaseException as error:
-        if trace is not None:
-            trail = (error.attempts, error.passed_over) if isinstance(error, TrailedError) else rounds[-1].trail
-            invalid = error.response if isinstance(error, ResponseInvalidError) else None
-            name, reason = told(error)
-            passed, given = anyio.current_time() - begun, rounds[-1].parameters
-            partial = getattr(error, "partial", None)
-            trace.end(RequestOver(passed, *trail, given, invalid, partial, name, reason))
+        trail = (error.attempts, error.passed_over) if isinstance(error, TrailedError) else _trail_of(rounds)
+        invalid = error.response if isinstance(error, ResponseInvalidError) else None
+        name, reason = told(error)
+        passed, given = anyio.current_time() - begun, rounds[-1].parameters
+        partial = getattr(error, "partial", None)
+        tell_end(chain, RequestOver(passed, *trail, given, invalid, partial, name, reason), trace)
         raise
-    if trace is not None:
-        trail, given = (response.attempts, response.passed_over), rounds[-1].parameters
-        trace.end(RequestOver(anyio.current_time() - begun, *trail, given, response))
+    trail, given = (response.attempts, response.passed_over), rounds[-1].parameters
+    tell_end(chain, RequestOver(anyio.current_time() - begun, *trail, given, response), trace)
     return response
 
 
 async def _answer_shaped(chain: Chain, question: Question, wanted: Wanted, rounds: list[Dispatch]) -> Response:
     """Ask for the answer; `rounds` takes in each round as it begins."""
     begun = anyio.current_time()
-    dispatch = Dispatch(chain, question, traced=False)
+    dispatch = Dispatch(chain, question, is_round=True)
     rounds.append(dispatch)
     first = await dispatch.answer()
     found = wanted.finish(first)
@@ -72,7 +70,7 @@ async def _answer_shaped(chain: Chain, question: Question, wanted: Wanted, round
         raise ResponseInvalidError(chain.agent, first, found.reason)
     told = (*question.messages, first.message, found.told)
     corrected = replace(question, messages=told, timeout=timeout - passed, first=dispatch.place)
-    again = Dispatch(chain, corrected, traced=False)
+    again = Dispatch(chain, corrected, is_round=True)
     rounds.append(again)
     both = _Rounds(chain.agent, timeout, first, passed)
     try:
@@ -82,6 +80,16 @@ async def _answer_shaped(chain: Chain, question: Question, wanted: Wanted, round
     except (AttemptError, AllAttemptsFailedError, AllRoutesClosedError) as error:
         raise both.failed(found, error) from error
     return wanted.must_finish(both.joined(second), chain.agent)
+
+
+def _trail_of(rounds: list[Dispatch]) -> tuple[tuple[Attempt, ...], tuple[PassedOver, ...]]:
+    """Return the trail so far of rounds that were left in the middle."""
+    first, *_, last = rounds[0], *rounds
+    attempts, passed_over = first.trail
+    if last is first:
+        return attempts, passed_over
+    later, also = last.trail
+    return (*attempts, *renumbered(attempts, later, last.begun - first.begun)), (*passed_over, *also)
 
 
 @final

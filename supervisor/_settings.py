@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     langfuse_secret_key: SecretStr | None = Field(default=None, validation_alias="langfuse_secret_key")
     langfuse_base_url: str | None = Field(default=None, validation_alias="langfuse_base_url")
     langfuse_host: str | None = Field(default=None, validation_alias="langfuse_host")
+    langfuse_tracing_enabled: bool = Field(default=True, validation_alias="langfuse_tracing_enabled")
     langfuse_capture_content: bool = Field(default=True, validation_alias="langfuse_capture_content")
     langfuse_sample_rate: float = Field(default=1.0, ge=0, le=1, validation_alias="langfuse_sample_rate")
     namespace: str | None = Field(default=None, validation_alias="namespace", pattern=r"^[^\x00-\x1f\x7f]{1,200}$")

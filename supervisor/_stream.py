@@ -158,10 +158,9 @@ class Stream:
 
     async def _finished(self, live: Live) -> Finished:
         self._live, self._is_over = None, True
-        response = await self._dispatch.finish(live)
-        if self._wanted is not None:
-            response = self._wanted.must_finish(response, self._dispatch.agent)
-        self._response = response
+        wanted = self._wanted
+        check = None if wanted is None else partial(wanted.must_finish, agent=self._dispatch.agent)
+        self._response = response = await self._dispatch.finish(live, check)
         return Finished(response)
 
     def _misused(self) -> Exception:

@@ -223,7 +223,7 @@ class Supervisor:
         if here != self._home:
             raise RuntimeError(
                 "this supervisor belongs to another event loop or thread: open one supervisor per loop, "
-                "or call into its loop with anyio.from_thread.run"
+                "or call into its loop with anyio.from_thread.run, or run_sync for what is not async"
             )
 
     async def open(self, tasks: TaskGroup) -> None:

@@ -76,7 +76,7 @@ class Toolbox:
         """
         if trace is None:
             return await self._use(call, iteration)
-        within, use = trace.begin(ToolBegun(call)), None
+        within, use = trace.begin(ToolBegun(call, call.name in self._tools)), None
         try:
             with within.current():
                 use = await self._use(call, iteration)

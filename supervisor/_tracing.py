@@ -17,7 +17,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, final
 
-from ..providers import Attempt, Line, Message, Parameters, Partial, PassedOver, Response, ToolCall, first_token
+from ..providers import Attempt, Line, Message, Parameters, Partial, PassedOver, Response, ToolCall, first_token, tell
+from ._hooks import ENDS, named, total
 from ._run_values import Run, ToolUse
 
 _log = logging.getLogger("understudy.supervisor")
@@ -116,9 +117,10 @@ class TurnOver:
 @final
 @dataclass(frozen=True, slots=True)
 class ToolBegun:
-    """A tool is run."""
+    """A tool is run; or, if it is not `is_known`, the model asks for one that there is not."""
 
     call: ToolCall
+    is_known: bool = True
 
 
 @final
@@ -162,12 +164,28 @@ def told(error: BaseException) -> tuple[str, str]:
     return (type(error).__name__, str(error)) if isinstance(error, Exception) else ("cancelled", "")
 
 
+def tracers_checked(tracers: Iterable[Tracer]) -> tuple[Tracer, ...]:
+    """Return tracers that can be begun with.
+
+    Raises:
+        TypeError: They are no list, or one of them is none.
+    """
+    if not isinstance(tracers, Iterable):
+        raise TypeError(f"tracers is a list of tracers: write tracers=[{named(tracers)}]")
+    found = tuple(tracers)
+    for tracer in found:
+        if isinstance(tracer, type) or not callable(getattr(tracer, "begin", None)):
+            raise TypeError(f"a tracer has a begin that returns a span; {tracer!r} has none")
+    return found
+
+
 @final
 class Tracing:
     """All tracers of a supervisor. `failures` counts what they raised, which nobody else gets to see."""
 
     def __init__(self, tracers: Iterable[Tracer] = ()) -> None:
         self._tracers = tuple(tracers)
+        self._dropped_before = total(self._tracers, "dropped")
         self.failures = 0
 
     def __bool__(self) -> bool:
@@ -175,8 +193,8 @@ class Tracing:
 
     @property
     def dropped(self) -> int:
-        """What tracers with a queue of their own could not send, as their `dropped` says."""
-        return sum(getattr(tracer, "dropped", 0) for tracer in self._tracers)
+        """What tracers with a queue of their own could not send since this was made."""
+        return total(self._tracers, "dropped") - self._dropped_before
 
     def begin(self, begun: Begun) -> Trace | None:
         """Begin something for all tracers; None if there are none."""
@@ -188,15 +206,17 @@ class Tracing:
         for place in places:
             try:
                 spans.append(place.begin(begun))
-            except Exception as error:  # noqa: BLE001 - a trace must not cost an answer
-                self.failed(error, "begin")
+            except BaseException as error:  # noqa: BLE001 - a trace must not cost an answer
+                self.failed(error, "begin", place)
         return Trace(self, tuple(spans))
 
-    def failed(self, error: Exception, at: str) -> None:
-        """Count what a tracer raised; the first is told in the log."""
+    def failed(self, error: BaseException, at: str, tracer: object) -> None:
+        """Count what a tracer, or its span, raised; the first is told in the log. What ends the program is raised."""
+        if isinstance(error, ENDS):
+            raise error
         self.failures += 1
         if self.failures == 1:
-            _log.warning("%s", Line("tracer_failed", error=type(error).__name__, at=at))
+            tell(_log.warning, Line("tracer_failed", tracer=named(tracer), at=at), error=error)
 
 
 UNTRACED = Tracing()
@@ -223,8 +243,8 @@ class Trace:
         for span in self._spans:
             try:
                 span.end(over)
-            except Exception as error:  # noqa: BLE001 - as above
-                self._tracing.failed(error, "end")
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._tracing.failed(error, "end", span)
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -237,13 +257,13 @@ class Trace:
                 context = span.current()
                 context.__enter__()
                 entered.append(context)
-            except Exception as error:  # noqa: BLE001 - as above
-                self._tracing.failed(error, "current")
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._tracing.failed(error, "current", span)
         try:
             yield
         finally:
             for context in reversed(entered):
                 try:
                     context.__exit__(None, None, None)
-                except Exception as error:  # noqa: BLE001 - as above
-                    self._tracing.failed(error, "current")
+                except BaseException as error:  # noqa: BLE001 - as above
+                    self._tracing.failed(error, "current", context)

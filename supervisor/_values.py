@@ -33,6 +33,7 @@ _URL = (
     "an address that starts with http:// or https:// and has a host, but no user, query or fragment, and ends before "
     "/chat/completions or /messages"
 )
+_HOST = "an address that starts with http:// or https:// and has a host, but no user, query or fragment"
 _CALLS = ("/chat/completions", "/messages")
 """What the providers add to an address by themselves."""
 _KEY = "a key: printable ASCII without spaces"
@@ -83,8 +84,9 @@ EXPECTED: dict[str, str] = {
     **dict.fromkeys(("hermes_home", "hermes_shared_auth_dir"), "the path of a folder"),
     "langfuse_public_key": "printable ASCII without spaces and colons",
     "langfuse_secret_key": _KEY,
-    "langfuse_base_url": _URL,
-    "langfuse_host": _URL,
+    "langfuse_base_url": _HOST,
+    "langfuse_host": _HOST,
+    "langfuse_tracing_enabled": "true or false",
     "langfuse_capture_content": "true or false",
     "langfuse_sample_rate": "a number from 0 to 1",
     "namespace": "a text of 1 to 200 characters on one line",
@@ -118,7 +120,7 @@ OF_NOUS = frozenset(
 OF_LANGFUSE = frozenset(
     {
         *("langfuse_public_key", "langfuse_secret_key", "langfuse_base_url", "langfuse_host"),
-        *("langfuse_capture_content", "langfuse_sample_rate"),
+        *("langfuse_capture_content", "langfuse_sample_rate", "langfuse_tracing_enabled"),
     }
 )
 

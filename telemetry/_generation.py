@@ -25,6 +25,7 @@ from ..providers import (
     ToolCall,
     ToolResult,
     Usage,
+    Verdict,
     tools_of,
 )
 from ..supervisor import RequestOver
@@ -47,6 +48,10 @@ PLAIN_PARAMETERS = (
     "structured_output_mode",
 )
 """The parameters that are shown as they are."""
+
+
+UNKNOWN_TOOL = "unknown tool"
+"""What a tool is called that does not exist: its name is the model's word, and may quote a prompt."""
 
 
 def parameters_shown(parameters: Parameters) -> dict[str, Any]:
@@ -182,12 +187,17 @@ def request_level(over: RequestOver, *, content: bool) -> tuple[str, str]:
     if over.error:
         return "ERROR", f"{over.error}: {over.reason}" if content and over.reason else over.error
     left = [f"{route.transport}/{route.model} passed over" for route in over.passed_over]
-    left += [f"{each.transport}/{each.model} {each.verdict}" for each in over.attempts[:-1]]
+    left += [f"{each.transport}/{each.model} {_came_to(each)}" for each in over.attempts[:-1]]
     if not left:
         return "DEFAULT", ""
     response = over.response
     is_fallback = response is not None and response.is_fallback
     return "WARNING", ("handed over: " if is_fallback else "after: ") + ", ".join(left)
+
+
+def _came_to(attempt: Attempt) -> str:
+    """Say what an attempt came to that was not the last: an answer was not in the shape that was asked for."""
+    return "gave an invalid answer" if attempt.verdict is Verdict.OK else str(attempt.verdict)
 
 
 def served_by(over: RequestOver) -> tuple[str | None, str | None]:

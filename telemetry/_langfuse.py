@@ -11,8 +11,8 @@ same public key is used as it is, and never closed. What is shown stands in `_ge
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -39,6 +39,7 @@ from ..supervisor import (
     TurnOver,
 )
 from ._generation import (
+    UNKNOWN_TOOL,
     answer,
     conversation,
     parameters_shown,
@@ -47,7 +48,7 @@ from ._generation import (
     served_by,
     tokens,
 )
-from ._langfuse_client import client_of, exporters, quiet
+from ._langfuse_client import client_of, made, quiet
 
 CLOSE_WITHIN = 2.0
 """Seconds for what is still to be sent when a supervisor closes."""
@@ -76,16 +77,22 @@ class LangfuseTracer:
         self, client: Langfuse, access: LangfuseAccess, *, secrets: Sequence[str] = (), is_ours: bool = False
     ) -> None:
         self._client, self._is_ours = client, is_ours
+        self._queue = made[access.public_key].queue if is_ours and access.public_key in made else None
         self.access = access
         self._secrets = tuple(secret for secret in secrets if len(secret) >= 8)  # shorter ones are words, too
 
     @property
     def dropped(self) -> int:
-        """Observations that could not be sent, by all supervisors that use this client, and those that no queue of ours
-        had room for; 0 where the client is not ours.
-        """
-        exporter = exporters.get(self.access.public_key)
-        return 0 if exporter is None else quiet.dropped + exporter.dropped
+        """Observations that could not be sent, or had no room, of all who use this client; 0 where it is not ours."""
+        return 0 if self._queue is None else self._queue.dropped
+
+    def takes(self) -> bool:
+        """Say whether an observation that ends now can be sent; one that cannot is counted."""
+        queue = self._queue
+        if queue is None or not queue.is_full:
+            return True
+        queue.no_room += 1
+        return False
 
     def begin(self, begun: Begun) -> _Span:
         """Begin an observation beneath what is current."""
@@ -108,10 +115,9 @@ class LangfuseTracer:
                     about = given
                 case TurnBegun(number):
                     observation = place.start_observation(name=f"turn {number}", as_type="span")
-                case ToolBegun(call):
-                    observation = place.start_observation(
-                        name=call.name, as_type="tool", input=self.shown(call.arguments)
-                    )
+                case ToolBegun(call, is_known):
+                    name = call.name if is_known or self.access.capture_content else UNKNOWN_TOOL
+                    observation = place.start_observation(name=name, as_type="tool", input=self.shown(call.arguments))
             span = _Span(self, observation, begun, about)
             span.mark()
             return span
@@ -139,10 +145,11 @@ class LangfuseTracer:
         if not self._is_ours:
             return
         with anyio.move_on_after(CLOSE_WITHIN, shield=True):
-            await anyio.to_thread.run_sync(self._flush, abandon_on_cancel=True)
+            with suppress(RuntimeError):  # no thread can be started
+                await anyio.to_thread.run_sync(self._flush, abandon_on_cancel=True)
 
     def _flush(self) -> None:
-        with quiet():
+        with quiet(), suppress(Exception):
             self._client.flush()
 
 
@@ -167,12 +174,13 @@ class _Span:
         if about is None:
             return
         span = self.observation._otel_span
+        masked = self.tracer.masked
         if about.user_id is not None:
-            span.set_attribute("user.id", about.user_id)
+            span.set_attribute("user.id", masked(about.user_id))
         if about.session_id is not None:
-            span.set_attribute("session.id", about.session_id)
+            span.set_attribute("session.id", masked(about.session_id))
         if about.tags:
-            span.set_attribute("langfuse.trace.tags", about.tags)
+            span.set_attribute("langfuse.trace.tags", [masked(tag) for tag in about.tags])
 
     def end(self, over: Over) -> None:
         """End it with what came of it."""
@@ -199,7 +207,8 @@ class _Span:
                     else:
                         level = {"level": "ERROR", "status_message": "told to the model"} if use.is_error else {}
                         self.observation.update(output=self.tracer.shown(use.result), **level)
-            self.observation.end()
+            if self.tracer.takes():
+                self.observation.end()
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -225,7 +234,7 @@ class _Span:
         if message:
             shown["status_message"] = self.tracer.masked(message)
         if over.parameters:
-            shown["model_parameters"] = parameters_shown(over.parameters) or None
+            shown["model_parameters"] = self._hidden(parameters_shown(over.parameters)) or None
         if response is not None:
             shown["output"] = self.tracer.shown(answer(response.message))
             shown["usage_details"] = tokens(response.usage) or None
@@ -241,7 +250,15 @@ class _Span:
         namespace = self.tracer.access.namespace
         ours = ours | ({"namespace": namespace} if namespace else {})
         given = self.begun.about.metadata if isinstance(self.begun, RequestBegun | RunBegun) else {}
-        return {**given, **ours}  # where both have a name, ours counts
+        return {**{name: self._hidden(value) for name, value in given.items()}, **ours}  # where both have a name, ours
+
+    def _hidden(self, value: Any) -> Any:
+        """Return what a caller said without secrets, in whatever it stands."""
+        if isinstance(value, str):
+            return self.tracer.masked(value)
+        if isinstance(value, Mapping):
+            return {name: self._hidden(each) for name, each in value.items()}
+        return [self._hidden(each) for each in value] if isinstance(value, list | tuple) else value
 
     def _level(self, error: str, reason: str) -> dict[str, str]:
         if not error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import anyio
@@ -19,7 +20,7 @@ from ..credentials import (
     CredentialTroubled,
     CredentialUnsaved,
 )
-from ..providers import Line
+from ..providers import Line, tell
 from ..supervisor import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
 
 LINES_PER_SECOND = 10
@@ -57,7 +58,7 @@ _LINES: dict[type[Any], _Line] = {
     CircuitTripped: _Line(
         logging.WARNING,
         "circuit_tripped",
-        lambda e: {"key": str(e.key), "open_for": round(e.open_for, 1), "level": e.level, "reason": e.reason},
+        lambda e: {"key": str(e.key), "open_for": round(e.open_for, 1), "openings": e.level, "reason": e.reason},
     ),
     CircuitClosed: _Line(logging.INFO, "circuit_closed", lambda e: {"key": str(e.key), "after": round(e.after, 1)}),
     HoldPlaced: _Line(
@@ -136,6 +137,8 @@ class LoggingHook:
         quotes: Whether reasons hold what a provider said: it may quote a prompt.
     """
 
+    is_ours = True
+
     def __init__(self, *, quotes: bool = True) -> None:
         self._quotes = quotes
         self._seconds: dict[str, tuple[int, int, int]] = {}
@@ -151,8 +154,8 @@ class LoggingHook:
         fields = line.fields(event) | ({"left_out": left_out} if left_out else {})
         if not self._quotes and type(event) in _QUOTING:
             fields["reason"] = _QUOTING[type(event)] or str(fields["reason"]).partition(":")[0]
-        crash = event.error if isinstance(event, ActorRestarted) else None
-        _log.log(line.level, "%s", Line(line.name, **fields), exc_info=crash)
+        crash = event.error if isinstance(event, ActorRestarted) and self._quotes else None
+        tell(partial(_log.log, line.level), Line(line.name, **fields), error=crash)
 
     def _left_out(self, name: str) -> int | None:
         """Return how many lines of this kind were left out since the last one; None when this one is, too."""

@@ -33,11 +33,14 @@ from ..supervisor import (
     TurnOver,
     provider_name,
 )
-from ._generation import request_level, served_by
+from ._generation import UNKNOWN_TOOL, request_level, served_by
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span as OTelSpan
     from opentelemetry.trace import Tracer as OTelTracer
+
+LONGEST_NAME = 100
+"""Characters of a name that a provider made up (chosen: the longest names of models have fifty)."""
 
 _PARAMETERS = {
     "max_tokens": "gen_ai.request.max_tokens",
@@ -88,12 +91,12 @@ class OpenTelemetryTracer:
                 kind, attributes = self._trace.SpanKind.CLIENT, _request_attributes(begun)
             case RunBegun(agent, about):
                 name, attributes = f"invoke_agent {about.name or agent}", _about("invoke_agent", agent, about)
-            case ToolBegun(call):
-                name = f"execute_tool {call.name}"
+            case ToolBegun(call, is_known):
+                tool = call.name if is_known else UNKNOWN_TOOL
+                name = f"execute_tool {tool}"
                 attributes = {
                     "gen_ai.operation.name": "execute_tool",
-                    "gen_ai.tool.name": call.name,
-                    "gen_ai.tool.call.id": call.id,
+                    "gen_ai.tool.name": tool,
                     "gen_ai.tool.type": "function",
                 }
         context = None if parent is None else self._trace.set_span_in_context(parent)
@@ -170,7 +173,7 @@ def _answer(over: RequestOver) -> dict[str, Any]:
         found["gen_ai.response.time_to_first_chunk"] = over.first_token
     response = over.response
     if response is not None:
-        found["gen_ai.response.model"] = response.model
+        found["gen_ai.response.model"] = response.model[:LONGEST_NAME]
         found["gen_ai.response.finish_reasons"] = [response.finish_reason]
         found["understudy.is_fallback"] = response.is_fallback
         found |= _usage(response.usage)

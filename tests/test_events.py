@@ -109,7 +109,7 @@ ENDS: dict[str, tuple[dict[str, Behaviour], str, int]] = {
     "one attempt": ({"openai": Status(400)}, "RequestRejectedError", 1),
     "all attempts": ({"openai": Status(500), "anthropic": Status(401)}, "AllAttemptsFailedError", 2),
     "timeout": ({"openai": Hang(), "anthropic": Hang()}, "TimeoutExceededError", 2),
-    "cancelled": ({"openai": Hang()}, "cancelled", 0),
+    "cancelled": ({"openai": Hang()}, "cancelled", 1),
 }
 
 
@@ -172,7 +172,9 @@ async def test_hooks_are_told_in_order_and_one_that_raises_hurts_nobody(caplog: 
         assert supervisor.health()["openai at http://openai.test/v1"].failed == 1
     assert [name for number, name in told if number == 1] == [name for number, name in told if number == 2]
     assert [number for number, _ in told] == [1, 2] * (len(told) // 2)
-    assert [text for text in caplog.messages if text.startswith("hook_failed")] == ["hook_failed hook=1 at='KeyError'"]
+    failed = [text for text in caplog.messages if text.startswith("hook_failed")]
+    assert failed == ["hook_failed hook='first' on='CircuitTripped'"]
+    assert "KeyError: 'mine'" in caplog.text
 
 
 async def test_a_slow_hook_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +188,8 @@ async def test_a_slow_hook_is_told_once(caplog: pytest.LogCaptureFixture, monkey
     async with opened({"openai": WELL}, hooks=[slow]) as (agent, _, _):
         for _ in range(3):
             await ask(agent)
-    assert [text for text in caplog.messages if text.startswith("hook_")] == ["hook_slow hook=1 at='RequestEnded'"]
+    told = [text for text in caplog.messages if text.startswith("hook_")]
+    assert told == ["hook_slow hook='slow' on='RequestEnded'"]
 
 
 async def test_what_a_hook_causes_is_told_after_what_it_was_told_of() -> None:
@@ -219,7 +222,7 @@ async def test_a_hook_that_causes_its_own_event_comes_to_an_end(caplog: pytest.L
             supervisor.force_closed("openai", reason="drill", lasts_for=5)
         assert (await ask(agent)).text == "understudy"
     assert told == {"Forced": 2002, "RequestEnded": 1}
-    assert [text for text in caplog.messages if "hooks_" in text] == ["hooks_without_end hook=-1 at='Forced'"]
+    assert [text for text in caplog.messages if "hooks_" in text] == ["hooks_without_end on='Forced'"]
 
 
 async def test_hooks_see_what_has_already_happened_and_may_act_on_it() -> None:
@@ -254,7 +257,7 @@ TEXTS: list[tuple[Event, int, str]] = [
     (
         CircuitTripped(KEY, "HTTP 503", 9.96, 2),
         logging.WARNING,
-        "circuit_tripped key='lead-1 of openai at http://lead/v1' open_for=10.0 level=2 reason='HTTP 503'",
+        "circuit_tripped key='lead-1 of openai at http://lead/v1' open_for=10.0 openings=2 reason='HTTP 503'",
     ),
     (CircuitClosed(KEY, 31.0), logging.INFO, "circuit_closed key='lead-1 of openai at http://lead/v1' after=31.0"),
     (
@@ -413,3 +416,71 @@ def test_events_are_frozen_and_hashable_by_field() -> None:
         name = fields(event)[0].name
         with pytest.raises(AttributeError):
             setattr(event, name, "other")
+
+
+class Undone(BaseException):
+    """What a hook may raise that is no error: asyncio's CancelledError is of this kind."""
+
+
+@pytest.mark.parametrize("raised", [Undone(), ValueError("mine")], ids=["undone", "error"])
+async def test_whatever_a_hook_raises_the_answer_is_given(raised: BaseException) -> None:
+    """Also what no `except Exception` would catch, and where an application's own handler of the log fails."""
+
+    class Full(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError(28, "No space left on device")
+
+    def fails(_: Event) -> None:
+        raise raised
+
+    handler, logger = Full(), logging.getLogger("understudy")
+    logger.addHandler(handler)
+    try:
+        scripts = {"openai": Script.always(Status(503)), "anthropic": WELL}
+        async with opened(scripts, hooks=[fails], circuit_trip_after=1) as (agent, supervisor, _):
+            assert (await ask(agent)).text == "understudy"
+            assert supervisor.metrics().total("understudy.requests", error="") == 1
+    finally:
+        logger.removeHandler(handler)
+
+
+async def waits(_: Event) -> None:
+    """Wait."""
+
+
+@pytest.mark.parametrize(
+    ("hooks", "said"),
+    [
+        (waits, r"write hooks=\[waits\]"),
+        ([waits], r"put it behind a queue, as QueuedHook\(waits\)"),
+        ([LoggingHook], "a hook is a function of an event"),
+        ([17], "a hook is a function of an event"),
+    ],
+    ids=["no list", "async", "a class", "a number"],
+)
+async def test_what_is_no_hook_is_refused(hooks: Any, said: str) -> None:
+    """When the supervisor is opened, with the way to write it."""
+    with pytest.raises(TypeError, match=said):
+        async with opened({"openai": WELL}, hooks=hooks):
+            pass
+
+
+async def test_what_is_no_tracer_is_refused() -> None:
+    """The same for tracers."""
+    for tracers in (LoggingHook(), [LoggingHook()], [LoggingHook]):
+        with pytest.raises(TypeError, match="tracer"):
+            async with opened({"openai": WELL}, tracers=tracers):  # type: ignore[arg-type]
+                pass
+
+
+async def test_a_request_that_is_interrupted_is_told() -> None:
+    """Ctrl-C in its task, or a coroutine that is closed and never goes on, is an end, too."""
+    events = list[Event]()
+    async with opened({"openai": Script.always(Hang())}, hooks=[events.append]) as (agent, _, _):
+        for is_closed in (True, False):
+            call = agent.complete("Who?")
+            with suppress(BaseException):
+                call.send(None)
+            with suppress(BaseException):
+                call.close() if is_closed else call.throw(KeyboardInterrupt())
+    assert [event.error for event in of(RequestEnded, events)] == ["cancelled", "cancelled"]

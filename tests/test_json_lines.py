@@ -31,6 +31,7 @@ LINES: list[tuple[Line, str, dict[str, Any]]] = [
     (Line("a", b=float("inf")), "a b=inf", {"b": "inf"}),
     (Line("a", b=KeyError), "a b=<class 'KeyError'>", {"b": "<class 'KeyError'>"}),
     (Line("a", "for people", b=1), "for people", {"b": 1}),
+    (Line("a", "for\npeople\x1b"), r"for\npeople\x1b", {}),
 ]
 
 
@@ -72,6 +73,7 @@ async def test_every_event_is_an_object() -> None:
     told = {line["event"]: line for line in lines}
     assert {"handed_over", "circuit_tripped", "returned", "request_ended"} <= told.keys()
     handed_over = told["handed_over"]
+    assert told["circuit_tripped"]["level"] == "WARNING"
     assert list(handed_over) == ["time", "level", "logger", "event", "agent", "primary", "fallback", "reason"]
     assert (handed_over["level"], handed_over["logger"]) == ("WARNING", "understudy")
     assert handed_over["time"].endswith("+00:00")
@@ -95,12 +97,9 @@ async def test_so_is_what_is_ignored_and_a_crash() -> None:
             except ValueError:
                 logging.getLogger("understudy.settings").warning("%s", Line("ignored", "people's", a=1), exc_info=True)
     hook, crash = lines
-    assert {name: hook[name] for name in ("logger", "event", "hook", "at")} == {
-        "logger": "understudy.supervisor",
-        "event": "hook_failed",
-        "hook": 1,
-        "at": "KeyError",
-    }
+    assert list(hook)[:4] == ["time", "level", "logger", "event"]
+    assert (hook["logger"], hook["event"], hook["hook"]) == ("understudy.supervisor", "hook_failed", "fails")
+    assert hook["traceback"].endswith("KeyError: 'a hook'")
     assert (crash["event"], crash["a"]) == ("ignored", 1)
     assert crash["traceback"].endswith("ValueError: two\nlines")
 
@@ -126,4 +125,4 @@ def test_every_logger_is_known() -> None:
         for part in text.split('getLogger("understudy')[1:]:
             assert part.partition('"')[0] in LOGGERS
         for level in ("debug", "info", "warning", "error", "critical"):
-            assert all(part.startswith('"%s", ') for part in text.split(f"_log.{level}(")[1:]), path
+            assert f"_log.{level}(" not in text, path

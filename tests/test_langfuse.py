@@ -22,7 +22,7 @@ from understudy import Message, Text, UnderstudyError, image, user
 from understudy.simulation import Answer, Breaks, Hang, Script, Status
 from understudy.supervisor import LangfuseAccess
 from understudy.telemetry._langfuse import LangfuseTracer, open_langfuse
-from understudy.telemetry._langfuse_client import OURS, QuietExporter, exporters
+from understudy.telemetry._langfuse_client import OURS, QuietExporter, made
 
 from .collector import Collector, Observation, collecting
 from .scenario import opened
@@ -80,7 +80,7 @@ def client_of(key: str) -> Langfuse:
 
 def forget(key: str) -> None:
     """Close the client for a public key, and let the process forget it."""
-    exporters.pop(key, None)
+    made.pop(key, None)
     if key in LangfuseResourceManager._instances:
         client_of(key).shutdown()
         LangfuseResourceManager._instances.pop(key, None)
@@ -416,7 +416,7 @@ class TestNesting:
         root = next(each for each in langfused.seen if each["type"] == "agent")
         assert root.parent == seen["outer"].id
         assert "later" in seen
-        assert langfused.key not in exporters
+        assert langfused.key not in made
 
 
 @pytest.mark.sockets
@@ -457,8 +457,15 @@ class TestContent:
         key = "sk-canary-0123456789abcdef"
         settings = {**langfused.settings, "openai_api_key": SecretStr(key)}
         async with opened({"openai": Script.always(Answer(f"you said {key}"))}, **settings) as (agent, _, _):
-            await agent.complete(f"my key is {key}")
+            said: dict[str, Any] = {
+                "user_id": key,
+                "session_id": key,
+                "tags": [key],
+                "metadata": {"why": {"keys": [key]}},
+            }
+            await agent.complete(f"my key is {key}", stop=[key], **said)
         assert "[secret]" in langfused.only()["input"]
+        assert langfused.only().metadata["why"] == {"keys": ["[secret]"]}
         assert not any(key.encode() in body for body in langfused.collector.bodies)
 
     async def test_pictures_are_named(self, langfused: Langfused) -> None:
@@ -476,13 +483,58 @@ class TestFaults:
     async def test_an_error_is_nobodys_business(
         self, langfused: Langfused, status: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """The answer is the same, nothing is logged or printed, and what was dropped is counted."""
+        """The answer is the same, nothing is printed, what was dropped is counted, and one line says so to who logs."""
+        caplog.set_level(logging.INFO)
         langfused.collector.status = status
         tracer = await self._asked(langfused)
         client_of(langfused.key).flush()
         assert tracer.dropped >= 1
-        assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
+        assert not [record for record in caplog.records if record.levelno > logging.INFO]
+        (line,) = [record for record in caplog.records if record.name == "understudy.telemetry"]
+        assert line.levelno == logging.INFO
+        assert line.getMessage().startswith(f"traces_lost host='{langfused.collector.url}' reason='")
+        assert str(status) in line.getMessage()
         assert capsys.readouterr() == ("", "")
+
+    async def test_a_queue_that_is_full_drops_and_counts(
+        self, langfused: Langfused, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each observation is sent or counted, however many there are at once."""
+        monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "200")
+        async with opened({"openai": Script.always(Answer())}, **langfused.settings) as (agent, supervisor, _):
+
+            async def call() -> None:
+                await agent.complete("Who?")
+
+            async with anyio.create_task_group() as callers:
+                for _ in range(1000):
+                    callers.start_soon(call)
+            seen = len(langfused.seen)
+            assert 136 <= seen < 1000
+            assert supervisor.metrics().total("understudy.dropped") == 1000 - seen
+
+    async def test_another_host_for_the_same_key_is_told(
+        self, langfused: Langfused, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The process has one client for a key: the second supervisor's traces go where the first one's do."""
+        for url in (langfused.collector.url, f"{langfused.collector.url}/", "http://elsewhere.test"):
+            async with opened({"openai": WELL}, **{**langfused.settings, "langfuse_base_url": url}):
+                pass
+        (told,) = caplog.messages
+        assert told.startswith(
+            f"traces_elsewhere host='{langfused.collector.url}' asked='http://elsewhere.test' why='the"
+        )
+
+    async def test_closing_raises_nothing(self, langfused: Langfused, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What flushing raises does not take the place of what the user raised."""
+
+        def fails(*_: object) -> None:
+            raise ValueError
+
+        with pytest.raises(KeyError):
+            async with opened({"openai": WELL}, **langfused.settings):
+                monkeypatch.setattr(Langfuse, "flush", fails)
+                raise KeyError
 
     async def test_after_a_failed_batch_nothing_is_sent_for_a_while(self) -> None:
         """Half a minute; then it is tried again."""
@@ -493,7 +545,7 @@ class TestFaults:
                 asked.append(len(spans))
                 raise OSError("down")
 
-        exporter = QuietExporter(Down(), clock=lambda: now[0])  # type: ignore[arg-type]
+        exporter = QuietExporter(Down(), "http://here.test", clock=lambda: now[0])  # type: ignore[arg-type]
         for now[0] in (0.0, 1.0, 29.0, 31.0):
             exporter.export([object()] * 3)  # type: ignore[list-item]
         assert (asked, exporter.dropped, exporter.sent) == ([3, 3], 12, 0)

@@ -77,7 +77,7 @@ def test_a_missing_sdk_is_told(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> N
     again = load()
     (ignored,) = again.ignored
     assert (again.langfuse, ignored.expected) == (None, "the package 'langfuse'")
-    assert "pip install 'understudy[langfuse]'" in ignored.remedy
+    assert "pip install 'langfuse>=5,<6'" in ignored.remedy
 
 
 @pytest.mark.parametrize(

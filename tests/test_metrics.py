@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
@@ -206,6 +207,20 @@ def test_a_metric_that_is_none_is_said_to_be_none() -> None:
             metrics.total(name, **labels)
     with pytest.raises(KeyError, match="counter, no histogram"):
         metrics.distribution("understudy.requests")
+    with pytest.raises(KeyError, match=r"did you mean 'understudy\.requests'"):
+        metrics.total("understudy.request")
+    for q in (-1, 2, float("nan")):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            metrics.distribution(DURATION).quantile(q)
+
+
+def test_a_label_may_be_true_or_false() -> None:
+    """As Python has it, and as Prometheus does."""
+    meter = Meter()
+    meter(ended(tried(1, "openai"), tried(2, "gemini")))
+    metrics = meter.snapshot({})
+    assert metrics.total("understudy.requests", is_fallback=True) == 1
+    assert metrics.total("understudy.requests", is_fallback=False) == 0
 
 
 async def outage(supervisor: Supervisor, agent: Any) -> Metrics:
@@ -276,17 +291,20 @@ async def test_faulty_hooks_are_counted() -> None:
     """What hooks raise, and what those with a queue drop, is in the numbers."""
 
     class Dropping:
-        dropped = 3
+        dropped = 7  # from another supervisor's time
+        failures = "none"  # what is no number counts for nothing
 
         def __call__(self, _: Event) -> None:
+            self.dropped += 3
             raise KeyError
 
     async with opened({"openai": Script.always(Refused())}, hooks=[Dropping()]) as (agent, supervisor, _):
         with pytest.raises(UnderstudyError):
             await ask(agent)
         metrics = supervisor.metrics()
-        assert metrics.total("understudy.hook.failures") >= 1
-        assert metrics.total("understudy.dropped") == 3
+        failures = metrics.total("understudy.hook.failures")
+        assert failures >= 1
+        assert metrics.total("understudy.dropped") == 3 * failures
         with pytest.raises(RuntimeError, match="one supervisor per loop"):
             await anyio.to_thread.run_sync(supervisor.metrics)
 
@@ -346,6 +364,33 @@ def test_a_registry_collects_from_any_thread(backend: str) -> None:
 
     last = run_virtual(run, backend=backend, grace=0.5)
     assert generate_latest(registry).decode() == last
+    assert in_thread(generate_latest, registry).decode() == last
+
+
+def in_thread(function: Any, *arguments: Any) -> Any:
+    """Return what a function returns in another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments).result(10)
+
+
+@pytest.mark.anyio
+async def test_a_loop_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is blocked, or whose own callback collects: the numbers are then the last ones."""
+    monkeypatch.setattr("understudy.telemetry._prometheus.WITHIN", 0.05)
+    registry = CollectorRegistry()
+    async with opened({"openai": Script.always(Answer())}) as (agent, supervisor, _):
+        registry.register(PrometheusCollector(supervisor))
+        last = generate_latest(registry)
+        await ask(agent)
+        assert in_thread(generate_latest, registry) == last  # this thread is the loop's, and waits for it
+        assert generate_latest(registry) != last
+
+
+def test_a_label_that_has_no_form_in_utf_8_is_shown_all_the_same() -> None:
+    """One bad name must not cost the whole scrape."""
+    meter = Meter(["der\ud800"])
+    meter(HandedOver("der\ud800", "a", "b", "why"))
+    assert 'understudy_on_fallback{agent="der?"} 1.0' in prometheus_text(meter.snapshot({}))
 
 
 @pytest.mark.anyio
@@ -356,5 +401,5 @@ async def test_without_its_library_prometheus_is_a_clear_error(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     async with opened({"openai": Script.always(Answer())}) as (_, supervisor, _):
         for render in (lambda: prometheus_text(supervisor.metrics()), lambda: PrometheusCollector(supervisor)):
-            with pytest.raises(ConfigurationError, match=r"pip install 'understudy\[prometheus\]'"):
+            with pytest.raises(ConfigurationError, match=r"pip install prometheus-client"):
                 render()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from understudy.supervisor import load
 from .scenario import ask, opened
 
 PLAIN = Price(2.0, 10.0)
+PLAIN_PRICE = Price(1, 2)
 FULL = Price(2.0, 10.0, cache_read=0.2, cache_write=2.5, reasoning=20.0)
 
 
@@ -83,10 +85,12 @@ def test_a_model_has_the_price_of_its_transport_or_else_its_own(text: str, price
         ("[qwen]\ninput = nan\noutput = inf\n", ["LLM_PRICES, ['qwen'] input", "LLM_PRICES, ['qwen'] output"]),
         ("[qwen]\ninput = true\noutput = 1\n", ["LLM_PRICES, ['qwen'] input"]),
         ("qwen = 1\n", ["LLM_PRICES, ['qwen']"]),
-        (
-            "[qwen-2.5]\ninput = 1\noutput = 2\n",
-            [f"LLM_PRICES, ['qwen-2'] {name}" for name in ("5", "input", "output")],
-        ),
+        ("[qwen-2.5]\ninput = 1\noutput = 2\n", ["LLM_PRICES, ['qwen-2']"]),
+        ('[models."qwen-2.5"]\ninput = 1\noutput = 2\n', ["LLM_PRICES, ['models']"]),
+        ("input = 1\noutput = 2\n", ["LLM_PRICES, ['input']", "LLM_PRICES, ['output']"]),
+        (f"[qwen]\ninput = 1{'0' * 400}\noutput = 1\n", ["LLM_PRICES, ['qwen'] input"]),
+        (f"[qwen]\ninput = 1{'0' * 5000}\noutput = 1\n", ["LLM_PRICES"]),
+        ('["a\\u001b"]\n"b\\n" = 1\ninput = 1\noutput = 1\n', ["LLM_PRICES, ['a\\x1b'] b\\n"]),
         ("[qwen\n", ["LLM_PRICES"]),
         ("a = " + "[" * 5000, ["LLM_PRICES"]),
     ],
@@ -95,15 +99,25 @@ def test_every_mistake_in_the_table_is_told_at_start(text: str, variables: list[
     """All at once, each by its place."""
     problems = plan_with(table(text)).problems
     assert [problem.variable for problem in problems] == variables
-    assert all(problem.expected and problem.remedy for problem in problems)
+    assert all(problem.expected and problem.remedy and str(problem).isprintable() for problem in problems)
+
+
+def test_a_name_with_a_dot_stands_in_quotes() -> None:
+    """The remedy says how to write it."""
+    [problem] = plan_with(table("[qwen-2.5]\ninput = 1\noutput = 2\n")).problems
+    assert problem.remedy == 'write ["qwen-2.5"]'
 
 
 def test_a_table_that_cannot_be_read_is_a_mistake() -> None:
-    """One that is missing, a folder, or not in UTF-8."""
+    """One that is missing, a folder, a pipe, too large, or not in UTF-8; a mark of UTF-8 in front is none."""
     Path("latin.toml").write_bytes(b"# \xfc\n")
-    for path in ("nowhere.toml", ".", "latin.toml"):
+    Path("large.toml").write_text("#" * 300_000)
+    os.mkfifo("pipe.toml")
+    for path in ("nowhere.toml", ".", "latin.toml", "large.toml", "pipe.toml"):
         [problem] = plan_with(Path(path)).problems
         assert problem.variable == "LLM_PRICES"
+    Path("marked.toml").write_text("[qwen]\ninput = 1\noutput = 2\n", encoding="utf-8-sig")
+    assert plan_with(Path("marked.toml")).routes[0].price == PLAIN_PRICE
 
 
 @pytest.mark.anyio

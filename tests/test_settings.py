@@ -403,6 +403,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("LANGFUSE_SECRET_KEY", "sk lf"),
     *((f"LANGFUSE_{name}", "cloud.langfuse.com") for name in ("BASE_URL", "HOST")),
     ("LANGFUSE_CAPTURE_CONTENT", "perhaps"),
+    ("LANGFUSE_TRACING_ENABLED", "perhaps"),
     *(("LANGFUSE_SAMPLE_RATE", text) for text in ("-0.1", "1.5", "half")),
     *(("NAMESPACE", text) for text in ("two\nlines", "x" * 201)),
     ("NOUS_ALLOW_INSECURE_TLS", "perhaps"),

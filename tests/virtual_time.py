@@ -32,19 +32,21 @@ def socket_backend(name: str) -> Backend:
 def waiting_for_threads(run_sync: RunSync) -> RunSync:
     """Return `run_sync`, but the virtual clock of whoever calls it waits for the thread."""
     busy: Counter[int] = Counter()
+    usual: dict[int, float] = {}
 
     async def patient(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         clock = _clock()
         if clock is None:
             return await run_sync(function, *arguments, **options)
+        if not busy[id(clock)]:
+            usual[id(clock)] = _give(clock, PATIENCE)
         busy[id(clock)] += 1
-        _give(clock, PATIENCE)
         try:
             return await run_sync(function, *arguments, **options)
         finally:
             busy[id(clock)] -= 1
             if not busy[id(clock)]:
-                _give(clock, GRACE)
+                _give(clock, usual.pop(id(clock)))
 
     return patient
 
@@ -58,8 +60,10 @@ def _clock() -> trio.testing.MockClock | _Clock | None:
     return clock if isinstance(clock, trio.testing.MockClock | _Clock) else None
 
 
-def _give(clock: trio.testing.MockClock | _Clock, grace: float) -> None:
+def _give(clock: trio.testing.MockClock | _Clock, grace: float) -> float:
+    """Let a clock wait so long before it jumps; return how long it did before."""
     if isinstance(clock, _Clock):
-        clock.grace = grace
+        before, clock.grace = clock.grace, grace
     else:
-        clock.autojump_threshold = grace
+        before, clock.autojump_threshold = clock.autojump_threshold, grace
+    return before

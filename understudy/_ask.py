@@ -13,20 +13,23 @@ import click
 from ._open import open_supervisor
 from ._show import event_as_json
 from .credentials import CredentialSaved, CredentialUnsaved
-from .providers import Parameters, Response, user
+from .providers import Finished, Parameters, Response, user
 from .supervisor import Agent, Event, Hook, OnInterrupt, Stream
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of whom. `timeout` is in seconds, for all attempts together; None is the configured one."""
+    """What is asked of whom. `timeout` is in seconds, for all attempts together; None is the configured one. With
+    `explains` the last event says why this route answered.
+    """
 
     agent: str
     prompt: str
     timeout: float | None
     max_tokens: int | None
     hooks: tuple[Hook, ...] = ()
+    explains: bool = False
 
     @property
     def parameters(self) -> Parameters:
@@ -87,7 +90,10 @@ async def events(question: Question) -> Response:
     """
     async with _streamed(question, "restart") as stream:
         async for event in stream:
-            click.echo(json.dumps(event_as_json(event)))
+            told = event_as_json(event)
+            if question.explains and isinstance(event, Finished):
+                told["explanation"] = event.response.explain()
+            click.echo(json.dumps(told))
         return stream.response
 
 

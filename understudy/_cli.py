@@ -126,7 +126,7 @@ def ask(
     if sys.stdout is None:
         raise click.UsageError("standard output is closed: the answer would be lost")
     unsaved = Unsaved()
-    question = Question(agent, _prompt(prompt), timeout, max_tokens, (unsaved,))
+    question = Question(agent, _prompt(prompt), timeout, max_tokens, (unsaved,), explains=explain)
     way = (events if json_ else text) if stream else whole
     with _faults_told(json_=json_, event="failed" if stream else None):
         response = anyio.run(until_terminated, way, question, backend=backend)

@@ -7,8 +7,20 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
 
-from .providers import Connect, Line, connect
-from .supervisor import DRAIN_FOR, Hook, Plan, Settings, Supervisor, Tracer, load, sound, supervise
+from .providers import Connect, Line, connect, tell
+from .supervisor import (
+    DRAIN_FOR,
+    Hook,
+    Plan,
+    Settings,
+    Supervisor,
+    Tracer,
+    checked,
+    load,
+    sound,
+    supervise,
+    tracers_checked,
+)
 from .telemetry import LoggingHook
 from .telemetry._json_lines import json_lines
 
@@ -46,13 +58,13 @@ async def open_supervisor(
 
     Raises:
         ConfigurationError: Something cannot work; lists every mistake.
-        TypeError: `settings` is something else.
+        TypeError: `settings` is something else, or a hook or a tracer is none.
     """
-    plan = sound(load(settings))
-    told: tuple[Hook, ...] = (LoggingHook(quotes=plan.quotes), *hooks)
+    shown_to, plan = tracers_checked(tracers), sound(load(settings))
+    told: tuple[Hook, ...] = (LoggingHook(quotes=plan.quotes), *checked(hooks))
     async with (
         _logged(plan),
-        _traced(plan, tracers) as shown,
+        _traced(plan, shown_to) as shown,
         supervise(plan, connect=connect, rand=rand, drain_for=drain_for, hooks=told, tracers=shown) as supervisor,
     ):
         yield supervisor
@@ -64,7 +76,7 @@ async def _logged(plan: Plan) -> AsyncIterator[None]:
     with json_lines() if plan.json_logs else nullcontext():
         for problem in plan.ignored:
             fields = {"variable": problem.variable, "expected": problem.expected, "remedy": problem.remedy}
-            _log.warning("%s", Line("ignored", f"ignored  {problem}", **fields))
+            tell(_log.warning, Line("ignored", f"ignored  {problem}", **fields))
         yield
 
 
