@@ -19,7 +19,7 @@ from pydantic import SecretStr
 import understudy
 from understudy import Agent, AgentSettings, RouteSettings, Settings, Supervisor
 from understudy.simulation import Script, SimulatedServer, simulated_server
-from understudy.supervisor import Hook, background_tasks
+from understudy.supervisor import Hook, Tracer, background_tasks
 
 FIXTURES = Path(__file__).parent / "fixtures"
 KEY = "sk-test-0123456789"
@@ -33,7 +33,11 @@ def route_to(transport: str, server: SimulatedServer, *, key: str = KEY) -> Rout
 
 @asynccontextmanager
 async def opened(
-    *scripts: tuple[str, Script], route: dict[str, Any] | None = None, hooks: Iterable[Hook] = (), **settings: Any
+    *scripts: tuple[str, Script],
+    route: dict[str, Any] | None = None,
+    hooks: Iterable[Hook] = (),
+    tracers: Iterable[Tracer] = (),
+    **settings: Any,
 ) -> AsyncIterator[tuple[Agent, Supervisor, list[SimulatedServer]]]:
     """Open a supervisor with one agent whose routes are (transport, script), each with a server of its own."""
     async with AsyncExitStack() as stack:
@@ -45,7 +49,7 @@ async def opened(
         agent = AgentSettings(primary=routes[0], fallbacks=tuple(routes[1:]))
         configured = Settings.in_code(agents={"deriver": agent}, **settings)
         supervisor = await stack.enter_async_context(
-            understudy.open_supervisor(configured, rand=lambda: 0.5, drain_for=2, hooks=hooks)
+            understudy.open_supervisor(configured, rand=lambda: 0.5, drain_for=2, hooks=hooks, tracers=tracers)
         )
         yield supervisor.agent("deriver"), supervisor, servers
 

@@ -78,3 +78,5 @@ async def test_the_command_line_explains() -> None:
         code, out, _ = await run(*asked, "--json", environment=environment)
         assert code == 0
         assert ", as the fallback.\n  1. openai gpt-lead failed after " in json.loads(out)["explanation"]
+        code, out, _ = await run(*asked, "--json", "--stream", environment=environment)
+        assert ", as the fallback" in json.loads(out.splitlines()[-1])["explanation"]

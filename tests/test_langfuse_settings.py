@@ -70,6 +70,19 @@ def test_one_key_alone_is_told(plan: Plan, missing: str) -> None:
     assert "no traces" in ignored.remedy
 
 
+@pytest.mark.parametrize("plan", [{**KEYS, "LANGFUSE_TRACING_ENABLED": "false"}], indirect=True)
+def test_it_can_be_switched_off(plan: Plan) -> None:
+    """By the SDK's own variable, as with the SDK alone."""
+    assert (plan.langfuse, plan.ignored, plan.problems) == (None, (), ())
+
+
+@pytest.mark.parametrize("plan", [{**KEYS, "LANGFUSE_BASEURL": "http://here.test"}], indirect=True)
+def test_a_misspelt_name_is_told(plan: Plan) -> None:
+    """What the SDK knows and we do not is none."""
+    (ignored,) = plan.ignored
+    assert (ignored.variable, "LANGFUSE_BASE_URL" in ignored.remedy) == ("LANGFUSE_BASEURL", True)
+
+
 @pytest.mark.parametrize("plan", [KEYS], indirect=True)
 def test_a_missing_sdk_is_told(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the command that installs it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import suppress
 from typing import Any
@@ -17,12 +18,14 @@ from understudy import ConfigurationError, UnderstudyError
 from understudy.simulation import Answer, Breaks, Hang, Phase, Script, Status
 from understudy.telemetry import OpenTelemetryTracer
 
+from .over_sockets import opened as opened_over_sockets
 from .scenario import opened
 
 pytestmark = pytest.mark.anyio
 
 CANARY = "canary-of-a-prompt-0123456789"
-WELL = Script.always(Answer("Goethe.", after=0.5))
+WELL_SAID = Answer("Goethe.", after=0.5)
+WELL = Script.always(WELL_SAID)
 DOWN = Script.always(Status(503, after=0.25, body=f'{{"error": {{"message": "{CANARY}"}}}}'.encode()))
 
 
@@ -142,13 +145,26 @@ async def test_what_fails_is_an_error(seen: Seen) -> None:
     assert (span.status.status_code, attributes["gen_ai.provider.name"]) == (StatusCode.ERROR, "gcp.gemini")
 
 
+@pytest.mark.sockets
+async def test_a_tool_that_there_is_not_has_no_name(seen: Seen) -> None:
+    """The model made it up, and may have quoted the prompt in it."""
+    call = {"id": "c1", "type": "function", "function": {"name": CANARY, "arguments": "{}"}}
+    asks = {"message": {"role": "assistant", "content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}
+    script = Script.sequence(Status(200, body=json.dumps({"model": "m" * 500, "choices": [asks]}).encode()), WELL_SAID)
+    async with opened_over_sockets(("openai", script), tracers=[OpenTelemetryTracer(seen.tracer)]) as (agent, _, _):
+        await agent.run("Who?", tools=[look_up])
+    assert "execute_tool unknown tool" in [span.name for span in seen.spans]
+    assert "m" * 100 in [dict(span.attributes or {}).get("gen_ai.response.model") for span in seen.spans]
+
+
 async def test_who_leaves_is_no_error(seen: Seen) -> None:
-    """A cancelled call says so."""
+    """A cancelled call says so, and who was asked."""
     async with opened({"openai": Script.always(Hang())}, tracers=[OpenTelemetryTracer(seen.tracer)]) as (agent, _, _):
         with anyio.move_on_after(1):
             await agent.complete("Who?")
     span = seen.only()
     assert (dict(span.attributes or {})["error.type"], span.status.status_code) == ("cancelled", StatusCode.UNSET)
+    assert (span.name, [event["verdict"] for _, event, _ in seen.events()]) == ("chat openai-model", ["no_verdict"])
 
 
 async def test_a_stream_that_begins_anew(seen: Seen) -> None:
