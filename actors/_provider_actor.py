@@ -7,7 +7,7 @@ permit of the endpoint.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never, final
@@ -59,7 +59,7 @@ class ProviderActor:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._mailbox: Mailbox[Message] = Mailbox(endpoint.name)
-        self._will_sweep = False
+        self._will_sweep = self._has_crashed = False
         self._posted: set[int] = set()
 
     async def ask(self, message: Message) -> None:
@@ -90,17 +90,16 @@ class ProviderActor:
             async with anyio.create_task_group() as children, anyio.create_task_group() as renewals:
                 if keeper is not None:
                     leave = keeper.owned_by(self._post_renewal, self._endpoint.token_changed)
-                    renewals.start_soon(keeper.watch)
-                scopes = children.cancel_scope, renewals.cancel_scope
+                    renewals.start_soon(self._child, keeper.watch)
                 while True:
-                    message, reply = await self._received(scopes)
+                    message, reply = await self._received()
                     match message:
                         case Drain(drain_for):
-                            children.start_soon(self._drain, drain_for, reply)
+                            children.start_soon(self._child, self._drain, drain_for, reply)
                         case CloseAbandoned():
-                            children.start_soon(self._close_abandoned, reply)
+                            children.start_soon(self._child, self._close_abandoned, reply)
                         case Renew(number):
-                            renewals.start_soon(self._renew, number, reply)
+                            renewals.start_soon(self._child, self._renew, number, reply)
                         case Stop():
                             renewals.cancel_scope.cancel()  # not what has been posted
                             break
@@ -115,14 +114,24 @@ class ProviderActor:
             for number in self._posted:
                 self._renewed_by().lost(number)
 
-    async def _received(self, own: Sequence[anyio.CancelScope]) -> tuple[Message, Reply[object]]:
+    async def _child(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Run a task of ours, and take note if it crashes."""
+        try:
+            await work(*arguments)
+        except Exception:
+            self._has_crashed = True
+            raise
+
+    async def _received(self) -> tuple[Message, Reply[object]]:
         """Return the next message. Cancelled from outside, calls in flight end at once, though a renewal may take a
         while to its end; cancelled by a crash of one of our own tasks, they go on.
         """
         try:
             return await self._mailbox.receive()
         except anyio.get_cancelled_exc_class():
-            if not any(scope.cancel_called for scope in own):
+            if (
+                not self._has_crashed
+            ):  # which scope was cancelled does not tell: a task that is cancelled cancels its own
                 self._endpoint.stop_calls()
             raise
 
