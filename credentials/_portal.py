@@ -21,7 +21,7 @@ import anyio
 import httpx2
 
 from ..providers import Line, retry_after, tell
-from ..providers._body import Body
+from ..providers._body import unpacked
 from ._addresses import PORTAL, address
 from ._host import Host
 from ._login import Login
@@ -156,7 +156,7 @@ async def _close(client: httpx2.AsyncClient) -> None:
 
 
 async def _bound(answer: httpx2.Response) -> None:
-    answer.stream = Body(answer, LARGEST_ANSWER, cut=True)  # it unpacks by itself: nobody may do so again
+    answer.stream = unpacked(answer, LARGEST_ANSWER, cut=True)  # it unpacks by itself: nobody may do so again
     answer.headers.pop("content-encoding", None)
     answer.extensions["reason_phrase"] = b""
 

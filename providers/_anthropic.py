@@ -9,18 +9,20 @@ import anthropic
 from ._dialects import render
 from ._http import http_client
 from ._port import Target
-from ._sdk import SDKProvider, Wire, settle_client
+from ._sdk import SDKProvider, Wire
+from ._settled import settle_client
 from ._stream_anthropic import AnthropicReading
 from ._wire_anthropic import read
 
 
 def connect(target: Target) -> SDKProvider:
     """Make the provider of an `anthropic` endpoint through `AsyncAnthropic`, its own tracing switched off."""
+    http = http_client(target)
     client = anthropic.AsyncAnthropic(
         api_key=target.api_key.get_secret_value() if target.api_key else "none",
         base_url=target.base_url,
         max_retries=0,
-        http_client=http_client(target),
+        http_client=http.client,
         open_telemetry={"traces": False, "propagation": False},
     )
     settle_client(client)
@@ -32,4 +34,4 @@ def connect(target: Target) -> SDKProvider:
         "request-id",
         usage={},
     )
-    return SDKProvider(target, client, wire, anthropic.APIStatusError, anthropic.Omit())
+    return SDKProvider(target, client, wire, anthropic.APIStatusError, anthropic.Omit(), http)

@@ -19,8 +19,7 @@ import httpcore2
 import httpx2
 from anyio.lowlevel import checkpoint
 
-PIECE = 64 * 1024
-"""Bytes that one read takes from the connection, and at most makes of what is packed (R-LS-4)."""
+from ._exchange import PIECE, Answer, CutError
 
 CLOSE_WITHIN = 1.0
 """Seconds to close a connection whose answer was not read to its end; nothing is said in closing."""
@@ -33,18 +32,25 @@ class BodyError(Exception):
     """The body of an answer is too long, or not encoded as it says."""
 
 
-@final
-class CutError(httpx2.RemoteProtocolError):
-    """The connection was closed in the middle of an answer."""
-
-
 class _Source(Protocol):
     """Where the parts of a body come from, as they were sent."""
 
-    is_at_end: bool
+    @property
+    def is_at_end(self) -> bool:
+        """Say whether no more comes."""
+
+    @property
+    def is_reusable(self) -> bool:
+        """Say whether the connection can be used again."""
 
     async def read(self) -> bytes:
         """Wait until something has come, or the end."""
+
+    def check_end(self) -> bool:
+        """Say whether nothing came after the end that the next request would take for its answer."""
+
+    def drop(self) -> None:
+        """Shut the connection down without waiting."""
 
     async def finish(self) -> None:
         """Leave nothing behind, once the connection is closed."""
@@ -88,6 +94,19 @@ class _Connection:
             self.is_at_end = event is not h11.NEED_DATA
         return b"".join(parts)
 
+    @property
+    def is_reusable(self) -> bool:
+        return self._parser.our_state is h11.DONE and self._parser.their_state is h11.DONE
+
+    def check_end(self) -> bool:
+        return not self._parser.trailing_data[0]
+
+    def drop(self) -> None:
+        own: Any = self._network.get_extra_info("socket")
+        if own is not None:
+            with suppress(OSError):  # it is gone already
+                own.shutdown(socket.SHUT_RDWR)
+
     async def finish(self) -> None:
         """There is nothing."""
 
@@ -98,6 +117,13 @@ class _Generators:
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self._parts, self.is_at_end = aiter(stream), False
+        self.is_reusable = False
+
+    def check_end(self) -> bool:
+        return True
+
+    def drop(self) -> None:
+        """Nothing leads to the connection."""
 
     async def read(self) -> bytes:
         with suppress(StopAsyncIteration):
@@ -117,22 +143,22 @@ class Body(httpx2.AsyncByteStream):
     """A body, unpacked, of at most `limit` bytes: what is longer is an error, or is cut where only evidence is wanted.
 
     It unpacks gzip itself, so that a small body cannot become a large one.
+
+    Args:
+        inner: The body as it was sent, in the `encoding` that its head names.
+        network: The connection that the library has read it from.
     """
 
-    def __init__(self, response: httpx2.Response, limit: int, *, cut: bool) -> None:
-        assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an asynchronous client has no other
-        self._inner, self._limit, self._cut = response.stream, limit, cut
-        self._encoding = response.headers.get("content-encoding", "").strip().lower()
+    def __init__(
+        self, inner: httpx2.AsyncByteStream, encoding: str, limit: int, *, cut: bool, network: Any = None
+    ) -> None:
+        self._inner, self._limit, self._cut = inner, limit, cut
+        self._encoding = encoding.strip().lower()
         self._unpacker = zlib.decompressobj(_GZIP) if self._encoding == "gzip" else None
         self._came = self._read = 0
         self._has_more = False
         self._failed: BodyError | None = None
-        self._parser, self._network = _parser_of(self._inner), response.extensions.get("network_stream")
-        self._source: _Source = (
-            _Generators(self._inner)
-            if self._parser is None or self._network is None
-            else _Connection(self._parser, self._network)
-        )
+        self._source = _source(inner, network)
         self.is_at_end = False
 
     async def read(self) -> bytes:
@@ -189,7 +215,7 @@ class Body(httpx2.AsyncByteStream):
 
     def _end(self) -> None:
         """End, or fail with the next read: what came before counts."""
-        if self._parser is not None and self._parser.trailing_data[0]:  # the next request would take it for its answer
+        if not self._source.check_end():  # the next request would take what came for its answer
             self.drop()
         if self._unpacker is not None and not self._unpacker.eof:
             self._failed = BodyError("the answer is gzip that was cut short")
@@ -202,10 +228,7 @@ class Body(httpx2.AsyncByteStream):
 
     def drop(self) -> None:
         """Shut the connection down: the other side sees it at once, and the pool before it would use it again."""
-        own: Any = None if self._network is None else self._network.get_extra_info("socket")
-        if own is not None:
-            with suppress(OSError):  # it is gone already
-                own.shutdown(socket.SHUT_RDWR)
+        self._source.drop()
 
     async def aclose(self) -> None:
         """Close the connection, unless the body was read to its end and it can be used again.
@@ -213,7 +236,7 @@ class Body(httpx2.AsyncByteStream):
         A task of its own closes it: asyncio's own cancellation knows no shield, and in the middle of closing it would
         cost the pool a place for good. Being cancelled so, this still ends after the connection is closed.
         """
-        if self._is_reusable:  # which waits for nothing
+        if self._source.is_reusable:  # which waits for nothing
             await self._inner.aclose()
             return
         failed: list[Exception] = []
@@ -230,13 +253,23 @@ class Body(httpx2.AsyncByteStream):
             except Exception as error:  # noqa: BLE001 - it goes on in the task that waits, and in no group
                 failed.append(error)
 
+
+def unpacked(response: httpx2.Response, limit: int, *, cut: bool) -> Body:
+    """Return the body of an answer that the HTTP library gave, to be put in the place of its own."""
+    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an asynchronous client has no other
+    encoding, network = response.headers.get("content-encoding", ""), response.extensions.get("network_stream")
+    return Body(response.stream, encoding, limit, cut=cut, network=network)
+
+
+class HasBody(Protocol):
+    """An answer that our HTTP client gave, or that came directly."""
+
     @property
-    def _is_reusable(self) -> bool:
-        parser = self._parser
-        return parser is not None and parser.our_state is h11.DONE and parser.their_state is h11.DONE
+    def stream(self) -> object:
+        """Its body: one of ours."""
 
 
-def body_of(response: httpx2.Response) -> Body:
+def body_of(response: HasBody) -> Body:
     """Return the body of an answer that our HTTP client gave."""
     assert isinstance(response.stream, Body)  # noqa: S101 - its hook has put it there
     return response.stream
@@ -244,6 +277,15 @@ def body_of(response: httpx2.Response) -> Body:
 
 _TO_PARSER = ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state")
 """The way from a body to the parser of its connection. A test sees when it is not there any more."""
+
+
+def _source(body: httpx2.AsyncByteStream, network: Any) -> _Source:
+    """Return where the parts of a body come from: a connection of our own, the parser of the library's, or itself."""
+    inner = getattr(body, "_stream", body)  # what the client has put around it
+    if isinstance(inner, Answer):
+        return inner
+    parser = _parser_of(body)
+    return _Generators(body) if parser is None or network is None else _Connection(parser, network)
 
 
 def _parser_of(body: object) -> h11.Connection | None:

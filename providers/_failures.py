@@ -9,13 +9,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias, final
+from typing import Any, NoReturn, Protocol, TypeAlias, final
 
 import httpx2
 
-from ._body import CutError
 from ._clean import cleaner
 from ._errors import AttemptError, Failure, attempt_error
+from ._exchange import CutError, Watch
 from ._foreign import bare, judge_exception, place, remedy, root
 from ._hints import retry_after
 from ._http import is_stale
@@ -30,6 +30,25 @@ JudgeAnswer: TypeAlias = Callable[[int, bytes, Mapping[str, str]], Judged]
 """Says what an HTTP error means, by its status, its body, and its headers by lower-case name."""
 
 _log = logging.getLogger("understudy.providers")
+
+
+class Head(Protocol):
+    """An answer whose head has come, by the SDK or directly; its `content` is there once its body has been read."""
+
+    @property
+    def status_code(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Any:
+        """Its headers by their names: a mapping with a `get_list`."""
+        ...
+
+    @property
+    def content(self) -> bytes:
+        """Its body."""
+        ...
 
 
 @final
@@ -66,18 +85,24 @@ class Failures:
     def __init__(self, target: Target, request_id: str, judge_answer: JudgeAnswer | None = None) -> None:
         self.transport, self._request_id = target.transport, request_id
         self._judge_answer = judge_answer
-        self._clean, self._endpoint, self._told_extra = cleaner(target.secrets), target.name, False
+        self.clean, self._endpoint, self._told_extra = cleaner(target.secrets), target.name, False
 
     def failed(self, model: str, verdict: Verdict, said: str, **facts: Any) -> AttemptError:
         """Say that an attempt failed; `said` is cleaned."""
-        said = self._clean(said)
+        said = self.clean(said)
         return attempt_error(Failure(transport=self.transport, model=model, verdict=verdict, said=said, **facts))
 
-    def lost(self, model: str, error: Exception, **facts: Any) -> Failed:
-        """Judge what never became an answer."""
+    def lost(self, model: str, error: Exception, *, watch: Watch | None = None, **facts: Any) -> Failed:
+        """Judge what never became an answer.
+
+        Args:
+            watch: Of a request that was sent directly; what the SDK has sent is in its exception.
+        """
         verdict, link = judge_exception(error)
         sent = _request_of(error)
-        stale = verdict is Verdict.PROVIDER and sent is not None and is_stale(sent)
+        stale = verdict is Verdict.PROVIDER and (
+            is_stale(sent) if sent is not None else watch is not None and not (watch.is_new or watch.is_answered)
+        )
         if verdict is Verdict.INTERNAL:
             said = f"{type(link).__name__}: {link}".removesuffix(": ") + f" (at {place(link)})"
             return Failed(self.failed(model, verdict, said, **facts), None if _request_of(link) else bare(link))
@@ -86,7 +111,7 @@ class Failures:
         said = f"{type(link).__name__}: {told}".removesuffix(": ")
         return Failed(self.failed(model, verdict, said, help=remedy(told), **facts), below, stale)
 
-    def interrupted(self, model: str, answer: httpx2.Response, error: Exception) -> Failed:
+    def interrupted(self, model: str, answer: Head, error: Exception) -> Failed:
         """Judge what ended an answer whose head had come."""
         facts = self._head(answer)
         if isinstance(error, WireError):
@@ -95,7 +120,7 @@ class Failures:
             return Failed(self.failed(model, Verdict.PROVIDER, str(error), **facts))
         return self.lost(model, error, **facts)
 
-    def refused(self, model: str, answer: httpx2.Response) -> AttemptError:
+    def refused(self, model: str, answer: Head) -> AttemptError:
         """Judge an HTTP error, whose body has been read."""
         evidence = read_evidence(answer.status_code, answer.content, answer.headers.get("x-should-retry"))
         facts = self._head(answer)
@@ -114,7 +139,7 @@ class Failures:
             help="check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY" if answer.status_code == 407 else "",
         )
 
-    def unreadable(self, model: str, answer: httpx2.Response, content: bytes, error: WireError) -> AttemptError:
+    def unreadable(self, model: str, answer: Head, content: bytes, error: WireError) -> AttemptError:
         """Judge a 200 that is no answer: by its inner code if it holds an error, else by what the wire said."""
         evidence = read_evidence(answer.status_code, content, None)
         tells = error.verdict is Verdict.MALFORMED and bool(evidence.codes or evidence.message) and not evidence.is_page
@@ -131,11 +156,11 @@ class Failures:
             self._told_extra = True
             tell(_log.info, Line("after_the_end", endpoint=self._endpoint))
 
-    def request_id(self, answer: httpx2.Response) -> str | None:
+    def request_id(self, answer: Head) -> str | None:
         """Return the provider's name for a request, as cleaned by the HTTP client."""
         return next(filter(None, answer.headers.get_list(self._request_id)), None)
 
-    def _head(self, answer: httpx2.Response) -> dict[str, Any]:
+    def _head(self, answer: Head) -> dict[str, Any]:
         """Return the facts that the head of an answer holds."""
         return {
             "status": answer.status_code,
@@ -153,7 +178,7 @@ def _request_of(error: BaseException) -> httpx2.Request | None:
     return sent if isinstance(sent, httpx2.Request) else None
 
 
-def _hint(answer: httpx2.Response) -> float | None:
+def _hint(answer: Head) -> float | None:
     headers = answer.headers
     milliseconds, seconds = headers.get_list("retry-after-ms"), headers.get_list("retry-after")
     return retry_after(milliseconds, seconds, date=headers.get("date"), wall_clock=time.time())

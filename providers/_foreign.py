@@ -18,6 +18,7 @@ import h11
 import httpx2
 
 from ._body import BodyError
+from ._http1 import ProtocolError
 from ._machine import OUT_OF_FILES, out_of_files
 from ._verdicts import Verdict
 
@@ -47,7 +48,7 @@ _ANYWHERE: tuple[tuple[Test, Verdict], ...] = (
     (_is(ssl.SSLCertVerificationError), Verdict.TLS_TRUST),
     (_errno(_OUT_OF_ROOM), Verdict.LOCAL_OVERLOAD),
     (_errno(_DISK), Verdict.LOCAL_CONFIG),
-    (_is(h11.RemoteProtocolError, BodyError), Verdict.MALFORMED),
+    (_is(h11.RemoteProtocolError, ProtocolError, BodyError), Verdict.MALFORMED),
 )
 """What decides wherever in the chain it stands: the cause is more exact than what wraps it."""
 

@@ -6,18 +6,26 @@ is ours is added by its event hooks.
 
 from __future__ import annotations
 
+import select
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from http.cookiejar import CookieJar
 from typing import Any, final
+from urllib.request import getproxies
 
 import anyio
 import httpx2
 
-from ._body import Body
+from ._body import unpacked
 from ._clean import cleaner
+from ._cleaned import READ
+from ._direct import LARGEST_BODY
+from ._exchange import POOL_TIMEOUT
+from ._http_transport import Transport
 from ._judge import EVIDENCE_LIMIT
-from ._judge_nous import BUDGET_HEADERS
+from ._pool import Pool
 from ._port import Target
 
 SPARE_CONNECTIONS = 8
@@ -27,21 +35,8 @@ cancelled callers; chosen: enough for those that are just being closed)."""
 GIVE_UP_WITHIN = 2.0
 """Seconds to close a connection whose handshake failed or was cancelled (R-CX-3); nothing is said in closing."""
 
-POOL_TIMEOUT = 2.0
-"""Seconds for a place in the pool, should it ever be full (as for a place at a full endpoint): that is our own trouble,
-and must not end as a slow answer of the provider's."""
-
-LARGEST_BODY = 256 * 1024 * 1024
-"""Bytes of an answer that are read (R-LS-5); of an error's body, 64 KiB."""
-
 KEPT_CLEANERS = 8
 """Keys whose cleaner is kept (chosen: a login has one token at a time, and for a while the one before)."""
-
-_HEADERS = frozenset(
-    {"content-type", "date", "request-id", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"}
-    | BUDGET_HEADERS
-)
-"""The headers of an answer that are read."""
 
 _TRACE = "trace"
 
@@ -114,7 +109,17 @@ class _Cleaners:
         return clean
 
 
-def http_client(target: Target) -> httpx2.AsyncClient:
+@final
+@dataclass(frozen=True, slots=True)
+class Http:
+    """The HTTP client of an endpoint, and the pool below it where that is ours: then requests may go past the
+    client."""
+
+    client: httpx2.AsyncClient
+    pool: Pool | None = None
+
+
+def http_client(target: Target) -> Http:
     """Make the HTTP client of an endpoint: no redirects, no retries, no cookies, a pool larger than the bulkhead.
 
     Reading has no time limit here, because the attempt's own limit, a cancel scope, rules it.
@@ -123,7 +128,9 @@ def http_client(target: Target) -> httpx2.AsyncClient:
         OSError: The trusted certificates cannot be read (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
     """
     connections = target.max_concurrency + SPARE_CONNECTIONS
+    transport = _transport(target, connections)
     client = httpx2.AsyncClient(
+        transport=transport,
         timeout=httpx2.Timeout(None, connect=target.connect_timeout, write=target.write_timeout, pool=POOL_TIMEOUT),
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         headers={"Accept-Encoding": "gzip"},
@@ -134,7 +141,30 @@ def http_client(target: Target) -> httpx2.AsyncClient:
         "request": [partial(_watch, client)],
         "response": [partial(_read, _Cleaners(target.secrets))],
     }
-    return client
+    return Http(client, None if transport is None else transport.pool)
+
+
+def _transport(target: Target, connections: int) -> Transport | None:
+    """Return our own transport; None for the library's, which knows the way through a proxy."""
+    if (
+        target.http_transport != "understudy"
+        or not hasattr(select, "poll")
+        or any(name in getproxies() for name in ("http", "https", "all"))
+    ):
+        return None
+    context = create_tls() if target.base_url.startswith("https:") else None
+    return Transport(connections, target.connect_timeout, create_tls if context is None else lambda: context)
+
+
+def create_tls() -> ssl.SSLContext:
+    """Return what TLS needs, with the certificates that the environment names.
+
+    Raises:
+        OSError: They cannot be read.
+    """
+    context = httpx2.create_ssl_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 async def _watch(client: httpx2.AsyncClient, request: httpx2.Request) -> None:
@@ -149,12 +179,12 @@ async def _read(cleaners: _Cleaners, response: httpx2.Response) -> None:
     """
     is_error = response.status_code >= 400
     response.encoding = "utf-8"
-    response.stream = Body(response, EVIDENCE_LIMIT if is_error else LARGEST_BODY, cut=is_error)
+    response.stream = unpacked(response, EVIDENCE_LIMIT if is_error else LARGEST_BODY, cut=is_error)
     clean = cleaners.of(response.request)
     kept = [
         (name.encode(), clean(value).encode())  # bytes, because a `str` would have to be ASCII
         for name, value in response.headers.multi_items()
-        if name in _HEADERS
+        if name in READ
     ]
     response.headers, response.extensions["reason_phrase"] = httpx2.Headers(kept, encoding="utf-8"), b""
 

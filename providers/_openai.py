@@ -14,18 +14,20 @@ from ._dialects import render
 from ._http import http_client
 from ._judge_nous import judge_nous
 from ._port import Target
-from ._sdk import SDKProvider, Wire, settle_client
+from ._sdk import SDKProvider, Wire
+from ._settled import settle_client
 from ._stream_openai import OpenAIReading
 from ._wire_openai import read
 
 
 def connect(target: Target) -> SDKProvider:
     """Make the provider of an endpoint that speaks the OpenAI wire."""
+    http = http_client(target)
     client = openai.AsyncOpenAI(
         api_key=target.api_key.get_secret_value() if target.api_key else "none",
         base_url=target.base_url,
         max_retries=0,
-        http_client=http_client(target),
+        http_client=http.client,
     )
     settle_client(client)
     wire = Wire(
@@ -37,4 +39,4 @@ def connect(target: Target) -> SDKProvider:
         usage={"stream_options": {"include_usage": True}},
         judge=judge_nous if target.transport == "nous" else None,
     )
-    return SDKProvider(target, client, wire, openai.APIStatusError, openai.Omit())
+    return SDKProvider(target, client, wire, openai.APIStatusError, openai.Omit(), http)

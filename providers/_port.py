@@ -20,7 +20,7 @@ class Target:
 
     `base_url` is normalised; `api_key` is None where none is needed; `credential` names a login that is kept and
     renewed, in place of a key; timeouts are in seconds; `max_concurrency` is the most attempts that are ever in flight
-    (the bulkhead).
+    (the bulkhead). `http_transport` names whose connections carry requests: ours, or those of the library `httpx2`.
     """
 
     transport: str
@@ -30,6 +30,7 @@ class Target:
     max_concurrency: int = field(default=1000, compare=False)
     connect_timeout: float = field(default=5.0, compare=False)
     write_timeout: float = field(default=30.0, compare=False)
+    http_transport: str = field(default="understudy", compare=False)
 
     @property
     def name(self) -> str:

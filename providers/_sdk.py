@@ -7,24 +7,25 @@ told by `_failures.py`.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, final
 
 import httpx2
 
 from ._body import body_of
 from ._dialects import issuer_of
+from ._direct import MISDIRECTED, Prepared, posted, prepare
 from ._failures import Failed, Failures, JudgeAnswer
+from ._http import Http
 from ._json import encode
 from ._judge import read_evidence
 from ._port import Target, Upstream
 from ._request import Parameters, Request, Response
+from ._settled import settle_client
 from ._shape import as_text, shown_as_text
-from ._upstream import Incoming, no_stream, read_page
+from ._upstream import Arrived, Incoming, no_stream, read_page
 from ._verdicts import Verdict
 from ._wire import Reading, Rendered, WireError
 
@@ -71,24 +72,6 @@ class Wire:
     judge: JudgeAnswer | None = None
 
 
-_AMBIENT = ("organization", "project", "admin_api_key")
-"""What the OpenAI SDK takes from its own environment variables and sends as headers."""
-
-
-def settle_client(client: Any, headers: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Set what the SDKs offer no public way to: the only place that touches their private attributes.
-
-    `_platform` would be looked up in a worker thread by the first request, or by a thousand first requests in a
-    thousand threads. `_custom_headers` may hold headers from `OPENAI_CUSTOM_HEADERS` or `ANTHROPIC_CUSTOM_HEADERS`,
-    which were meant for one vendor and must not reach another.
-    """
-    client._platform = {"Darwin": "MacOS"}.get(platform.system(), platform.system() or "Unknown")
-    client._custom_headers = dict(headers)
-    for name in _AMBIENT:
-        if hasattr(client, name):
-            setattr(client, name, None)
-
-
 @final
 class SDKProvider:
     """The provider port over one SDK client.
@@ -96,16 +79,20 @@ class SDKProvider:
     Args:
         status_error: The SDK's exception for an HTTP error, which has a `response`.
         omit: The SDK's mark for a header that is not sent; without a key no credential is, not even a made-up one.
+        http: What the client sends with.
     """
 
-    def __init__(self, target: Target, client: Client, wire: Wire, status_error: type[Exception], omit: object) -> None:
+    def __init__(
+        self, target: Target, client: Client, wire: Wire, status_error: type[Exception], omit: object, http: Http
+    ) -> None:
         self._transport, self._client, self._wire, self._status_error = target.transport, client, wire, status_error
         self._options = {} if target.api_key else {"headers": {"Authorization": omit}}
         self._clients: dict[frozenset[tuple[str, str]], Client] = {}
         self._issuer = issuer_of(target.transport, target.base_url)
         self._failures = Failures(target, wire.request_id, wire.judge)
         self._asks_for_usage, self._is_borrowed = True, False
-        self._target, self._omit = target, omit
+        self._target, self._omit, self._http = target, omit, http
+        self._prepared: dict[Extras, Prepared | None] = {}
 
     async def complete(self, request: Request) -> Response:
         """Ask once; see `Provider.complete`.
@@ -145,9 +132,7 @@ class SDKProvider:
         except ValueError as error:
             raise self._failures.failed(request.model, Verdict.CALLER, str(error)) from None
 
-    async def _sent(
-        self, request: Request, body: dict[str, Any], *, is_stream: bool = False
-    ) -> httpx2.Response | Failed:
+    async def _sent(self, request: Request, body: dict[str, Any], *, is_stream: bool = False) -> Arrived | Failed:
         """Send a request; return its answer, of a stream the head alone."""
         try:
             content = encode(body)
@@ -158,27 +143,72 @@ class SDKProvider:
             given = await self._post(request, content, is_stream)
         return given
 
-    async def _post(self, request: Request, content: bytes, is_stream: bool) -> httpx2.Response | Failed:
+    async def _post(self, request: Request, content: bytes, is_stream: bool) -> Arrived | Failed:
+        """Send a request past the SDK where that can be, or else through it."""
+        pool, parameters = self._http.pool, request.parameters
+        if pool is None:
+            return await self._post_by_client(request, content, is_stream)
+        extras = extras_of(parameters)
+        if extras not in self._prepared:
+            await self._prepare(parameters, extras)
+        prepared = self._prepared.get(extras)
+        if prepared is None:
+            return await self._post_by_client(request, content, is_stream)
+        watch = Watching()
         try:
-            parameters, options, client = request.parameters, self._options, self._client
-            if "extra_headers" in parameters:
-                client = self._client_with(parameters["extra_headers"])
-            if "extra_query" in parameters:
-                options = {**options, "params": dict(parameters["extra_query"])}
+            answer = await posted(pool, prepared, content, self._failures.clean, watch, self._target.write_timeout)
+            if not is_stream and answer.status_code < 400:
+                await answer.read()
+        except Exception as error:  # noqa: BLE001 - the border: whatever a connection raises gets a verdict
+            return self._failures.lost(request.model, error, watch=watch)
+        return answer if answer.status_code < 400 else self._refused(request, answer, is_stream=is_stream)
+
+    async def _post_by_client(self, request: Request, content: bytes, is_stream: bool) -> Arrived | Failed:
+        try:
+            client, options = self._client_for(request.parameters)
             answer: httpx2.Response = await client.post(
                 self._wire.path, cast_to=httpx2.Response, content=content, options=options, stream=is_stream
             )
         except self._status_error as error:
-            answer = error.response  # type: ignore[attr-defined]
-            if answer.status_code == 421:  # this connection does not lead to that host
-                body_of(answer).drop()
-            refused = self._failures.refused(request.model, answer)
-            return Failed(refused, refuses_usage=is_stream and _refuses_usage(answer))
+            return self._refused(request, error.response, is_stream=is_stream)  # type: ignore[attr-defined]
         except Exception as error:  # noqa: BLE001 - the border: whatever an SDK raises gets a verdict
             return self._failures.lost(request.model, error)
         return answer
 
-    def _read(self, request: Request, rendered: Rendered, answer: httpx2.Response) -> Response | Failed:
+    def _refused(self, request: Request, answer: Arrived, *, is_stream: bool) -> Failed:
+        if answer.status_code == MISDIRECTED:
+            body_of(answer).drop()
+        refused = self._failures.refused(request.model, answer)
+        return Failed(refused, refuses_usage=is_stream and _refuses_usage(answer))
+
+    def _client_for(self, parameters: Parameters) -> tuple[Client, dict[str, Any]]:
+        """Return the client that sends a request with these parameters, and the options that it is called with."""
+        options: dict[str, Any] = self._options
+        client = self._client
+        if "extra_headers" in parameters:
+            client = self._client_with(parameters["extra_headers"])
+        if "extra_query" in parameters:
+            options = {**options, "params": dict(parameters["extra_query"])}
+        return client, options
+
+    async def _prepare(self, parameters: Parameters, extras: Extras) -> None:
+        """Find out what the client would send. Meanwhile it sends for all others; what keeps it from telling keeps it
+        from sending, too, and is told then.
+        """
+        if len(self._prepared) >= KEPT_CLIENTS:
+            self._prepared.clear()
+        self._prepared[extras] = prepared = None
+        try:
+            client, options = self._client_for(parameters)
+            prepared = await prepare(client, self._wire.path, options, self._http.client.headers)
+        except Exception:  # noqa: BLE001 - as above
+            return
+        except BaseException:
+            del self._prepared[extras]  # somebody else finds out
+            raise
+        self._prepared[extras] = prepared
+
+    def _read(self, request: Request, rendered: Rendered, answer: Arrived) -> Response | Failed:
         try:
             response = self._wire.read(answer.content, answer.headers.get("content-type", ""), self._issuer)
         except WireError as error:
@@ -187,7 +217,7 @@ class SDKProvider:
             return self._failures.lost(request.model, error)
         return self._finisher(request, rendered, answer)(response)
 
-    async def _opened(self, request: Request, rendered: Rendered, answer: httpx2.Response) -> Upstream | Failed:
+    async def _opened(self, request: Request, rendered: Rendered, answer: Arrived) -> Upstream | Failed:
         """Return the stream that an answer is, or what it is instead."""
         model = request.model
         kind = answer.headers.get("content-type", "")
@@ -200,9 +230,7 @@ class SDKProvider:
             return self._failures.interrupted(model, answer, error)
         return Failed(self._failures.unreadable(model, answer, content, no_stream(content, kind)))
 
-    def _finisher(
-        self, request: Request, rendered: Rendered, answer: httpx2.Response
-    ) -> Callable[[Response], Response]:
+    def _finisher(self, request: Request, rendered: Rendered, answer: Arrived) -> Callable[[Response], Response]:
         """Return what completes a response by what its body does not say. It holds no prompt."""
         return partial(
             _completed,
@@ -220,7 +248,7 @@ class SDKProvider:
         target = replace(self._target, api_key=SecretStr(key), base_url=base_url or self._target.base_url)
         client = self._client.with_options(api_key=key, base_url=target.base_url)
         settle_client(client)
-        provider = SDKProvider(target, client, self._wire, self._status_error, self._omit)
+        provider = SDKProvider(target, client, self._wire, self._status_error, self._omit, self._http)
         provider._is_borrowed = True
         return provider
 
@@ -241,7 +269,32 @@ class SDKProvider:
         return client
 
 
-def _refuses_usage(answer: httpx2.Response) -> bool:
+Extras: TypeAlias = tuple[frozenset[tuple[str, str]], tuple[tuple[str, str], ...]]
+"""The headers and the query of a request's own."""
+
+
+def extras_of(parameters: Parameters) -> Extras:
+    """Return what of a request's own changes its head."""
+    if "extra_headers" not in parameters and "extra_query" not in parameters:
+        return NO_EXTRAS
+    headers, query = parameters.get("extra_headers", {}), parameters.get("extra_query", {})
+    return frozenset(headers.items()), tuple((name, repr(value)) for name, value in query.items())
+
+
+NO_EXTRAS: Extras = (frozenset(), ())
+
+
+@final
+class Watching:
+    """See `Watch`."""
+
+    __slots__ = ("is_answered", "is_new")
+
+    def __init__(self) -> None:
+        self.is_new = self.is_answered = False
+
+
+def _refuses_usage(answer: Arrived) -> bool:
     """Say whether an HTTP error names the wish for usage: servers that check every field do not all know it."""
     if answer.status_code not in {400, 422}:
         return False

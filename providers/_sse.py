@@ -77,6 +77,10 @@ class SSEDecoder:
                 block, self._is_begun = block.removeprefix(_BOM), True
             if block.startswith(b"data: ") and b"\n" not in block:  # nearly all of them
                 events.append(("", block[6:]))
+                continue
+            name, is_pair, data = block.partition(b"\ndata: ")
+            if is_pair and name.startswith(b"event: ") and b"\n" not in name and b"\n" not in data:  # and the others
+                events.append((name[7:].decode("utf-8", "replace"), data))
             elif (event := _event(block)) is not None:
                 events.append(event)
         return events

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final, final
+from typing import Final, Protocol, final
 
 import anyio
-import httpx2
 
-from ._body import body_of
-from ._failures import Failed, Failures
+from ._body import HasBody, body_of
+from ._failures import Failed, Failures, Head
 from ._http import GIVE_UP_WITHIN
 from ._judge import EVIDENCE_LIMIT
 from ._request import Response
@@ -23,6 +22,14 @@ from ._sse import SSEDecoder
 from ._stream import ContentEvent, Partial
 from ._verdicts import Verdict
 from ._wire import Reading, WireError, json_object
+
+
+class Arrived(Head, HasBody, Protocol):
+    """An answer whose head has come, and that is to be closed."""
+
+    async def aclose(self) -> None:
+        """Close the connection, unless the body was read to its end."""
+
 
 AFTER_THE_ANSWER: Final = 1.0
 """Seconds of waiting for what may follow a whole answer (usage, the mark of the end; chosen: nobody should notice)."""
@@ -45,14 +52,14 @@ class Incoming:
 
     def __init__(
         self,
-        answer: httpx2.Response,
+        answer: Arrived,
         reading: Reading,
         failures: Failures,
         model: str,
         finish: Callable[[Response], Response],
         shown: Callable[[Sequence[ContentEvent]], Sequence[ContentEvent]] | None = None,
     ) -> None:
-        self._answer: httpx2.Response | None = answer
+        self._answer: Arrived | None = answer
         self._body, self._decoder, self._reading = body_of(answer), SSEDecoder(), reading
         self._failures, self._model, self._finish = failures, model, finish
         self._shown = shown
@@ -166,7 +173,7 @@ class Incoming:
         self._patience -= anyio.current_time() - began_at  # not the time that the reader takes
         return not waiting.cancelled_caught
 
-    def _conclude(self, answer: httpx2.Response, error: Exception) -> Failed | None:
+    def _conclude(self, answer: Arrived, error: Exception) -> Failed | None:
         """Return what it means that the stream ended by `error`: nothing, once the answer is whole, which is kept."""
         reading = self._reading
         if reading.is_complete and self._response is None:
@@ -187,7 +194,7 @@ class Incoming:
                 await self._body.read()
 
 
-async def read_page(answer: httpx2.Response) -> bytes:
+async def read_page(answer: Arrived) -> bytes:
     """Read of the body of an answer as much as is looked at, and close it.
 
     Raises:

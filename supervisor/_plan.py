@@ -298,6 +298,7 @@ def _route(
         max_concurrency=settings.max_concurrency,
         connect_timeout=settings.connect_timeout,
         write_timeout=settings.write_timeout,
+        http_transport=settings.http_transport,
     )
     parameters, limits, policy = _parameters(route, settings), _limits(route, settings), _policy(route, settings)
     streams = bool(route.stream_upstream)

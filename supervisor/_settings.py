@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     circuit_observe_only: bool = False
     circuit_slow_after: Seconds | None = None
     default_max_tokens: int | None = Field(default=None, ge=1)
+    http_transport: Literal["understudy", "httpx2"] = "understudy"
     prices: FilePath | None = None
     log_format: Literal["text", "json"] = "text"
     ignored: Annotated[tuple[Problem, ...], NoDecode] = Field(default=(), repr=False)

@@ -74,6 +74,7 @@ EXPECTED: dict[str, str] = {
     "circuit_lone_routes": "allow or enforce",
     "circuit_observe_only": "true or false",
     "circuit_slow_after": _SECONDS,
+    "http_transport": "understudy or httpx2",
     "prices": _FILE,
     "log_format": "text or json",
     "nous_auth_mode": "static, hermes or own",

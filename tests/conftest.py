@@ -43,6 +43,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture(autouse=True)
+def _http_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the library's own transport carry requests where the environment says so: both have to do the same."""
+    if os.environ.get("UNDERSTUDY_TEST_TRANSPORT") == "httpx2":
+        monkeypatch.setattr("understudy.providers._http._transport", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
 def _patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clock of a test over sockets wait for threads."""
     if request.node.get_closest_marker("sockets") is not None:

@@ -174,6 +174,8 @@ def provider_at(place: Place, wire: Wire, key: str = KEY) -> SDKProvider:
 
 def busy(provider: SDKProvider) -> int:
     """How many connections, or places for one, are taken."""
+    if provider._http.pool is not None:
+        return provider._http.pool.taken
     client: Any = provider._client
     pool = client._client._transport._pool
     return len(pool._requests) + sum(not connection.is_idle() for connection in pool.connections)

@@ -51,6 +51,7 @@ PURE: set[str] = {
     "providers/_accept",
     "providers/_claude",
     "providers/_clean",
+    "providers/_cleaned",
     "providers/_dialects",
     "providers/_errors",
     "providers/_explain",
@@ -58,6 +59,7 @@ PURE: set[str] = {
     "providers/_fragments",
     "providers/_hints",
     "providers/_history",
+    "providers/_http1",
     "providers/_json",
     "providers/_judge",
     "providers/_lines",
@@ -110,7 +112,7 @@ PURE: set[str] = {
 }
 """Frozen values in, frozen values out: no clock, no I/O, no logging, no randomness."""
 
-PURE_LIBRARIES = {"orjson"}
+PURE_LIBRARIES = {"httptools", "orjson"}
 FORBIDDEN_IN_PURE = {"asyncio", "trio", "anyio", "logging", "os", "random", "socket", "time", "io", "threading"}
 FORBIDDEN_EVERYWHERE = {"asyncio", "trio"}
 ENTRY_POINTS = {"simulation/_clock"}

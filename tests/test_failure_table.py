@@ -365,7 +365,8 @@ BOMBS = {
 @pytest.mark.parametrize("status_code", [200, 500])
 async def test_no_answer_is_read_without_end(status_code: int, bomb: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that is longer than an answer may be, packed or unpacked, is an error; of an error's only the start counts."""
-    monkeypatch.setattr("understudy.providers._http.LARGEST_BODY", 100_000)
+    for room in ("_http", "_direct"):
+        monkeypatch.setattr(f"understudy.providers.{room}.LARGEST_BODY", 100_000)
     script = Script.always(Status(status_code, body=bomb, headers={"Content-Encoding": "gzip"}))
     async with opened(("openai", script), ("anthropic", Script())) as (agent, _, _):
         response = await agent.complete("hi")

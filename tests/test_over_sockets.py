@@ -10,6 +10,7 @@ import re
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -31,6 +32,7 @@ from understudy import (
     Verdict,
 )
 from understudy.actors import CircuitState
+from understudy.providers import _direct, _exchange
 from understudy.simulation import Answer, Behaviour, Hang, Phase, Refused, Reset, Script, Status, simulated_server
 from understudy.simulation._answers import Wire, answer
 from understudy.supervisor import background_tasks
@@ -122,8 +124,8 @@ BOTH = pytest.mark.parametrize("transports", [("openai", "anthropic"), ("anthrop
 
 
 def break_transport(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Callable[[int], None]:
-    """Let the HTTP library raise `error` for every request to the ports that the returned function is given."""
-    ports, send = set[int](), httpx2.AsyncHTTPTransport.handle_async_request
+    """Let what sends requests raise `error` for each to the ports that the returned function is given."""
+    ports, send, exchange = set[int](), httpx2.AsyncHTTPTransport.handle_async_request, _exchange.exchanged
 
     async def handle(self: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> httpx2.Response:
         if request.url.port in ports:
@@ -131,7 +133,14 @@ def break_transport(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Callab
             raise error
         return await send(self, request)
 
+    async def exchanged(pool: Any, origin: Any, *rest: Any, **more: Any) -> Any:
+        if origin[2] in ports:
+            await anyio.lowlevel.checkpoint()
+            raise error
+        return await exchange(pool, origin, *rest, **more)
+
     monkeypatch.setattr(httpx2.AsyncHTTPTransport, "handle_async_request", handle)
+    monkeypatch.setattr(_direct, "exchanged", exchanged)
     return ports.add
 
 

@@ -409,6 +409,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("NOUS_ALLOW_INSECURE_TLS", "perhaps"),
     ("LLM_CIRCUIT_SLOW_AFTER", "0"),
     ("LLM_LOG_FORMAT", "xml"),
+    ("LLM_HTTP_TRANSPORT", "aiohttp"),
     ("LLM_CONTENT_STALL_TIMEOUT", "never"),
     (P + "STREAM_UPSTREAM", "sometimes"),
     *(("LLM_DEFAULT_MAX_TOKENS", text) for text in ("0", "all")),

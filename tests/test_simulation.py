@@ -22,7 +22,7 @@ import openai.types.chat
 import pytest
 
 from understudy.providers import AccessRefusedError, Request, Target, user
-from understudy.providers._sdk import settle_client
+from understudy.providers._settled import settle_client
 from understudy.simulation import (
     Answer,
     Behaviour,

@@ -177,7 +177,12 @@ def taken(supervisor: Supervisor) -> list[int]:
 def pooled(supervisor: Supervisor) -> list[int]:
     """How many connections each pool keeps."""
     providers: list[Any] = [endpoint.provider for endpoint in supervisor._endpoints.values()]
-    return [len(provider._client._client._transport._pool.connections) for provider in providers]
+    return [
+        provider._http.pool.taken + provider._http.pool.kept
+        if provider._http.pool is not None
+        else len(provider._client._client._transport._pool.connections)
+        for provider in providers
+    ]
 
 
 def assert_nothing_left(supervisor: Supervisor, servers: list[SimulatedServer]) -> None:

@@ -29,7 +29,7 @@ from ._notes import Asked, Violation
 from ._reader import OwnError, Reader
 from ._schedule import Act, Caller, Reading, Schedule
 from ._watched import Bug, Numbers, Watched
-from ._wire import WireWorld, pools_in_virtual_time
+from ._wire import WireWorld
 from ._witness import Witness
 
 MakeWorld: TypeAlias = Callable[[dict[str, Script]], World | WireWorld]
@@ -69,7 +69,7 @@ class _Play:
 
     async def run(self) -> Run:
         witness = self.witness
-        with witness.watching(), pools_in_virtual_time():
+        with witness.watching():
             before = living(self.backend)
             async with anyio.create_task_group() as callers:
                 with suppress(OwnError):

@@ -1,6 +1,6 @@
 """The world over the real wire code: what connects targets in earnest, over a network in memory that plays the scripts.
 
-The SDK clients, the HTTP client, its pool and its parser are real; only what the pool takes for sockets is not. A
+The SDK clients, our pool, its parser and the way past the SDK are real; only what the pool takes for sockets is not. A
 server here speaks bytes, closes no connection by itself, and lets nobody see before asking that one is gone.
 """
 
@@ -10,16 +10,15 @@ import errno
 import json
 import random
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import formatdate
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import anyio
 import anyio.lowlevel
-import httpcore2
+from anyio.abc import ByteStream
 
 from understudy.providers import Provider, Target, connect
 from understudy.simulation import Answer, Breaks, Hang, Raw, Refused, Reset, Script, Status
@@ -47,7 +46,7 @@ class WireWorld:
             return connect(target)
 
 
-class Network(httpcore2.AsyncNetworkBackend):
+class Network:
     """The way to one provider. `open` are connections, `in_flight` the requests that are being answered."""
 
     def __init__(self, playback: Playback, begun: float) -> None:
@@ -65,22 +64,21 @@ class Network(httpcore2.AsyncNetworkBackend):
         would take longer than a seed does.
         """
         with (
-            mock.patch("httpcore2._async.connection_pool.AutoBackend", return_value=self),
-            mock.patch("httpx2._transports.default.create_ssl_context", return_value=_NO_CERTIFICATES),
+            mock.patch("understudy.providers._pool.open_stream", self.open_stream),
+            mock.patch("understudy.providers._http.create_tls", return_value=_NO_CERTIFICATES),
         ):
             yield
 
-    async def connect_tcp(self, *_: Any, **__: Any) -> httpcore2.AsyncNetworkStream:
+    async def open_stream(self, host: str, port: int) -> ByteStream:
         """Make a connection, unless nobody listens."""
         await anyio.lowlevel.checkpoint()
         if self.playback.script.refuses(self.now):
-            cause = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
-            raise httpcore2.ConnectError(str(cause)) from cause
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
         self.open += 1
         return _Connection(self)
 
 
-class _Connection(httpcore2.AsyncNetworkStream):
+class _Connection(ByteStream):
     """One connection: what is written is a request, and what is then read is what the script makes of it."""
 
     def __init__(self, network: Network) -> None:
@@ -89,11 +87,18 @@ class _Connection(httpcore2.AsyncNetworkStream):
         self._part: Part | None = None
         self._ending: Ending = "close"
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await anyio.lowlevel.checkpoint()
-        self._sent += buffer
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return {}  # no socket: nobody sees from it whether the other end is there
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    async def send(self, item: bytes) -> None:
+        await anyio.lowlevel.checkpoint()
+        self._sent += item
+
+    async def send_eof(self) -> None:
+        raise NotImplementedError
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
         try:
             if self._sent:
                 head, _, body = self._sent.partition(b"\r\n\r\n")
@@ -119,7 +124,7 @@ class _Connection(httpcore2.AsyncNetworkStream):
         if self._ending == "hang":
             await anyio.sleep_forever()
         await anyio.lowlevel.checkpoint()
-        return b""
+        raise anyio.EndOfStream
 
     def _go_on(self) -> None:
         """Get the next part ready; after the last one, the request has been answered, unless the server just stops."""
@@ -187,15 +192,7 @@ def _framed(data: bytes, answer: Reply) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data) if answer.length is None and data else data
 
 
-def _reset() -> httpcore2.ReadError:
-    cause = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
-    error = httpcore2.ReadError(str(cause))
-    error.__cause__ = cause
+def _reset() -> anyio.BrokenResourceError:
+    error = anyio.BrokenResourceError()
+    error.__cause__ = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
     return error
-
-
-@contextmanager
-def pools_in_virtual_time() -> Iterator[None]:
-    """Let pools keep a connection for so long in virtual time: by the real clock no two runs would be the same."""
-    with mock.patch("httpcore2._async.http11.time", SimpleNamespace(monotonic=anyio.current_time)):
-        yield

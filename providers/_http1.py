@@ -1,0 +1,153 @@
+"""HTTP/1.1 as a client sees it: the bytes of a request, and an answer as it comes, out of llhttp's parser. Pure.
+
+llhttp is the parser of Node.js, and strict: what could be read in two ways (two lengths, a length beside chunks, a line
+that ends in a mere line feed, folded or malformed headers) is a violation (RFC 9112 sections 2.2, 5 and 6.3). What it
+does not know is decided here: how much of a head is read, where an answer without a length ends, and what may follow
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import final
+
+import httptools
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of a head, with those of 1xx answers before it, and of trailers (R-LS-4; h11's limit is 100 KiB)."""
+
+_BODILESS = frozenset({204, 304})
+
+Header = tuple[bytes, bytes]
+
+
+@final
+class ProtocolError(Exception):
+    """What came is not HTTP/1.1."""
+
+
+def head_of(method: bytes, target: bytes, headers: Iterable[Header]) -> bytes:
+    """Return the head of a request.
+
+    Raises:
+        ProtocolError: A header holds what would end its line.
+    """
+    lines = [b"%b %b HTTP/1.1" % (method, target), *(b"%b: %b" % header for header in headers), b"", b""]
+    head = b"\r\n".join(lines)
+    ends = len(lines) - 1
+    if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
+        raise ProtocolError("a header holds a line break or a NUL")
+    return head
+
+
+@final
+class Reader:
+    """Reads the answers of one connection, one after the other.
+
+        begin ──▶ head ──▶ body … ──▶ is_at_end ──▶ begin
+
+    `feed` takes what has come, `take` gives what of a body is here. `is_at_end` says that the answer is whole, and
+    `may_follow` that another request may be sent on this connection. What comes before a violation counts, however it
+    was cut up: `failed` is for when all that was taken.
+    """
+
+    __slots__ = (
+        *("_fed", "_is_delimited", "_keeps_alive", "_parser", "_parts", "failed", "has_extra", "headers", "is_at_end"),
+        *("is_headed", "status"),
+    )
+
+    def __init__(self) -> None:
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self.failed: ProtocolError | None = None
+        self.has_extra = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Expect the answer to another request."""
+        self.status, self.headers = 0, list[Header]()
+        self._parts: list[bytes] = []
+        self.is_headed = self.is_at_end = self._keeps_alive = False
+        self._is_delimited = True
+        self._fed = 0
+
+    @property
+    def may_follow(self) -> bool:
+        """Say whether another request may be sent: this answer is whole, nothing came after it, and it keeps alive."""
+        return self.is_at_end and self._keeps_alive and self.failed is None and not self.has_extra
+
+    def feed(self, data: bytes) -> None:
+        """Take what has come."""
+        if self.failed is not None or self._parser is None:
+            return
+        if not self.is_headed:
+            self._fed += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self.is_at_end:
+                self.has_extra = True
+            else:
+                self._fail(str(error))
+        if not self.is_headed and self._fed > HEAD_LIMIT:
+            self._fail(f"the head is longer than {HEAD_LIMIT} bytes")
+
+    def _fail(self, why: str) -> None:
+        if self.failed is None:  # the parser says the same of everything that follows
+            self.failed = ProtocolError(why)
+
+    def feed_eof(self) -> bool:
+        """Take the end of the connection; say whether an answer ends with it."""
+        if self.is_headed and not self.is_at_end and not self._is_delimited and self.failed is None:
+            self.is_at_end = True
+        return self.is_at_end
+
+    def take(self) -> bytes:
+        """Return what of the body is here."""
+        parts = self._parts
+        if not parts:
+            return b""
+        self._parts = []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Let go of the parser, which holds this."""
+        self._parser = None
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        if self.is_at_end:
+            self.has_extra = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser, for trailers too, which say nothing that we want."""
+        if not self.is_headed and not self.is_at_end:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        parser = self._parser
+        if parser is None or self.is_at_end:
+            return
+        status = parser.get_status_code()
+        if status < 200:
+            self.headers.clear()
+            if status == 101:
+                self.failed = ProtocolError("the connection was switched to another protocol")
+            return
+        self.status, self.is_headed = status, True
+        self._keeps_alive = parser.should_keep_alive()
+        names = {name.lower(): value for name, value in self.headers}
+        packed = names.get(b"transfer-encoding")
+        if packed is not None and packed.strip().lower() != b"chunked":
+            self.failed = ProtocolError("the transfer encoding is none that was asked for")
+        self._is_delimited = packed is not None or b"content-length" in names or status in _BODILESS
+
+    def on_body(self, data: bytes) -> None:
+        """Called by the parser."""
+        if not self.is_at_end and self.failed is None:
+            self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser; after a 1xx answer, too."""
+        if self.is_headed and self.failed is None:
+            self.is_at_end = True

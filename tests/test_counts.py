@@ -1,0 +1,182 @@
+"""What a call costs, in numbers that no machine changes: Python function calls, steps of its task, blocks of memory.
+
+A bound that is passed is not always a fault: it says that a call has become dearer, and somebody should know why. The
+bounds are those of the locked versions on Python 3.11, and some more; newer Pythons make fewer calls.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+import trio.abc
+import trio.lowlevel
+from anyio.abc import ByteStream
+from pydantic import SecretStr
+
+import understudy
+from benchmarks.dispatcher import Instant
+from understudy import Agent, AgentSettings, RouteSettings, Settings, assistant, user
+from understudy.providers import _pool
+from understudy.simulation._answers import answer
+
+pytestmark = pytest.mark.anyio
+
+BODY = answer("openai", "a-model", "Johann Wolfgang von Goethe wrote Faust. " * 6, "Who wrote Faust?")
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: r-1\r\ncontent-length: %d\r\n\r\n" % len(
+    BODY
+)
+CALLS = 50
+DISPATCHER, WHOLE = {"asyncio": 215, "trio": 285}, {"asyncio": 400, "trio": 505}
+"""Python function calls of a call, by the event loop: what was counted when this was written, and a few more."""
+
+
+class Wire(ByteStream):
+    """A connection whose other end answers at once."""
+
+    async def send(self, item: bytes) -> None:
+        """Take a request."""
+        await anyio.lowlevel.checkpoint()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Give the answer."""
+        await anyio.lowlevel.checkpoint()
+        return HEAD + BODY
+
+    async def send_eof(self) -> None:
+        """Not used."""
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """There are none."""
+        return {}
+
+
+@asynccontextmanager
+async def dispatching() -> AsyncIterator[Agent]:
+    """Give an agent whose provider answers at once: what is counted is the dispatcher."""
+    route = RouteSettings(transport="openai", model="a-model", base_url="http://instant.test/v1")
+    settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route)})
+    async with understudy.open_supervisor(settings, connect=lambda _: Instant()) as supervisor:
+        yield supervisor.agent("deriver")
+
+
+@asynccontextmanager
+async def wired(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Agent]:
+    """Give an agent whose connections answer at once: what is counted is all but the sockets."""
+
+    async def opened(self: _pool.Pool, origin: Any) -> _pool.Connection:
+        await anyio.lowlevel.checkpoint()
+        return _pool.Connection(origin, Wire())
+
+    monkeypatch.setattr(_pool.Pool, "_open", opened)
+    route = RouteSettings(
+        transport="openai", model="a-model", base_url="http://wire.test/v1", api_key=SecretStr("sk-counted")
+    )
+    settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route)})
+    async with understudy.open_supervisor(settings) as supervisor:
+        yield supervisor.agent("deriver")
+
+
+async def calls_of(call: Callable[[], Awaitable[object]]) -> float:
+    """Return how many Python functions a call calls, C functions left out."""
+    for _ in range(3):
+        await call()
+    counted = 0
+
+    def count(_: Any, event: str, __: Any) -> None:
+        nonlocal counted
+        counted += event == "call"
+
+    gc.disable()
+    sys.setprofile(count)
+    try:
+        for _ in range(CALLS):
+            await call()
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return counted / CALLS
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the steps of one task."""
+
+    def __init__(self) -> None:
+        self.task, self.steps = trio.lowlevel.current_task(), 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Called by trio."""
+        self.steps += task is self.task
+
+
+async def steps_of(call: Callable[[], Awaitable[object]]) -> float:
+    """Return how often a call gives others a turn, which is how often it has to be waited for by itself."""
+    for _ in range(3):
+        await call()
+    counting = Steps()
+    trio.lowlevel.add_instrument(counting)
+    for _ in range(CALLS):
+        await call()
+    trio.lowlevel.remove_instrument(counting)
+    return counting.steps / CALLS
+
+
+@pytest.mark.skipif(sys.gettrace() is not None, reason="coverage counts, too")
+async def test_python_calls_of_the_dispatcher(anyio_backend_name: str) -> None:
+    """From `agent.complete` to the provider and back."""
+    async with dispatching() as agent:
+        assert (
+            await calls_of(lambda: agent.complete("Who wrote Faust?", max_tokens=100)) <= DISPATCHER[anyio_backend_name]
+        )
+
+
+@pytest.mark.skipif(sys.gettrace() is not None, reason="coverage counts, too")
+async def test_python_calls_of_a_whole_call(anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with the wire and the connection; a conversation of forty messages calls little more than one of one."""
+    turns = [user("And then?") if n % 2 == 0 else assistant("Then it went on.") for n in range(40)]
+    async with wired(monkeypatch) as agent:
+        one = await calls_of(lambda: agent.complete("Who wrote Faust?", max_tokens=100))
+        assert one <= WHOLE[anyio_backend_name]
+        many = await calls_of(lambda: agent.complete([*turns, user("Who wrote Faust?")], max_tokens=100))
+        assert (many - one) / 40 <= 12
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
+async def test_steps_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at the provider; with the wire one to send and one to receive, and those of the parts that wait."""
+    async with dispatching() as agent:
+        assert await steps_of(lambda: agent.complete("Who wrote Faust?")) == 1
+    async with wired(monkeypatch) as agent:
+        assert await steps_of(lambda: agent.complete("Who wrote Faust?")) == 2
+
+
+async def test_no_call_leaves_anything_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a block of memory nor a cycle for the collector: a million calls are as one."""
+    async with wired(monkeypatch) as agent:
+
+        async def some(number: int) -> None:
+            for _ in range(number):
+                await agent.complete("Who wrote Faust?", max_tokens=100)
+
+        await some(600)  # windows of the last calls are full then
+        gc.collect()
+        gc.disable()
+        try:
+            await some(300)  # and those lists of free blocks that a collection empties
+            before = sys.getallocatedblocks()
+            await some(200)
+            grown = sys.getallocatedblocks() - before
+        finally:
+            gc.enable()
+        assert grown <= 100, "blocks after 200 calls"
+        assert gc.collect() <= 50
