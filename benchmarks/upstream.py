@@ -1,7 +1,8 @@
 """A mock upstream that is fast enough not to be the limit: a process of its own, hardly any parsing.
 
 `python -m benchmarks.upstream` prints its port. Every POST is answered with the same chat completion; one that wants a
-stream with a burst of 100 chunks, on either wire; one to the model `open` with the first of them, and nothing more.
+stream with a burst of 100 chunks, on either wire; one to the model `open` with the first of them, and nothing more. The
+model `down` answers 500, the model `hold` never.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ from contextlib import contextmanager
 from understudy.simulation._answers import Said, Wire, answer
 from understudy.simulation._sse import events
 
-BODY = answer("openai", "a-model", "Johann Wolfgang von Goethe wrote Faust. " * 6, "Who wrote Faust?")
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: r-1\r\ncontent-length: %d\r\n\r\n%s" % (
-    len(BODY),
-    BODY,
-)
+HEAD = b"HTTP/1.1 %d Said\r\ncontent-type: application/json\r\nx-request-id: r-1\r\ncontent-length: %d\r\n\r\n%s"
+
+
+def _whole(wire: Wire) -> bytes:
+    body = answer(wire, "a-model", "Johann Wolfgang von Goethe wrote Faust. " * 6, "Who wrote Faust?")
+    return HEAD % (200, len(body), body)
+
+
+ANSWERS = {"openai": _whole("openai"), "anthropic": _whole("anthropic")}
+DOWN = HEAD % (500, 2, b"{}")
 
 CHUNKS = 100
 
@@ -40,10 +46,16 @@ def _burst(wire: Wire) -> tuple[bytes, bytes]:
 BURSTS = {"openai": _burst("openai"), "anthropic": _burst("anthropic")}
 
 
+SPECIAL = {b'"model":"down"': DOWN, b'"model":"hold"': b""}
+"""What whole answers are for some models: an error; none at all."""
+
+
 def _answer(request: bytes) -> bytes:
+    wire: Wire = "anthropic" if b"/messages" in request[:80] else "openai"
     if b'"stream":true' not in request and b'"stream": true' not in request:
-        return ANSWER
-    first, rest = BURSTS["anthropic" if b"/messages" in request[:80] else "openai"]
+        special = next((said for model, said in SPECIAL.items() if model in request), None)
+        return ANSWERS[wire] if special is None else special
+    first, rest = BURSTS[wire]
     return first if b'"model":"open"' in request else first + rest
 
 

@@ -83,7 +83,7 @@ from ._stream import (
     ToolCallStarted,
 )
 from ._trail import Attempt, PassedOver, first_token
-from ._transports import TRANSPORTS, Transport, connect, load, normalised
+from ._transports import TRANSPORTS, HTTPClients, Transport, connect, load, normalised
 from ._verdicts import RULES, Blame, HandOver, Retry, Rule, Verdict
 
 __all__ = (
@@ -110,6 +110,7 @@ __all__ = (
     "Failure",
     "FinishReason",
     "Finished",
+    "HTTPClients",
     "HandOver",
     "Image",
     "JSONValue",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import anthropic
+import httpx2
 
 from ._dialects import render
 from ._http import http_client
@@ -15,9 +16,13 @@ from ._stream_anthropic import AnthropicReading
 from ._wire_anthropic import read
 
 
-def connect(target: Target) -> SDKProvider:
-    """Make the provider of an `anthropic` endpoint through `AsyncAnthropic`, its own tracing switched off."""
-    http = http_client(target)
+def connect(target: Target, own: httpx2.AsyncClient | None = None) -> SDKProvider:
+    """Make the provider of an `anthropic` endpoint through `AsyncAnthropic`, its own tracing switched off.
+
+    Args:
+        own: The HTTP client to send with; by default one of ours.
+    """
+    http = http_client(target, own)
     client = anthropic.AsyncAnthropic(
         api_key=target.api_key.get_secret_value() if target.api_key else "none",
         base_url=target.base_url,

@@ -119,14 +119,31 @@ class Http:
     pool: Pool | None = None
 
 
-def http_client(target: Target) -> Http:
+def http_client(target: Target, own: httpx2.AsyncClient | None = None) -> Http:
     """Make the HTTP client of an endpoint: no redirects, no retries, no cookies, a pool larger than the bulkhead.
 
-    Reading has no time limit here, because the attempt's own limit, a cancel scope, rules it.
+    Reading has no time limit here, because the attempt's own limit, a cancel scope, rules it. A client of the user's
+    `own` is taken as it is: only our reading of heads and bodies is added to it.
 
     Raises:
+        TypeError: `own` is no client of httpx2.
         OSError: The trusted certificates cannot be read (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
     """
+    if own is None:
+        http = _made(target)
+    elif isinstance(own, httpx2.AsyncClient):
+        http = Http(own)
+    else:
+        raise TypeError(f"http_client returns an httpx2.AsyncClient, not {type(own).__name__}")
+    hooks = http.client.event_hooks
+    http.client.event_hooks = {
+        "request": [*hooks["request"], partial(_watch, http.client)],
+        "response": [*hooks["response"], partial(_read, _Cleaners(target.secrets))],
+    }
+    return http
+
+
+def _made(target: Target) -> Http:
     connections = target.max_concurrency + SPARE_CONNECTIONS
     transport = _transport(target, connections)
     client = httpx2.AsyncClient(
@@ -137,10 +154,6 @@ def http_client(target: Target) -> Http:
         cookies=_NoCookies(),
         follow_redirects=False,
     )
-    client.event_hooks = {
-        "request": [partial(_watch, client)],
-        "response": [partial(_read, _Cleaners(target.secrets))],
-    }
     return Http(client, None if transport is None else transport.pool)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import httpx2
 import openai
 
 from ._dialects import render
@@ -20,9 +21,13 @@ from ._stream_openai import OpenAIReading
 from ._wire_openai import read
 
 
-def connect(target: Target) -> SDKProvider:
-    """Make the provider of an endpoint that speaks the OpenAI wire."""
-    http = http_client(target)
+def connect(target: Target, own: httpx2.AsyncClient | None = None) -> SDKProvider:
+    """Make the provider of an endpoint that speaks the OpenAI wire.
+
+    Args:
+        own: The HTTP client to send with; by default one of ours.
+    """
+    http = http_client(target, own)
     client = openai.AsyncOpenAI(
         api_key=target.api_key.get_secret_value() if target.api_key else "none",
         base_url=target.base_url,

@@ -6,11 +6,15 @@ A new vendor on a known wire is one row here and one in `_dialects.py`; one on a
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from ._dialects import ADDRESSES
 from ._port import Connect, Provider, Target
+
+if TYPE_CHECKING:  # the HTTP library is imported with an SDK, and not before
+    import httpx2
 
 
 @final
@@ -34,14 +38,23 @@ TRANSPORTS: dict[str, Transport] = {
 }
 
 
-def connect(target: Target) -> Provider:
+HTTPClients: TypeAlias = "Callable[[Target], httpx2.AsyncClient]"
+"""Makes the HTTP client of an endpoint."""
+
+
+def connect(target: Target, http_client: HTTPClients | None = None) -> Provider:
     """Make the provider for `target`, importing its SDK.
+
+    Args:
+        http_client: Makes what it sends with, instead of ours; closed with the provider.
 
     Raises:
         ImportError: The SDK is not installed.
         OSError: The trusted certificates cannot be read.
     """
-    return load(target.transport)(target)
+    make: Any = load(target.transport)
+    provider: Provider = make(target, None if http_client is None else http_client(target))
+    return provider
 
 
 def load(transport: str) -> Connect:

@@ -32,7 +32,7 @@ from understudy import (
     Verdict,
 )
 from understudy.actors import CircuitState
-from understudy.providers import _direct, _exchange
+from understudy.providers import Target, _direct, _exchange
 from understudy.simulation import Answer, Behaviour, Hang, Phase, Refused, Reset, Script, Status, simulated_server
 from understudy.simulation._answers import Wire, answer
 from understudy.supervisor import background_tasks
@@ -119,6 +119,8 @@ async def test_a_thousand_calls_at_once_complete() -> None:
     assert (health.succeeded, health.in_flight) == (1000, 0)
     assert most <= 58
 
+
+TEXT = "Goethe."
 
 BOTH = pytest.mark.parametrize("transports", [("openai", "anthropic"), ("anthropic", "openai")], ids="-".join)
 
@@ -551,3 +553,42 @@ async def test_a_hundred_callers_meet_an_outage_together() -> None:
                 for _ in range(100):
                     callers.start_soon(one)
         assert [len(server.log) for server in servers] == [100, 300]
+
+
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_client_of_the_users_own_carries_everything(transport: str) -> None:
+    """Whatever the settings say: its headers are sent and its hooks are called; it is closed with the supervisor."""
+    made, asked = list[httpx2.AsyncClient](), list[str]()
+
+    async def note(request: httpx2.Request) -> None:
+        asked.append(request.headers["x-mine"])
+
+    def client_of(target: Target) -> httpx2.AsyncClient:
+        client = httpx2.AsyncClient(headers={"x-mine": target.transport}, timeout=None, event_hooks={"request": [note]})
+        made.append(client)
+        return client
+
+    async with simulated_server(Script.sequence(Answer(TEXT), Status(503), otherwise=Answer(TEXT))) as server:
+        agents = {"deriver": AgentSettings(primary=route_to(transport, server))}
+        settings = Settings.in_code(agents=agents)
+        async with understudy.open_supervisor(settings, http_client=client_of, rand=lambda: 0.5) as supervisor:
+            agent = supervisor.agent("deriver")
+            for _ in range(2):
+                assert (await agent.complete("Who?")).text == TEXT
+            async with agent.stream("Who?") as stream:
+                assert "".join([piece async for piece in stream.text_stream()]) == TEXT
+    assert asked == [transport] * 4
+    assert [client.is_closed for client in made] == [True]
+    assert {call.headers["x-mine"] for call in server.received} == {transport}
+
+
+async def test_an_http_client_has_to_be_one() -> None:
+    """And whole providers are made otherwise."""
+    route = RouteSettings(model="openai/m", api_key="sk-1")
+    settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route)})
+    with pytest.raises(ConfigurationError, match=r"httpx2\.AsyncClient, not object"):
+        async with understudy.open_supervisor(settings, http_client=lambda _: object()):  # type: ignore[arg-type, return-value]
+            pass
+    with pytest.raises(TypeError, match="give one of them"):
+        async with understudy.open_supervisor(settings, connect=lambda _: None, http_client=lambda _: None):  # type: ignore[arg-type, return-value]
+            pass

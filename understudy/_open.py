@@ -6,8 +6,10 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 
-from .providers import Connect, Line, connect, tell
+from .providers import Connect, HTTPClients, Line, tell
+from .providers import connect as connect_vendor
 from .supervisor import (
     DRAIN_FOR,
     Hook,
@@ -31,11 +33,12 @@ _log = logging.getLogger("understudy.settings")
 async def open_supervisor(
     settings: Settings | None = None,
     *,
-    connect: Connect = connect,
+    connect: Connect = connect_vendor,
     rand: Callable[[], float] = random.random,
     drain_for: float = DRAIN_FOR,
     hooks: Iterable[Hook] = (),
     tracers: Iterable[Tracer] = (),
+    http_client: HTTPClients | None = None,
 ) -> AsyncIterator[Supervisor]:
     """Open the supervisor of all configured agents for the body of an `async with`, on asyncio or trio.
 
@@ -51,6 +54,9 @@ async def open_supervisor(
             raise is counted and swallowed.
         tracers: Shown each request and tool run with its content. Langfuse is one of them by itself where
             `LANGFUSE_PUBLIC_KEY` and `LANGFUSE_SECRET_KEY` are set.
+        http_client: Makes the `httpx2.AsyncClient` of an endpoint, for a proxy or a certificate of your own: requests
+            then go through it, whatever `LLM_HTTP_TRANSPORT` says, and it is closed with the supervisor. What it
+            follows, retries and waits for is then its own affair.
 
     When the block is left by an exception, that exception leaves as it came, never in a group, and calls in flight
     end at once with `ActorStoppedError`. After cancellation, too, every client is closed and no task is left. An async
@@ -58,8 +64,13 @@ async def open_supervisor(
 
     Raises:
         ConfigurationError: Something cannot work; lists every mistake.
-        TypeError: `settings` is something else, or a hook or a tracer is none.
+        TypeError: `settings` is something else, or a hook or a tracer is none; or both `connect` and `http_client`
+            are given.
     """
+    if http_client is not None:
+        if connect is not connect_vendor:
+            raise TypeError("connect makes whole providers, http_client what ours send with: give one of them")
+        connect = partial(connect_vendor, http_client=http_client)
     shown_to, plan = tracers_checked(tracers), sound(load(settings))
     told: tuple[Hook, ...] = (LoggingHook(quotes=plan.quotes), *checked(hooks))
     async with (
