@@ -8,7 +8,7 @@ to the next is left to send them itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import httpx2
@@ -35,7 +35,7 @@ class Prepared:
     """Where a request goes, and its head up to the number of its content's bytes."""
 
     origin: Origin
-    head: bytes
+    head: bytes = field(repr=False)  # it holds the key
 
 
 @final
@@ -61,13 +61,14 @@ async def prepare(client: Any, path: str, options: Mapping[str, Any], headers: h
         copy = client.with_options(http_client=http)
         settle_client(copy, client._custom_headers)
         for is_stream in (False, True):
-            await copy.post(path, cast_to=httpx2.Response, content=b"", options=dict(options), stream=is_stream)
+            await copy.post(path, cast_to=httpx2.Response, content=b"{}", options=dict(options), stream=is_stream)
     first, second = kept.requests
     named = [
         [(name, value) for name, value in each.headers.raw if name.lower() != b"content-length"]
         for each in kept.requests
     ]
-    if named[0] != named[1] or first.url != second.url:
+    is_framed = any(name.lower() == b"transfer-encoding" for name, _ in named[0])  # as its user wished: not by us
+    if named[0] != named[1] or first.url != second.url or is_framed:
         return None
     head = head_of(b"POST", first.url.raw_path, [*named[0], (b"content-length", b"")])
     return Prepared(origin_of(first.url), head.removesuffix(b"\r\n\r\n"))
@@ -104,6 +105,11 @@ class Received:
         await self.stream.aclose()
 
 
+def is_success(status: int) -> bool:
+    """Say whether a status is no refusal: a redirect is one, too, for none is followed."""
+    return 200 <= status < 300
+
+
 async def posted(
     pool: Pool, prepared: Prepared, content: bytes, clean: Any, watch: Watch, write_within: float
 ) -> Received:
@@ -122,7 +128,7 @@ async def posted(
     reader = connection.reader
     if reader.status == MISDIRECTED:
         reader.has_extra = True
-    is_error = reader.status >= 400
+    is_error = not is_success(reader.status)
     encoding = b", ".join(value for name, value in reader.headers if name.lower() == b"content-encoding")
     body = Body(answer, encoding.decode("latin-1"), EVIDENCE_LIMIT if is_error else LARGEST_BODY, cut=is_error)
     received = Received(reader.status, Cleaned(reader.headers, clean), body)

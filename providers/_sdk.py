@@ -16,7 +16,7 @@ import httpx2
 
 from ._body import body_of
 from ._dialects import issuer_of
-from ._direct import MISDIRECTED, Prepared, posted, prepare
+from ._direct import MISDIRECTED, Prepared, is_success, posted, prepare
 from ._failures import Failed, Failures, JudgeAnswer
 from ._http import Http
 from ._json import encode
@@ -157,11 +157,11 @@ class SDKProvider:
         watch = Watching()
         try:
             answer = await posted(pool, prepared, content, self._failures.clean, watch, self._target.write_timeout)
-            if not is_stream and answer.status_code < 400:
+            if not is_stream and is_success(answer.status_code):
                 await answer.read()
         except Exception as error:  # noqa: BLE001 - the border: whatever a connection raises gets a verdict
             return self._failures.lost(request.model, error, watch=watch)
-        return answer if answer.status_code < 400 else self._refused(request, answer, is_stream=is_stream)
+        return answer if is_success(answer.status_code) else self._refused(request, answer, is_stream=is_stream)
 
     async def _post_by_client(self, request: Request, content: bytes, is_stream: bool) -> Arrived | Failed:
         try:

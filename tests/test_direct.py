@@ -1,0 +1,181 @@
+"""Past the SDK: what is sent is what the SDK's own client would have sent, byte for byte but for the content."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx2
+import openai
+import pytest
+from pydantic import SecretStr
+
+from understudy import AttemptError, user
+from understudy.providers import Parameters, Provider, Request, Target, connect
+from understudy.providers._direct import prepare
+from understudy.providers._sdk import SDKProvider
+from understudy.simulation import Answer, Script, SimulatedServer, Status, simulated_server
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
+
+PARAMETERS: dict[str, Parameters] = {
+    "nothing": {},
+    "headers": {"extra_headers": {"x-title": "Faust", "User-Agent": "mine", "X-Stainless-Lang": "other"}},
+    "a credential": {"extra_headers": {"authorization": "Bearer another", "x-api-key": "another"}},
+    "query": {"extra_query": {"api-version": "2026-11-01", "x": "a b&c"}},
+    "a body": {"extra_body": {"store": False, "note": "ünïcödé"}},
+}
+
+
+@asynccontextmanager
+async def provider_of(target: Target) -> AsyncIterator[Provider]:
+    """Make a provider, and close it."""
+    provider = connect(target)
+    try:
+        yield provider
+    finally:
+        await provider.aclose()
+
+
+async def sent_by(server: SimulatedServer, target: Target, request: Request, *, streams: bool) -> list[Any]:
+    """Ask three times; return what arrived."""
+    before = len(server.received)
+    async with provider_of(target) as provider:
+        for _ in range(3):
+            if not streams:
+                await provider.complete(request)
+                continue
+            upstream = await provider.stream(request)
+            while upstream.response is None:
+                await upstream.read()
+                while upstream.take() is not None:
+                    pass
+            await upstream.aclose()
+    return server.received[before:]
+
+
+def headers_of(call: Any) -> list[tuple[str, str]]:
+    """Return the headers that arrived, in order of their names."""
+    return sorted((name.lower(), value) for name, value in call.headers.items())
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("key", ["sk-direct-0123456789", None], ids=["key", "no key"])
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_both_ways_send_the_same(transport: str, key: str | None, name: str, streams: bool) -> None:
+    """Line, headers and content: the SDK over the library's connections, and ours past it, three requests each."""
+    request = Request("a-model", (user("Who wrote Faust?"),), PARAMETERS[name])
+    async with simulated_server(Script.always(Answer("Goethe."))) as server:
+        url = server.anthropic_url if transport == "anthropic" else server.openai_url
+        secret = None if key is None else SecretStr(key)
+        ours = await sent_by(server, Target(transport, url, secret), request, streams=streams)
+        library = await sent_by(
+            server, Target(transport, url, secret, http_transport="httpx2"), request, streams=streams
+        )
+    shown = [
+        [
+            (call.path, sorted((name.lower(), value) for name, value in call.headers.items()), call.body)
+            for call in calls
+        ]
+        for calls in (ours, library)
+    ]
+    assert shown[0] == shown[1]
+    assert len(shown[0]) == 3
+
+
+async def test_it_is_prepared_once_for_each_set_of_headers() -> None:
+    """And for each token of a login; the one before is not sent any more."""
+    async with simulated_server(Script.always(Answer("Goethe."))) as server:
+        async with provider_of(Target("nous", server.openai_url, None, "nous")) as provider:
+            assert isinstance(provider, SDKProvider)
+            for key in ("first-0123456789", "second-0123456789"):
+                keyed = provider.keyed(key)
+                for parameters in ({}, {"extra_headers": {"x-title": "a"}}, {"extra_headers": {"x-title": "b"}}):
+                    for _ in range(2):
+                        await keyed.complete(Request("m", (user("hi"),), Parameters(**parameters)))  # type: ignore[typeddict-item]
+                assert len(keyed._prepared) == 3
+                assert all(keyed._prepared.values())
+                assert key not in repr(keyed._prepared)
+    assert [call.headers["authorization"] for call in server.received] == [
+        *["Bearer first-0123456789"] * 6,
+        *["Bearer second-0123456789"] * 6,
+    ]
+    assert server.accepted == 1
+
+
+async def test_a_client_that_differs_from_time_to_time_sends_itself() -> None:
+    """A header that is drawn anew for each request cannot be prepared; nor can a framing that its user chose."""
+
+    class Drawing(openai.AsyncOpenAI):
+        drawn = 0
+
+        @property
+        def default_headers(self) -> dict[str, str | openai.Omit]:
+            type(self).drawn += 1
+            return {**super().default_headers, "x-drawn": str(self.drawn)}
+
+    async with httpx2.AsyncClient() as http:
+        for client in (
+            Drawing(api_key="sk-1", base_url="http://here.test/v1", http_client=http),
+            openai.AsyncOpenAI(
+                api_key="sk-1",
+                base_url="http://here.test/v1",
+                http_client=http,
+                default_headers={"Transfer-Encoding": "chunked"},
+            ),
+        ):
+            assert await prepare(client, "/chat/completions", {}, http.headers) is None
+        plain = openai.AsyncOpenAI(api_key="sk-1", base_url="http://here.test/v1", http_client=http)
+        assert await prepare(plain, "/chat/completions", {}, http.headers) is not None
+
+
+async def test_a_thousand_first_calls_are_all_answered() -> None:
+    """While the first of them finds out what to send, the client sends for the others."""
+    async with simulated_server(Script.always(Answer("Goethe."))) as server:
+        target = Target("openai", server.openai_url, SecretStr("sk-1"), max_concurrency=1000)
+        async with provider_of(target) as provider:
+            texts = list[str]()
+
+            async def ask() -> None:
+                texts.append((await provider.complete(Request("m", (user("hi"),)))).text)
+
+            async with anyio.create_task_group() as callers:
+                for _ in range(300):
+                    callers.start_soon(ask)
+            assert texts == ["Goethe."] * 300
+            assert isinstance(provider, SDKProvider)
+            assert all(provider._prepared.values())
+
+
+async def test_cancelled_while_it_is_prepared_somebody_else_finds_out() -> None:
+    """Nothing is left half known."""
+    async with simulated_server(Script.always(Answer("Goethe."))) as server:
+        async with provider_of(Target("openai", server.openai_url, SecretStr("sk-1"))) as provider:
+            assert isinstance(provider, SDKProvider)
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await provider.complete(Request("m", (user("hi"),)))
+            assert all(provider._prepared.values()), "known, or not yet"
+            assert (await provider.complete(Request("m", (user("hi"),)))).text == "Goethe."
+            assert all(provider._prepared.values())
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 304])
+async def test_a_redirect_is_refused_on_both_ways(status: int) -> None:
+    """It is not followed: the key would be sent to wherever it leads."""
+    script = Script.always(Status(status, headers={"location": "http://elsewhere.test/v1"}, body=b""))
+    async with simulated_server(script) as server:
+        verdicts = []
+        for way in ("understudy", "httpx2"):
+            async with provider_of(
+                Target("openai", server.openai_url, SecretStr("sk-1"), http_transport=way)
+            ) as provider:
+                for _ in range(2):
+                    with pytest.raises(AttemptError) as refused:
+                        await provider.complete(Request("m", (user("hi"),)))
+                    verdicts.append((refused.value.verdict, refused.value.status))
+    assert verdicts == verdicts[:1] * 4
+    assert verdicts[0][1] == status
