@@ -7,7 +7,7 @@ to the next is left to send them itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -17,7 +17,7 @@ from ._body import Body
 from ._cleaned import Cleaned
 from ._exchange import POOL_TIMEOUT, Watch, exchanged
 from ._http1 import head_of
-from ._http_transport import origin_of
+from ._http_transport import origin_of, unframed
 from ._judge import EVIDENCE_LIMIT
 from ._pool import Origin, Pool
 from ._settled import settle_client
@@ -39,15 +39,15 @@ class Prepared:
 
 
 @final
-class _Kept(httpx2.AsyncBaseTransport):
-    """Keeps requests, and sends none."""
+class _Keeps(httpx2.AsyncClient):
+    """Keeps requests, sends none, and logs none."""
 
-    def __init__(self) -> None:
-        self.requests: list[httpx2.Request] = []
+    requests: list[httpx2.Request]
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    async def send(self, request: httpx2.Request, **_: Any) -> httpx2.Response:
+        """Keep a request."""
         self.requests.append(request)
-        return httpx2.Response(200, headers={"content-type": "application/json"}, content=b"{}")
+        return httpx2.Response(200, headers={"content-type": "application/json"}, content=b"{}", request=request)
 
 
 async def prepare(client: Any, path: str, options: Mapping[str, Any], headers: httpx2.Headers) -> Prepared | None:
@@ -56,22 +56,23 @@ async def prepare(client: Any, path: str, options: Mapping[str, Any], headers: h
     Args:
         headers: What the HTTP client adds of its own.
     """
-    kept = _Kept()
-    async with httpx2.AsyncClient(transport=kept, headers=headers, timeout=None, trust_env=False) as http:
+    kept = list[httpx2.Request]()
+    async with _Keeps(transport=httpx2.MockTransport(_unsent), headers=headers, timeout=None, trust_env=False) as http:
+        http.requests = kept
         copy = client.with_options(http_client=http)
         settle_client(copy, client._custom_headers)
         for is_stream in (False, True):
             await copy.post(path, cast_to=httpx2.Response, content=b"{}", options=dict(options), stream=is_stream)
-    first, second = kept.requests
-    named = [
-        [(name, value) for name, value in each.headers.raw if name.lower() != b"content-length"]
-        for each in kept.requests
-    ]
-    is_framed = any(name.lower() == b"transfer-encoding" for name, _ in named[0])  # as its user wished: not by us
-    if named[0] != named[1] or first.url != second.url or is_framed:
+    first, second = kept
+    named = unframed(first.headers.raw)
+    if named != unframed(second.headers.raw) or first.url != second.url:
         return None
-    head = head_of(b"POST", first.url.raw_path, [*named[0], (b"content-length", b"")])
+    head = head_of(b"POST", first.url.raw_path, [*named, (b"Content-Length", b"")])
     return Prepared(origin_of(first.url), head.removesuffix(b"\r\n\r\n"))
+
+
+def _unsent(_: httpx2.Request) -> httpx2.Response:
+    raise AssertionError("nothing is sent")
 
 
 @final
@@ -111,9 +112,20 @@ def is_success(status: int) -> bool:
 
 
 async def posted(
-    pool: Pool, prepared: Prepared, content: bytes, clean: Any, watch: Watch, write_within: float
+    pool: Pool,
+    prepared: Prepared,
+    content: bytes,
+    *,
+    clean: Callable[[str], str],
+    watch: Watch,
+    write_within: float,
+    fresh: bool,
 ) -> Received:
     """Send content, and return its answer; that of an error with its body, as far as it is evidence.
+
+    Args:
+        clean: Masks secrets in the head.
+        fresh: The connection has to be a new one.
 
     After cancellation the connection is closed, and its place free.
 
@@ -123,7 +135,7 @@ async def posted(
     """
     data = b"%b%d\r\n\r\n%b" % (prepared.head, len(content), content)
     connection, answer = await exchanged(
-        pool, prepared.origin, data, watch=watch, place_within=POOL_TIMEOUT, write_within=write_within
+        pool, prepared.origin, data, watch=watch, place_within=POOL_TIMEOUT, write_within=write_within, fresh=fresh
     )
     reader = connection.reader
     if reader.status == MISDIRECTED:

@@ -111,15 +111,16 @@ async def exchanged(
     watch: Watch | None,
     place_within: float,
     write_within: float | None,
+    fresh: bool = False,
 ) -> tuple[Connection, Answer]:
-    """Send a request, and wait for the head of its answer.
+    """Send a request, on a new connection if it has to be a `fresh` one, and wait for the head of its answer.
 
     After cancellation the connection is closed, and its place free.
 
     Raises:
         httpx2.TransportError: As the library's own transport.
     """
-    connection = await opened(pool, origin, place_within)
+    connection = await opened(pool, origin, place_within, fresh=fresh)
     if watch is not None:
         watch.is_new = connection.uses == 1
     try:
@@ -129,23 +130,23 @@ async def exchanged(
             if reader.failed is not None:
                 raise httpx2.RemoteProtocolError(str(reader.failed)) from reader.failed
             await received(connection)
+            if watch is not None:
+                watch.is_answered = True
     except BaseException:
         pool.keep(connection)
         await connection.close()
         raise
-    if watch is not None:
-        watch.is_answered = True
     return connection, Answer(pool, connection)
 
 
-async def opened(pool: Pool, origin: Origin, place_within: float) -> Connection:
+async def opened(pool: Pool, origin: Origin, place_within: float, *, fresh: bool = False) -> Connection:
     """Return a connection to a server.
 
     Raises:
         httpx2.TransportError: There is none.
     """
     try:
-        return await pool.acquire(origin, wait_for=place_within)
+        return await pool.acquire(origin, wait_for=place_within, fresh=fresh)
     except PlaceTimeoutError as error:
         raise httpx2.PoolTimeout("no connection became free") from error
     except ConnectTimeoutError as error:
@@ -172,7 +173,7 @@ async def sent(connection: Connection, data: bytes, within: float | None) -> Non
             return
         with anyio.move_on_after(within) as limit:
             await connection.stream.send(data)
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError) as error:
         with suppress(httpx2.TransportError):  # an answer that was given early counts (RFC 9112 section 9.5)
             while not connection.reader.is_headed and connection.reader.failed is None:
                 await received(connection)
@@ -198,5 +199,5 @@ async def received(connection: Connection) -> None:
         if not reader.is_headed:
             raise httpx2.RemoteProtocolError(NO_ANSWER) from None
         raise CutError(CUT_SHORT) from ProtocolError(CUT_SHORT)
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:  # an alert of TLS among them
         raise httpx2.ReadError(str(error.__cause__ or error)) from error

@@ -79,8 +79,7 @@ class Reader:
         """Take what has come."""
         if self.failed is not None or self._parser is None:
             return
-        if not self.is_headed:
-            self._fed += len(data)
+        before = len(self._parts)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -88,8 +87,9 @@ class Reader:
                 self.has_extra = True
             else:
                 self._fail(str(error))
-        if not self.is_headed and self._fed > HEAD_LIMIT:
-            self._fail(f"the head is longer than {HEAD_LIMIT} bytes")
+        self._fed = 0 if len(self._parts) > before or self.is_at_end else self._fed + len(data)
+        if self._fed > HEAD_LIMIT:  # since content came last: a head, hints before it, trailers, extensions of chunks
+            self._fail(f"a head or a trailer is longer than {HEAD_LIMIT} bytes")
 
     def _fail(self, why: str) -> None:
         if self.failed is None:  # the parser says the same of everything that follows
@@ -136,11 +136,11 @@ class Reader:
             return
         self.status, self.is_headed = status, True
         self._keeps_alive = parser.should_keep_alive()
-        names = {name.lower(): value for name, value in self.headers}
-        packed = names.get(b"transfer-encoding")
-        if packed is not None and packed.strip().lower() != b"chunked":
+        names = {name.lower() for name, _ in self.headers}
+        packed = [value.strip().lower() for name, value in self.headers if name.lower() == b"transfer-encoding"]
+        if packed not in ([], [b"chunked"]):
             self.failed = ProtocolError("the transfer encoding is none that was asked for")
-        self._is_delimited = packed is not None or b"content-length" in names or status in _BODILESS
+        self._is_delimited = bool(packed) or b"content-length" in names or status in _BODILESS
 
     def on_body(self, data: bytes) -> None:
         """Called by the parser."""

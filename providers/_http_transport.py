@@ -7,13 +7,13 @@ theirs as ever. What it saves is what the library's own pool costs, which looks 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, final
 
 import httpx2
 
 from ._exchange import POOL_TIMEOUT, exchanged
-from ._http1 import ProtocolError, head_of
+from ._http1 import Header, ProtocolError, head_of
 from ._pool import Origin, Pool
 
 PORTS = {b"http": 80, b"https": 443}
@@ -43,8 +43,9 @@ class Transport(httpx2.AsyncBaseTransport):
         limits: dict[str, Any] = request.extensions.get("timeout", {})
         assert isinstance(request.stream, httpx2.AsyncByteStream)  # noqa: S101 - an asynchronous client has no other
         content = b"".join([part async for part in request.stream])
+        headers = framed(request.headers.raw, len(content))
         try:
-            head = head_of(request.method.encode("ascii"), request.url.raw_path, request.headers.raw)
+            head = head_of(request.method.encode("ascii"), request.url.raw_path, headers)
         except ProtocolError as error:
             raise httpx2.LocalProtocolError(str(error)) from error
         connection, answer = await exchanged(
@@ -66,6 +67,16 @@ class Transport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection."""
         await self.pool.aclose()
+
+
+def framed(headers: Iterable[Header], length: int) -> list[Header]:
+    """Return headers with the length of the content that follows, whatever they said of it: we send it whole."""
+    return [*unframed(headers), (b"Content-Length", b"%d" % length)]
+
+
+def unframed(headers: Iterable[Header]) -> list[Header]:
+    """Return headers without what they say of the content's length."""
+    return [(name, value) for name, value in headers if name.lower() not in {b"content-length", b"transfer-encoding"}]
 
 
 def origin_of(url: httpx2.URL) -> Origin:

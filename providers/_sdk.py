@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias, final
 import httpx2
 
 from ._body import body_of
+from ._clean import cleaner
 from ._dialects import issuer_of
 from ._direct import MISDIRECTED, Prepared, is_success, posted, prepare
 from ._failures import Failed, Failures, JudgeAnswer
@@ -140,10 +141,12 @@ class SDKProvider:
             raise self._failures.failed(request.model, Verdict.CALLER, str(error)) from None
         given = await self._post(request, content, is_stream)
         if isinstance(given, Failed) and given.is_stale:
-            given = await self._post(request, content, is_stream)
+            given = await self._post(request, content, is_stream, fresh=True)
         return given
 
-    async def _post(self, request: Request, content: bytes, is_stream: bool) -> Arrived | Failed:
+    async def _post(
+        self, request: Request, content: bytes, is_stream: bool, *, fresh: bool = False
+    ) -> Arrived | Failed:
         """Send a request past the SDK where that can be, or else through it."""
         pool, parameters = self._http.pool, request.parameters
         if pool is None:
@@ -156,7 +159,8 @@ class SDKProvider:
             return await self._post_by_client(request, content, is_stream)
         watch = Watching()
         try:
-            answer = await posted(pool, prepared, content, self._failures.clean, watch, self._target.write_timeout)
+            clean, limit = self._cleaner_for(parameters), self._target.write_timeout
+            answer = await posted(pool, prepared, content, clean=clean, watch=watch, write_within=limit, fresh=fresh)
             if not is_stream and is_success(answer.status_code):
                 await answer.read()
         except Exception as error:  # noqa: BLE001 - the border: whatever a connection raises gets a verdict
@@ -191,6 +195,15 @@ class SDKProvider:
             options = {**options, "params": dict(parameters["extra_query"])}
         return client, options
 
+    def _cleaner_for(self, parameters: Parameters) -> Callable[[str], str]:
+        """Return what masks secrets in the head of an answer: the endpoint's, and what a request shows of its own."""
+        shown = [
+            value.removeprefix("Bearer ")
+            for name, value in parameters.get("extra_headers", {}).items()
+            if name.lower() in CREDENTIALS
+        ]
+        return cleaner((*self._target.secrets, *shown)) if shown else self._failures.clean
+
     async def _prepare(self, parameters: Parameters, extras: Extras) -> None:
         """Find out what the client would send. Meanwhile it sends for all others; what keeps it from telling keeps it
         from sending, too, and is told then.
@@ -204,7 +217,7 @@ class SDKProvider:
         except Exception:  # noqa: BLE001 - as above
             return
         except BaseException:
-            del self._prepared[extras]  # somebody else finds out
+            self._prepared.pop(extras, None)  # somebody else finds out
             raise
         self._prepared[extras] = prepared
 
@@ -280,6 +293,9 @@ def extras_of(parameters: Parameters) -> Extras:
     headers, query = parameters.get("extra_headers", {}), parameters.get("extra_query", {})
     return frozenset(headers.items()), tuple((name, repr(value)) for name, value in query.items())
 
+
+CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization"})
+"""The headers in which a credential is shown."""
 
 NO_EXTRAS: Extras = (frozenset(), ())
 

@@ -107,7 +107,7 @@ async def test_it_is_prepared_once_for_each_set_of_headers() -> None:
 
 
 async def test_a_client_that_differs_from_time_to_time_sends_itself() -> None:
-    """A header that is drawn anew for each request cannot be prepared; nor can a framing that its user chose."""
+    """A header that is drawn anew for each request cannot be prepared. A framing is ours, whatever its user chose."""
 
     class Drawing(openai.AsyncOpenAI):
         drawn = 0
@@ -118,18 +118,36 @@ async def test_a_client_that_differs_from_time_to_time_sends_itself() -> None:
             return {**super().default_headers, "x-drawn": str(self.drawn)}
 
     async with httpx2.AsyncClient() as http:
-        for client in (
-            Drawing(api_key="sk-1", base_url="http://here.test/v1", http_client=http),
-            openai.AsyncOpenAI(
-                api_key="sk-1",
-                base_url="http://here.test/v1",
-                http_client=http,
-                default_headers={"Transfer-Encoding": "chunked"},
-            ),
-        ):
-            assert await prepare(client, "/chat/completions", {}, http.headers) is None
-        plain = openai.AsyncOpenAI(api_key="sk-1", base_url="http://here.test/v1", http_client=http)
-        assert await prepare(plain, "/chat/completions", {}, http.headers) is not None
+        drawing = Drawing(api_key="sk-1", base_url="http://here.test/v1", http_client=http)
+        assert await prepare(drawing, "/chat/completions", {}, http.headers) is None
+        chunked = {"Transfer-Encoding": "chunked", "Content-Length": "5"}
+        framing = openai.AsyncOpenAI(
+            api_key="sk-1", base_url="http://here.test/v1", http_client=http, default_headers=chunked
+        )
+        prepared = await prepare(framing, "/chat/completions", {}, http.headers)
+        assert prepared is not None
+        assert b"ransfer-" not in prepared.head
+        assert prepared.head.lower().count(b"content-length") == 1
+
+
+async def test_preparing_is_no_request_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever counts requests in the HTTP library's log is not told of any that never were."""
+    caplog.set_level("INFO")
+    async with simulated_server(Script.always(Answer("Goethe."))) as server:
+        async with provider_of(Target("openai", server.openai_url, SecretStr("sk-1"))) as provider:
+            await provider.complete(Request("m", (user("hi"),)))
+    assert not [record for record in caplog.records if record.name.startswith(("httpx", "openai"))]
+
+
+async def test_a_key_of_a_requests_own_is_masked_in_the_head() -> None:
+    """As the endpoint's is."""
+    key = "zz-another-0123456789"
+    own = Parameters(extra_headers={"Authorization": f"Bearer {key}"})
+    async with simulated_server(Script.always(Status(400, headers={"x-request-id": f"r {key}"}))) as server:
+        async with provider_of(Target("openai", server.openai_url, SecretStr("sk-1"))) as provider:
+            with pytest.raises(AttemptError) as refused:
+                await provider.complete(Request("m", (user("hi"),), own))
+    assert refused.value.failure.request_id == "r [secret]"
 
 
 async def test_a_thousand_first_calls_are_all_answered() -> None:

@@ -87,6 +87,8 @@ NO_ANSWERS: list[tuple[str, bytes, bytes]] = [
     ("packed", OK + b"transfer-encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", b""),
     ("a switch of protocols", b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nhello", b""),
     ("an endless head", OK + b"x: " + b"y" * HEAD_LIMIT, b""),
+    ("an endless trailer", CHUNKED + b"\r\n5\r\nhello\r\n0\r\nx: " + b"y" * 3 * HEAD_LIMIT, b"hello"),
+    ("two packings", CHUNKED + b"transfer-encoding: gzip\r\n\r\n0\r\n\r\n", b""),
     ("endless hints", b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" * 2000, b""),
 ]
 

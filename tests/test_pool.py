@@ -268,6 +268,78 @@ async def test_tls_with_a_certificate_that_is_trusted() -> None:
             tasks.cancel_scope.cancel()
 
 
+async def test_after_a_burst_the_old_ones_go() -> None:
+    """Few are needed then, and the newest is used each time: the others are closed, two with each call."""
+    pool = pool_of()
+    async with served() as server:
+        async with anyio.create_task_group() as burst:
+            for _ in range(20):
+                burst.start_soon(ask, pool, server.origin)
+        assert pool.kept == 20
+        await anyio.sleep(IDLE_FOR - 1)
+        await ask(pool, server.origin)
+        await anyio.sleep(2)
+        for _ in range(10):
+            await ask(pool, server.origin)
+        await anyio.sleep(0.01)
+        assert (pool.kept, server.open) == (1, 1)
+        await pool.aclose()
+
+
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+async def test_what_came_with_an_answer_is_not_the_next_one(is_tls: bool) -> None:
+    """A second answer that nobody asked for, in one packet: in a record of its own, or beyond what a read takes."""
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(FIXTURES / "self_signed.crt", FIXTURES / "self_signed.key")
+    trusting = ssl.create_default_context(cafile=str(FIXTURES / "self_signed.crt"))
+    trusting.check_hostname = False
+    body = b"hi" if is_tls else b"x" * (65_536 - len(ANSWER % (65_000, b"")))
+
+    async def serve(stream: Any) -> None:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            async with stream:
+                while True:
+                    await stream.receive()
+                    answers = ANSWER % (len(body), body), ANSWER % (5, b"stale")
+                    if not is_tls:
+                        await stream.send(b"".join(answers))
+                        continue
+                    for answer in answers:
+                        stream._ssl_object.write(answer)
+                    await stream.transport_stream.send(stream._write_bio.read())
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as plain:
+        listener: Any = TLSListener(plain, serving, standard_compatible=False) if is_tls else plain
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, serve)
+            origin = b"https" if is_tls else b"http", b"127.0.0.1", plain.extra(SocketAttribute.local_port)  # noqa: S610
+            pool = Pool(10, 5.0, lambda: trusting)
+            for _ in range(3):
+                assert await ask(pool, origin) == body
+            await pool.aclose()
+            tasks.cancel_scope.cancel()
+
+
+async def test_closing_ends_whoever_waits() -> None:
+    """Nothing is sent over a pool that is closed."""
+    pool, ended = pool_of(1), list[str]()
+    async with served() as server:
+        held = await pool.acquire(server.origin, wait_for=1)
+
+        async def wait() -> None:
+            try:
+                await pool.acquire(server.origin, wait_for=100)
+            except anyio.ClosedResourceError:
+                ended.append("closed")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.sleep(1)
+            await pool.aclose()
+        await pool.release(held)
+        assert (ended, pool.taken, anyio.current_time()) == (["closed"], 0, 1)
+
+
 async def test_closed_it_opens_nothing() -> None:
     """What is in use is closed, too: its owner may never come back."""
     pool = pool_of()
