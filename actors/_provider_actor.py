@@ -129,9 +129,8 @@ class ProviderActor:
         try:
             return await self._mailbox.receive()
         except anyio.get_cancelled_exc_class():
-            if (
-                not self._has_crashed
-            ):  # which scope was cancelled does not tell: a task that is cancelled cancels its own
+            # Which scope was cancelled does not tell: a task that is cancelled cancels its own.
+            if not self._has_crashed:
                 self._endpoint.stop_calls()
             raise
 

@@ -92,8 +92,8 @@ class Answer(httpx2.AsyncByteStream):
     async def aclose(self) -> None:
         """Give the connection back: to be used again, or closed. Closing twice does nothing."""
         connection, self._connection = self._connection, None
-        if connection is not None and not self._pool.keep(connection):
-            await connection.close()
+        if connection is not None:
+            await self._pool.release(connection)
 
 
 class Watch(Protocol):
