@@ -60,11 +60,15 @@ class Gates:
     def refusal(self, model: Gate, now: float, *, lone: bool, early: bool = False) -> Refusal | None:
         """Return why an attempt may not go ahead at the instant `now`, None if it may; see `Gate.bar`."""
         gates = (self.endpoint, model, self.credential)
-        bars = [bar for gate in gates if (bar := gate.bar(now, lone=lone, early=early)) is not None]
+        barring = [gate for gate in gates if not gate.is_clear]
+        bars = [bar for gate in barring if (bar := gate.bar(now, lone=lone, early=early)) is not None]
         if early and now - self._early_at < EARLY_EVERY:
             bars.append(Bar(self._early_at + EARLY_EVERY, Refused.CIRCUIT, "an early probe was let through"))
         if not bars:
             return None
+        if len(bars) == 1:  # nearly always
+            (bar,) = bars
+            return Refusal(bar.why, max(bar.until - now, 0.0), bar.reason)
         last = max(bars, key=lambda bar: bar.until)
         told = next((bar for bar in bars if bar.why is not Refused.CIRCUIT), last)
         return Refusal(told.why, max(last.until - now, 0.0), told.reason)

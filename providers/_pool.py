@@ -137,8 +137,9 @@ class Pool:
         else:
             self._taken += 1
         try:
-            await self._close_old(origin)
-            connection = None if fresh else await self._reusable(origin)
+            now = anyio.current_time()
+            await self._close_old(origin, now)
+            connection = None if fresh else await self._reusable(origin, now)
             if connection is None:
                 connection = await self._opened(origin)
             await self._check_open(connection)
@@ -182,13 +183,13 @@ class Pool:
             for connection in connections:
                 closing.start_soon(connection.close)
 
-    async def _reusable(self, origin: Origin) -> Connection | None:
+    async def _reusable(self, origin: Origin, now: float) -> Connection | None:
         """Return the connection that was used last, if it can be used again; those that cannot are closed."""
         found = self._idle.get(origin)
         while found:
             connection = found.pop()
             self._kept -= 1
-            if anyio.current_time() - connection.idle_since < IDLE_FOR and connection.is_quiet:
+            if now - connection.idle_since < IDLE_FOR and connection.is_quiet:
                 return connection
             await connection.close()
         return None
@@ -199,11 +200,11 @@ class Pool:
             await connection.close()
             raise anyio.ClosedResourceError
 
-    async def _close_old(self, origin: Origin) -> None:
+    async def _close_old(self, origin: Origin, now: float) -> None:
         """Close what has been idle for too long, two at most: after a burst few are needed, and nobody would look."""
         found = self._idle.get(origin)
         for _ in range(2):
-            if not found or anyio.current_time() - found[0].idle_since < IDLE_FOR:
+            if not found or now - found[0].idle_since < IDLE_FOR:
                 return
             self._kept -= 1
             await found.popleft().close()

@@ -101,8 +101,9 @@ class AnthropicReading:
         if block is None or not block.is_open:
             raise malformed("more of a block that is not open")
         kind = delta["type"]
-        if kind == "text_delta" and block.kind == "text":  # nearly all of them
-            return _more(block, delta["text"])
+        if kind == "text_delta" and block.kind == "text" and type(text := delta["text"]) is str and text:
+            block.pieces.append(text)  # nearly all of them
+            return (TextDelta(text),)
         if kind not in _DELTAS or block.kind not in _CONTENT:
             return ()
         owner, name = _DELTAS[kind]

@@ -159,26 +159,22 @@ class Course:
     def failed(self, verdict: Verdict) -> None:
         """Count a failed attempt."""
         progress = self._progress
-        self._progress = replace(
-            progress,
-            attempts=progress.attempts + 1,
-            tries=progress.tries + 1,
-            internal=progress.internal + (verdict is Verdict.INTERNAL),
-        )
+        progress.attempts += 1
+        progress.tries += 1
+        progress.internal += verdict is Verdict.INTERNAL
 
     def step(self, failure: Failure, served: Served, permit: Permit) -> Next:
         """Say what follows a failure. A retry has to be within the endpoint's budget, too."""
         is_clear = not (permit.is_probe or self._early) and served.endpoint.is_clear(served.route.model)
         failed = Failed(failure.verdict, failure.retry_after, failure.retry_forbidden, is_clear)
-        policy, remaining = served.route.policy, self._account.remaining
-        step = after(failed, self._progress, policy, remaining, self._chain.rand)
+        progress, policy, remaining = self._progress, served.route.policy, self._account.remaining
+        step = after(failed, progress, policy, remaining, self._chain.rand)
         if isinstance(step, Again) and not served.endpoint.may_retry():
-            step = after(replace(failed, retry_forbidden=True), self._progress, policy, remaining, self._chain.rand)
+            step = after(replace(failed, retry_forbidden=True), progress, policy, remaining, self._chain.rand)
         if isinstance(step, Again):
-            in_place = self._progress.retried_in_place + (step.in_place and not step.nudges)
-            once = self._progress.retried_once or failure.verdict.rule.retry is Retry.ONCE
-            nudges = self._progress.nudges - step.nudges
-            self._progress = replace(self._progress, retried_in_place=in_place, retried_once=once, nudges=nudges)
+            progress.retried_in_place += step.in_place and not step.nudges
+            progress.retried_once |= failure.verdict.rule.retry is Retry.ONCE
+            progress.nudges -= step.nudges
             self.is_nudged = self.is_nudged or step.nudges
         return step
 
@@ -207,8 +203,8 @@ class Course:
     def advance(self) -> None:
         """Go on to the next route."""
         progress = self._progress
-        self._progress = replace(progress, route=progress.route + 1, tries=0, retried_once=False)
-        self.is_nudged = False
+        progress.route += 1
+        progress.tries, progress.retried_once, self.is_nudged = 0, False, False
 
     def _pass_over(self, served: Served, refusal: Refusal) -> Permit | None:
         """Go on to the next route without asking this one. After the last one end, unless one may be asked early."""

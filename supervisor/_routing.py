@@ -55,11 +55,12 @@ class Policy:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Progress:
-    """How far a request has come. `tries` counts the attempts on the route at hand, `retried_once` its "once";
-    `internal` counts bugs of ours, of which no third route shall be the victim (R-SUP-4). `nudges` are those left: an
-    empty answer is worth as many further questions before it is handed over."""
+    """How far a request has come: what its course counts, and all else only reads. `tries` counts the attempts on the
+    route at hand, `retried_once` its "once"; `internal` counts bugs of ours, whose victim no third route shall be
+    (R-SUP-4). `nudges` are those left: an empty answer is worth as many further questions before it is handed over.
+    """
 
     routes: int
     route: int = 0
@@ -78,7 +79,7 @@ class Progress:
     @property
     def has_next(self) -> bool:
         """Is there a route after the one at hand?"""
-        return self.routes_after > 0
+        return self.route + 1 < self.routes
 
 
 @final

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 import understudy
 from benchmarks.dispatcher import Instant
-from understudy import Agent, AgentSettings, RouteSettings, Settings, assistant, user
+from understudy import Agent, AgentSettings, RouteSettings, Settings, Supervisor, assistant, user
 from understudy.providers import _pool
 from understudy.simulation._answers import answer
 
@@ -33,21 +33,26 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: r-1\
     BODY
 )
 CALLS = 50
-DISPATCHER, WHOLE = {"asyncio": 215, "trio": 285}, {"asyncio": 415, "trio": 520}
+DOWN = b"HTTP/1.1 500 Down\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+DISPATCHER, WHOLE = {"asyncio": 212, "trio": 280}, {"asyncio": 408, "trio": 510}
 """Python function calls of a call, by the event loop: what was counted when this was written, and a few more."""
 
 
 class Wire(ByteStream):
-    """A connection whose other end answers at once."""
+    """A connection whose other end answers at once; for the model `down` with an error."""
+
+    def __init__(self) -> None:
+        self._answer = b""
 
     async def send(self, item: bytes) -> None:
         """Take a request."""
+        self._answer = DOWN if b'"model":"down"' in item else HEAD + BODY
         await anyio.lowlevel.checkpoint()
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Give the answer."""
         await anyio.lowlevel.checkpoint()
-        return HEAD + BODY
+        return self._answer
 
     async def send_eof(self) -> None:
         """Not used."""
@@ -71,19 +76,29 @@ async def dispatching() -> AsyncIterator[Agent]:
 
 
 @asynccontextmanager
-async def wired(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Agent]:
-    """Give an agent whose connections answer at once: what is counted is all but the sockets."""
+async def supervised(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervisor]:
+    """Give agents whose connections answer at once: what is counted is all but the sockets. The primary of the one that
+    is called `careful` is down.
+    """
 
     async def opened(self: _pool.Pool, origin: Any) -> _pool.Connection:
         await anyio.lowlevel.checkpoint()
         return _pool.Connection(origin, Wire())
 
     monkeypatch.setattr(_pool.Pool, "_open", opened)
-    route = RouteSettings(
-        transport="openai", model="a-model", base_url="http://wire.test/v1", api_key=SecretStr("sk-counted")
+    up, down = (
+        RouteSettings(transport="openai", model=model, base_url="http://wire.test/v1", api_key=SecretStr("sk-counted"))
+        for model in ("a-model", "down")
     )
-    settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route)})
-    async with understudy.open_supervisor(settings) as supervisor:
+    agents = {"deriver": AgentSettings(primary=up), "careful": AgentSettings(primary=down, fallbacks=(up,))}
+    async with understudy.open_supervisor(Settings.in_code(agents=agents)) as supervisor:
+        yield supervisor
+
+
+@asynccontextmanager
+async def wired(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Agent]:
+    """Give an agent whose connections answer at once."""
+    async with supervised(monkeypatch) as supervisor:
         yield supervisor.agent("deriver")
 
 
@@ -149,6 +164,18 @@ async def test_python_calls_of_a_whole_call(anyio_backend_name: str, monkeypatch
         assert one <= WHOLE[anyio_backend_name]
         many = await calls_of(lambda: agent.complete([*turns, user("Who wrote Faust?")], max_tokens=100))
         assert (many - one) / 40 <= 12
+
+
+@pytest.mark.skipif(sys.gettrace() is not None, reason="coverage counts, too")
+async def test_python_calls_of_a_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs no more than another call would, and a route that is passed over hardly anything."""
+    async with supervised(monkeypatch) as supervisor:
+        plain = await calls_of(lambda: supervisor.agent("deriver").complete("Who wrote Faust?"))
+        careful = supervisor.agent("careful")
+        supervisor.force_closed("openai", "down", reason="asked every time")
+        assert await calls_of(lambda: careful.complete("Who wrote Faust?")) <= 2 * plain
+        supervisor.force_open("openai", "down", reason="never asked")
+        assert await calls_of(lambda: careful.complete("Who wrote Faust?")) <= plain + 35
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
