@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
-ROOMS := --cov=actors --cov=credentials --cov=providers --cov=supervisor --cov=simulation --cov=telemetry --cov=understudy
+ROOMS := --cov=actors --cov=credentials --cov=gateway --cov=providers --cov=supervisor --cov=simulation --cov=telemetry --cov=understudy
 CODE := understudy tests benchmarks examples
 
 .DEFAULT_GOAL := help

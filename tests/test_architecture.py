@@ -17,7 +17,8 @@ ARROWS: dict[str, set[str]] = {
     "supervisor": {"actors", "credentials", "providers"},
     "simulation": {"supervisor", "actors", "credentials", "providers"},
     "telemetry": {"supervisor", "actors", "credentials", "providers"},
-    "understudy": {"telemetry", "simulation", "supervisor", "actors", "credentials", "providers"},
+    "gateway": {"supervisor", "actors", "credentials", "providers"},
+    "understudy": {"gateway", "telemetry", "simulation", "supervisor", "actors", "credentials", "providers"},
 }
 """Which room may import which."""
 
@@ -48,6 +49,7 @@ PURE: set[str] = {
     "credentials/_store_fields",
     "credentials/_stores",
     "credentials/_words",
+    "gateway/_values",
     "providers/_accept",
     "providers/_claude",
     "providers/_clean",
@@ -60,6 +62,7 @@ PURE: set[str] = {
     "providers/_hints",
     "providers/_history",
     "providers/_http1",
+    "providers/_inward",
     "providers/_json",
     "providers/_judge",
     "providers/_lines",

@@ -24,7 +24,7 @@ and a virtual clock that jumps after 5 ms jumps ahead of them.
 PARTS = 6
 """Into so many parts the tests are cut: whoever has done one takes the next, for no one knows how long each takes."""
 
-ROOMS = ("actors", "credentials", "providers", "simulation", "supervisor", "telemetry", "understudy")
+ROOMS = ("actors", "credentials", "gateway", "providers", "simulation", "supervisor", "telemetry", "understudy")
 
 IMPORT = """
 import pathlib, sys, understudy

@@ -1,0 +1,92 @@
+"""What a server and the gateway's application say to each other: a request's head, the request, an answer. Pure values.
+
+    head ──▶ `refuse` ──▶ an answer, before the body is read        (who may ask, how large it may be)
+      │
+      ▼
+    request ──▶ `answer` ──▶ an answer: a body, or its parts as they come
+
+The server knows HTTP and sockets, and nothing of dialects; the application knows dialects, and nothing of sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, final
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+"""Names in lower case and values, in order."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What stands before a request's body. `target` is as it was sent: a path, and perhaps a query; `peer` is the
+    address of whoever asks, without its port. Its `repr` shows no header, because they hold tokens.
+    """
+
+    method: str
+    target: str
+    headers: Headers = field(repr=False)
+    peer: str = ""
+
+    @property
+    def path(self) -> str:
+        """The target up to its query, nothing decoded: routes and rights go by it (R-GW-3)."""
+        return self.target.partition("?")[0]
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header that comes once; None if there is none."""
+        return next((value for key, value in self.headers if key == name), None)
+
+    def all(self, name: str) -> list[str]:
+        """Return each value of a header."""
+        return [value for key, value in self.headers if key == name]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HTTPRequest:
+    """A whole request."""
+
+    head: Head
+    body: bytes = field(default=b"", repr=False)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HTTPAnswer:
+    """An answer: `body` whole, or `parts` that follow one another. The server adds the length or the chunks, `date` and
+    `connection`. With `closes` the connection is not used again.
+    """
+
+    status: int
+    headers: Headers = ()
+    body: bytes = field(default=b"", repr=False)
+    parts: AsyncIterator[bytes] | None = field(default=None, repr=False)
+    closes: bool = False
+
+
+class Application(Protocol):
+    """What a server serves."""
+
+    def refuse(self, head: Head) -> HTTPAnswer | None:
+        """Return the answer to a request whose body need not be read; None if it is to be answered.
+
+        It does not wait.
+        """
+        ...
+
+    def broken(self, status: int, said: str, head: Head | None) -> HTTPAnswer:
+        """Return the answer to a request that is no proper HTTP, is too large or too slow: `status` is 400, 408, 413,
+        417, 429, 431, 501 or 503, `said` is for people; without a `head` nobody knows what was asked for. It does not
+        wait.
+        """
+        ...
+
+    def answer(self, request: HTTPRequest) -> AbstractAsyncContextManager[HTTPAnswer]:
+        """Give the answer to a request, for as long as its parts are sent. Whoever leaves early, or is cancelled, ends
+        what is done for it. It does not raise for any request: a mistake of the gateway's own is a 500.
+        """
+        ...

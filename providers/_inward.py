@@ -1,0 +1,87 @@
+"""The other side of a wire: what a client asks in a dialect, and what it is answered. Pure.
+
+A provider speaks a wire outward, a gateway inward: it reads requests and writes answers, streams and errors. Each
+dialect is one module (`_inward_openai.py`, `_inward_anthropic.py`, `_inward_responses.py`) with one `Dialect` in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias, final
+
+from ._messages import Message
+from ._request import Parameters, Response
+from ._stream import StreamEvent
+
+DialectName: TypeAlias = Literal["openai", "anthropic", "responses"]
+
+
+@final
+class UnreadableError(ValueError):
+    """A request that its dialect does not allow: `said` is for people, `field` is where in the body it is."""
+
+    def __init__(self, said: str, field: str = "") -> None:
+        super().__init__(said)
+        self.said, self.field = said, field
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client asks.
+
+    `model` is what it calls the model, `body` the request as it came, for a provider that speaks the same wire. For all
+    others stand `messages` and `parameters`; `reason` says why they cannot be asked: the request holds what has no
+    neutral form. It is empty where they can. `left_out` are fields that they are not told, and need not know.
+    `wants_usage` says that a stream is to tell the tokens, where a dialect asks for it.
+    """
+
+    model: str
+    streams: bool
+    body: Mapping[str, Any] = field(repr=False)
+    messages: tuple[Message, ...] = field(repr=False)
+    parameters: Parameters = field(repr=False)
+    reason: str = ""
+    left_out: tuple[str, ...] = ()
+    wants_usage: bool = False
+
+
+class Writing(Protocol):
+    """One streamed answer in a dialect, as server-sent events in bytes."""
+
+    def event(self, event: StreamEvent) -> bytes:
+        """Return what follows from an event. The first one brings what opens the stream, `Finished` what ends it."""
+        ...
+
+    def error(self, status: int, said: str, *, kind: str = "") -> bytes:
+        """Return the dialect's own error event, after which there is no end (R-ST-2)."""
+        ...
+
+
+class Dialect(Protocol):
+    """One dialect, as a gateway speaks it."""
+
+    name: DialectName
+
+    def read(self, body: Mapping[str, Any]) -> Asked:
+        """Return what is asked.
+
+        Raises:
+            UnreadableError: The request is none in this dialect, or names what a client may not choose.
+        """
+        ...
+
+    def write(self, response: Response, asked: Asked, *, name: str, created: int) -> bytes:
+        """Return a whole answer as JSON. `name` is a random one of 24 letters or digits, `created` a Unix time."""
+        ...
+
+    def writing(self, asked: Asked, *, name: str, created: int) -> Writing:
+        """Return what writes a streamed answer."""
+        ...
+
+    def error(
+        self, status: int, said: str, *, kind: str = "", code: str | None = None, param: str | None = None
+    ) -> bytes:
+        """Return the JSON of an error. `kind` is the dialect's word for it, by default the one of the status."""
+        ...
