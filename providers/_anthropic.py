@@ -32,6 +32,7 @@ def connect(target: Target, own: httpx2.AsyncClient | None = None) -> SDKProvide
     )
     settle_client(client)
     wire = Wire(
+        "anthropic",
         "/v1/messages",
         partial(render, target.transport, target.base_url),
         read,

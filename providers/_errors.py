@@ -86,7 +86,8 @@ class Failure:
 
     `said` is the provider's own message, clean; `retry_after` is in seconds; `retry_forbidden` says that the
     provider does not want to be asked again itself; `help` says how to mend what an operator can mend. `of_account`
-    says that a limit is the account's: no other model of it will answer either.
+    says that a limit is the account's: no other model of it will answer either. `codes` are the provider's own words
+    for what is wrong, in lower case, the most specific first; `parameter` is the field of the request that it names.
     """
 
     transport: str
@@ -100,6 +101,8 @@ class Failure:
     after: float | None = None
     help: str = ""
     of_account: bool = False
+    codes: tuple[str, ...] = ()
+    parameter: str = ""
 
     @property
     def reason(self) -> str:

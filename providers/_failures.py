@@ -135,6 +135,8 @@ class Failures:
             evidence.message,
             **facts,
             of_account=judged.of_account,
+            codes=tuple(map(self.clean, evidence.codes)),
+            parameter=self.clean(evidence.parameter),
             retry_forbidden=evidence.should_retry is False,
             help="check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY" if answer.status_code == 407 else "",
         )

@@ -36,6 +36,7 @@ def connect(target: Target, own: httpx2.AsyncClient | None = None) -> SDKProvide
     )
     settle_client(client)
     wire = Wire(
+        "openai",
         "/chat/completions",
         partial(render, target.transport, target.base_url),
         read,

@@ -55,7 +55,10 @@ class Upstream(Protocol):
         """What has come so far."""
 
     def take(self) -> ContentEvent | None:
-        """Return the next content that is here already; None where more must be read, or where all has been taken."""
+        """Return the next content that is here already; None where more must be read, or where all has been taken.
+
+        Of a relayed request a provider that gives it on returns `Relayed` in the place of content.
+        """
 
     async def read(self) -> None:
         """Wait until something has come: content, a mere sign of life, or the end. Events come before an error.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, TypedDict, final, get_args
 
 from ._explain import explained
@@ -121,12 +121,39 @@ def tools_of(parameters: Parameters) -> list[Tool]:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Relay:
+    """A request as a client of the gateway sent it, in the `wire` of the providers that it may be given on to.
+
+    `headers` go with it. `reason` says why a provider with another wire cannot be asked; it is empty where one can.
+    `wants_usage` says that the client asked a stream for the tokens. `defaults` is what is set for the route, and
+    stands in for what the client does not say.
+    """
+
+    wire: str
+    body: Mapping[str, Any] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    reason: str = ""
+    wants_usage: bool = False
+    defaults: Parameters = field(default_factory=lambda: Parameters(), repr=False)
+
+    def over(self, defaults: Parameters) -> Relay:
+        """Return it for a route with these parameters."""
+        return replace(self, defaults=defaults)
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One question for one model. Its `repr` shows neither what is asked nor the headers that go with it."""
+    """One question for one model. Its `repr` shows neither what is asked nor the headers that go with it.
+
+    With `relay` it is the same request as a client sent it. A provider that can gives it on as it came; it is all the
+    same in neutral form, too.
+    """
 
     model: str
     messages: tuple[Message, ...] = field(repr=False)
     parameters: Parameters = field(default_factory=lambda: Parameters(), repr=False)
+    relay: Relay | None = field(default=None, repr=False)
 
 
 @final
@@ -160,7 +187,8 @@ class Response:
     wire cannot express them. `attempts` are in order, the last one being the one that answered; `passed_over` are the
     routes that were not asked. Both are empty until a supervisor fills them. `parsed` is what the text says, where an
     answer of some shape was asked for. `cost` is in US dollars, None where no price is known for the model, or its
-    tokens were not told; failed attempts are not in it, for no provider tells what they took.
+    tokens were not told; failed attempts are not in it, for no provider tells what they took. `raw` is the answer as it
+    was sent, where the request was relayed.
     """
 
     blocks: tuple[Block, ...]
@@ -175,6 +203,7 @@ class Response:
     passed_over: tuple[PassedOver, ...] = ()
     parsed: Any = None
     cost: float | None = None
+    raw: bytes | None = field(default=None, repr=False, compare=False)
 
     @property
     def first_token(self) -> float | None:

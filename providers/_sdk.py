@@ -22,11 +22,13 @@ from ._failures import Failed, Failures, JudgeAnswer
 from ._http import Http
 from ._json import encode
 from ._judge import read_evidence
+from ._messages import user
 from ._port import Target, Upstream
-from ._request import Parameters, Request, Response
+from ._relay import relayed
+from ._request import Parameters, Relay, Request, Response
 from ._settled import settle_client
 from ._shape import as_text, shown_as_text
-from ._upstream import Arrived, Incoming, no_stream, read_page
+from ._upstream import Arrived, GivenOn, Incoming, no_stream, read_page
 from ._verdicts import Verdict
 from ._wire import Reading, Rendered, WireError
 
@@ -61,9 +63,11 @@ class Wire:
     """One wire as a transport uses it: the path, the codec, and the header that names a request.
 
     `reading` begins to read a stream, of (transport, model); `usage` are the fields that ask for the usage of one.
-    `judge` says what an HTTP error means where its vendor has words of its own.
+    `name` is what a relayed request calls it. `judge` says what an HTTP error means where its vendor has words of its
+    own.
     """
 
+    name: str
     path: str
     render: Render
     read: Read
@@ -94,6 +98,7 @@ class SDKProvider:
         self._asks_for_usage, self._is_borrowed = True, False
         self._target, self._omit, self._http = target, omit, http
         self._prepared: dict[Extras, Prepared | None] = {}
+        self._kept_defaults: dict[tuple[str, int], tuple[Parameters, Mapping[str, Any]]] = {}
 
     async def complete(self, request: Request) -> Response:
         """Ask once; see `Provider.complete`.
@@ -116,7 +121,7 @@ class SDKProvider:
         """
         rendered = self._rendered(request)
         body = {**rendered.body, "stream": True}
-        usage = {name: wish for name, wish in self._wire.usage.items() if name not in body}
+        usage = _unasked(self._wire.usage, body, joins=self._relay(request) is not None)
         asks = bool(usage) and self._asks_for_usage
         answer = await self._sent(request, body | usage if asks else body, is_stream=True)
         if isinstance(answer, Failed) and answer.refuses_usage and asks:
@@ -129,9 +134,27 @@ class SDKProvider:
 
     def _rendered(self, request: Request) -> Rendered:
         try:
+            if (relay := self._relay(request)) is not None:
+                return Rendered(relayed(relay.body, request.model, self._defaults(request.model, relay.defaults)), ())
             return self._wire.render(request)
         except ValueError as error:
             raise self._failures.failed(request.model, Verdict.CALLER, str(error)) from None
+
+    def _relay(self, request: Request) -> Relay | None:
+        """Return the request as a client sent it, if it is in this wire."""
+        return request.relay if request.relay is not None and request.relay.wire == self._wire.name else None
+
+    def _defaults(self, model: str, parameters: Parameters) -> Mapping[str, Any]:
+        """Return what is set for a route as the fields of a body."""
+        kept = self._kept_defaults.get((model, id(parameters)))
+        if kept is not None and kept[0] is parameters:
+            return kept[1]
+        body = self._wire.render(Request(model, (user("any"),), parameters)).body
+        fields = {name: value for name, value in body.items() if name not in {"model", "messages"}}
+        if len(self._kept_defaults) >= KEPT_CLIENTS:
+            self._kept_defaults.clear()
+        self._kept_defaults[model, id(parameters)] = parameters, fields
+        return fields
 
     async def _sent(self, request: Request, body: dict[str, Any], *, is_stream: bool = False) -> Arrived | Failed:
         """Send a request; return its answer, of a stream the head alone."""
@@ -148,7 +171,7 @@ class SDKProvider:
         self, request: Request, content: bytes, is_stream: bool, *, fresh: bool = False
     ) -> Arrived | Failed:
         """Send a request past the SDK where that can be, or else through it."""
-        pool, parameters = self._http.pool, request.parameters
+        pool, parameters = self._http.pool, _with_headers(request)
         if pool is None:
             return await self._post_by_client(request, content, is_stream)
         extras = extras_of(parameters)
@@ -169,7 +192,7 @@ class SDKProvider:
 
     async def _post_by_client(self, request: Request, content: bytes, is_stream: bool) -> Arrived | Failed:
         try:
-            client, options = self._client_for(request.parameters)
+            client, options = self._client_for(_with_headers(request))
             answer: httpx2.Response = await client.post(
                 self._wire.path, cast_to=httpx2.Response, content=content, options=options, stream=is_stream
             )
@@ -236,7 +259,10 @@ class SDKProvider:
         kind = answer.headers.get("content-type", "")
         if kind.partition(";")[0].strip().lower() in {"", "text/event-stream"}:
             reading, finish = self._wire.reading(self._issuer, model), self._finisher(request, rendered, answer)
-            return Incoming(answer, reading, self._failures, model, finish, shown_as_text(request.parameters))
+            relay = self._relay(request)
+            shown = shown_as_text(request.parameters) if relay is None else None
+            given_on = None if relay is None else GivenOn(with_usage=relay.wants_usage)
+            return Incoming(answer, reading, self._failures, model, finish, shown=shown, given_on=given_on)
         try:
             content = await read_page(answer)
         except Exception as error:  # noqa: BLE001 - as above
@@ -245,9 +271,11 @@ class SDKProvider:
 
     def _finisher(self, request: Request, rendered: Rendered, answer: Arrived) -> Callable[[Response], Response]:
         """Return what completes a response by what its body does not say. It holds no prompt."""
+        is_relayed = self._relay(request) is not None
         return partial(
             _completed,
-            parameters=request.parameters,
+            parameters=NO_PARAMETERS if is_relayed else request.parameters,
+            raw=(answer.content or None) if is_relayed else None,
             model=request.model,
             transport=self._transport,
             dropped=rendered.dropped,
@@ -299,6 +327,28 @@ CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-ke
 
 NO_EXTRAS: Extras = (frozenset(), ())
 
+NO_PARAMETERS = Parameters()
+
+
+def _with_headers(request: Request) -> Parameters:
+    """Return the parameters, with the headers that go with a relayed request."""
+    parameters, relay = request.parameters, request.relay
+    if relay is None or not relay.headers:
+        return parameters
+    return {**parameters, "extra_headers": {**relay.headers, **parameters.get("extra_headers", {})}}
+
+
+def _unasked(usage: Mapping[str, Any], body: Mapping[str, Any], *, joins: bool) -> dict[str, Any]:
+    """Return what asks for the usage of a stream where a body does not; if it `joins`, beside what is said there."""
+    wishes: dict[str, Any] = {}
+    for name, wish in usage.items():
+        said = body.get(name)
+        if name not in body or (joins and said is None):
+            wishes[name] = wish
+        elif joins and isinstance(said, Mapping) and not wish.items() <= said.items():
+            wishes[name] = {**said, **wish}
+    return wishes
+
 
 @final
 class Watching:
@@ -327,6 +377,7 @@ def _completed(
     transport: str,
     dropped: tuple[str, ...],
     request_id: str | None,
+    raw: bytes | None,
 ) -> Response:
     response = as_text(response, parameters)
     return Response(
@@ -337,4 +388,5 @@ def _completed(
         response.usage,
         request_id=request_id,
         dropped=dropped,
+        raw=raw,
     )

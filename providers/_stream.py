@@ -65,6 +65,17 @@ class Finished:
     response: Response
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """Events of a relayed stream as they came, whole ones; `is_content` says whether any of them is more than a sign of
+    life. Where a request is relayed, nothing else comes, but for `Finished`.
+    """
+
+    data: bytes = field(repr=False)
+    is_content: bool
+
+
 ContentEvent: TypeAlias = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta
 """What a provider sends: the content of an answer."""
 

@@ -13,13 +13,12 @@ from typing import Any, final
 
 from ._fragments import Calls, Details
 from ._json import decode
+from ._relay import DONE
 from ._request import Response
 from ._stream import ContentEvent, Partial, ReasoningDelta, TextDelta
 from ._turns_openai import REASONING
 from ._wire import malformed, reported, truncated
 from ._wire_openai import check_end, conclude, read_content, read_thought, read_usage
-
-_DONE = b"[DONE]"
 
 
 @final
@@ -75,7 +74,7 @@ class OpenAIReading:
         said = data.strip()
         if event == "error":
             raise reported(data)
-        if said == _DONE:
+        if said == DONE:
             self.is_complete = True
             self._conclude()
         elif said:
@@ -83,7 +82,7 @@ class OpenAIReading:
 
     def _late(self, data: bytes) -> None:
         """Take the tokens and the end that may follow a complete answer; whatever else comes is of no matter."""
-        if self.response is None and data.strip() == _DONE:
+        if self.response is None and data.strip() == DONE:
             self._conclude()
             return
         try:

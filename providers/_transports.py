@@ -21,17 +21,18 @@ if TYPE_CHECKING:  # the HTTP library is imported with an SDK, and not before
 @dataclass(frozen=True, slots=True)
 class Transport:
     """One row: the module that connects it (imported when it is first needed: an SDK takes a second),
-    the address it has unless configured, and whether that address wants a key.
+    the address it has unless configured, whether that address wants a key, and the wire it speaks.
     """
 
     module: str
     base_url: str
     needs_key: bool = True
+    wire: str = "openai"
 
 
 TRANSPORTS: dict[str, Transport] = {
     "openai": Transport("_openai", ADDRESSES["openai"]),
-    "anthropic": Transport("_anthropic", ADDRESSES["anthropic"]),
+    "anthropic": Transport("_anthropic", ADDRESSES["anthropic"], wire="anthropic"),
     "gemini": Transport("_openai", ADDRESSES["gemini"]),
     "lmstudio": Transport("_openai", ADDRESSES["lmstudio"], needs_key=False),
     "nous": Transport("_openai", ADDRESSES["nous"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final, Protocol, final
+from typing import Final, Protocol, cast, final
 
 import anyio
 
@@ -17,9 +17,10 @@ from ._body import HasBody, body_of
 from ._failures import Failed, Failures, Head
 from ._http import GIVE_UP_WITHIN
 from ._judge import EVIDENCE_LIMIT
+from ._relay import DONE, as_sent
 from ._request import Response
-from ._sse import SSEDecoder
-from ._stream import ContentEvent, Partial
+from ._sse import Event, SSEDecoder
+from ._stream import ContentEvent, Partial, Relayed
 from ._verdicts import Verdict
 from ._wire import Reading, WireError, json_object
 
@@ -40,6 +41,38 @@ AFTER_THE_END: Final = 0.1
 
 
 @final
+class GivenOn:
+    """Events that are given on as they came. Until the first content they are held back: another provider may have to
+    begin anew.
+
+    Args:
+        with_usage: The client asked for the tokens. If it did not, it is not told what we have asked for.
+    """
+
+    __slots__ = ("_events", "_has_begun", "_is_content", "_with_usage")
+
+    def __init__(self, *, with_usage: bool) -> None:
+        self._with_usage = with_usage
+        self._events: list[Event] = []
+        self._is_content = self._has_begun = False
+
+    def add(self, event: Event, *, is_content: bool, is_late: bool) -> None:
+        """Take an event; a `late` one came after the answer was complete."""
+        if not is_late or self._with_usage or event[1].strip() == DONE:
+            self._events.append(event)
+            self._is_content |= is_content
+
+    def take(self, *, is_over: bool) -> Relayed | None:
+        """Return what may be handed out, if there is any; once the answer is whole, all."""
+        self._has_begun |= self._is_content or is_over
+        if not self._events or not self._has_begun:
+            return None
+        relayed = Relayed(as_sent(self._events), self._is_content)
+        self._events, self._is_content = [], False
+        return relayed
+
+
+@final
 class Incoming:
     """See `Upstream`.
 
@@ -48,6 +81,7 @@ class Incoming:
         reading: What the body means, so far.
         finish: Completes the response by what the body does not say.
         shown: What is handed out of some content.
+        given_on: Whole events are handed out as they came, by these terms, in place of their content.
     """
 
     def __init__(
@@ -57,12 +91,14 @@ class Incoming:
         failures: Failures,
         model: str,
         finish: Callable[[Response], Response],
+        *,
         shown: Callable[[Sequence[ContentEvent]], Sequence[ContentEvent]] | None = None,
+        given_on: GivenOn | None = None,
     ) -> None:
         self._answer: Arrived | None = answer
         self._body, self._decoder, self._reading = body_of(answer), SSEDecoder(), reading
         self._failures, self._model, self._finish = failures, model, finish
-        self._shown = shown
+        self._shown, self._given_on = shown, given_on
         self._events: deque[ContentEvent] = deque()
         self._response: Response | None = None
         self._failed: Failed | None = None
@@ -154,16 +190,30 @@ class Incoming:
                 await self._read_to_the_end()
 
     def _decode(self, part: bytes) -> None:
-        reading, queue = self._reading, self._events.extend
         events = self._decoder.feed(part)
+        if self._given_on is None:
+            self._read_events(events)
+        else:
+            try:
+                self._read_events(events, self._given_on)
+            finally:  # what came before an error counts
+                if (relayed := self._given_on.take(is_over=self._reading.response is not None)) is not None:
+                    self._events.append(cast("ContentEvent", relayed))  # as its `Request` wants it
+        if self._reading.response is None:
+            self._decoder.feed(b"")  # raises what it kept back for the sake of the events before
+
+    def _read_events(self, events: Sequence[Event], given_on: GivenOn | None = None) -> None:
+        reading, queue = self._reading, self._events.extend
         for number, (event, data) in enumerate(events, 1):
-            content = reading.feed(event, data)
-            queue(content if self._shown is None else self._shown(content))
+            is_complete, content = reading.is_complete, reading.feed(event, data)
+            if given_on is not None:
+                given_on.add((event, data), is_content=bool(content), is_late=is_complete)
+            else:
+                queue(content if self._shown is None else self._shown(content))
             if reading.response is not None:
                 if reading.extra or number < len(events):
                     self._failures.tell_extra()
                 return
-        self._decoder.feed(b"")  # raises what it kept back for the sake of the events before
 
     async def _read_the_rest(self) -> bool:
         """Read more of what follows the answer; say whether it came in time."""

@@ -5,6 +5,7 @@ from ._agent import Agent
 from ._events import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
 from ._functions import as_tool
 from ._hooks import Hook, checked, named, total
+from ._inlet import Inlet, Inquiry
 from ._langfuse_access import LangfuseAccess
 from ._metric_values import FAMILIES, Distribution, Family, Kind, Metrics, Sample, provider_name
 from ._notes import notes
@@ -16,7 +17,7 @@ from ._routing import Policy
 from ._run_stream import RunEvent, RunStream
 from ._run_values import Iteration, Run, ToolUse
 from ._settings import Settings
-from ._stream import OnInterrupt, Stream
+from ._stream import OnInterrupt, ServedBy, Stream
 from ._supervisor import DRAIN_FOR, Supervisor, supervise
 from ._tasks import background_tasks
 from ._tracing import (
@@ -55,6 +56,8 @@ __all__ = (
     "Family",
     "HandedOver",
     "Hook",
+    "Inlet",
+    "Inquiry",
     "Intensity",
     "Iteration",
     "Kind",
@@ -78,6 +81,7 @@ __all__ = (
     "RunOver",
     "RunStream",
     "Sample",
+    "ServedBy",
     "Settings",
     "Span",
     "Stream",

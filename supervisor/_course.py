@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from ..actors import Permit, Refusal, Refused
-from ..providers import ActorStoppedError, Failure, HandOver, Message, Parameters, Retry, Verdict
+from ..providers import ActorStoppedError, Failure, HandOver, Message, Parameters, Relay, Retry, Verdict
 from ._account import Account
 from ._events import Event
 from ._live import Bounds, Served
@@ -47,7 +47,8 @@ class Question:
     chain comes `first`, counted from 0; the others follow in their order. With `stream_upstream` a whole answer is
     streamed from whoever gives it; with `opens` it is handed out as it comes. `nudges` is how many empty answers are
     answered with a word that the model should go on, before one is handed over. `about` is for its trace, which lies
-    `within` another one, if that is given.
+    `within` another one, if that is given. `relay` is the same as a client of the gateway sent it: a route with the
+    same wire gets it so, and with a reason no other one is asked.
     """
 
     messages: tuple[Message, ...]
@@ -59,6 +60,7 @@ class Question:
     nudges: int = 0
     about: About = NOTHING
     within: Trace | None = None
+    relay: Relay | None = None
 
 
 @final
@@ -69,12 +71,14 @@ class Course:
 
     def __init__(self, chain: Chain, question: Question, account: Account) -> None:
         self._chain, self._question, self._account = chain, question, account
-        self._progress = Progress(routes=len(chain.routes), nudges=question.nudges)
         self.is_nudged = False
         routes, first = chain.routes, question.first
         self._order: tuple[Served, ...] = (routes[first], *routes[:first], *routes[first + 1 :]) if first else routes
-        self.stays = first > 0
-        self._lone = len(chain.routes) == 1
+        if question.relay is not None and question.relay.reason:
+            self._order = tuple(served for served in self._order if served.route.wire == question.relay.wire)
+        self.stays = self._order[0].place > 0
+        self._lone = len(self._order) == 1
+        self._progress = Progress(routes=len(self._order), nudges=question.nudges)
         self._early = False
         self._refusals: list[tuple[Served, Refusal]] = []
 

@@ -258,7 +258,10 @@ class Dispatch:
         route = served.route
         question, parameters = self._question, _merged(route.parameters, self._question.parameters)
         messages = (*question.messages, NUDGE) if self._course.is_nudged else question.messages
-        request = Request(route.model, messages, parameters)
+        relay = question.relay
+        if relay is not None:
+            relay = relay.over(route.parameters) if relay.wire == route.wire else None
+        request = Request(route.model, messages, parameters, relay)
         bounds = self._course.bounds(served, started, is_probe=permit.is_probe)
         try:
             if question.opens:

@@ -17,6 +17,7 @@ from ..providers import (
     AttemptError,
     ContentEvent,
     Failure,
+    Relayed,
     Request,
     Response,
     Upstream,
@@ -120,7 +121,8 @@ class Live:
             self._first = None
             return event
         event = self.upstream.take()
-        if event is not None:
+        kind: object = event  # a relayed one may be no more than a sign of life
+        if event is not None and (type(kind) is not Relayed or kind.is_content):
             self._only_signs_for = 0.0
         return event
 

@@ -69,6 +69,11 @@ class Route:
         return row.needs_key and self.target.base_url == normalised(self.transport, row.base_url)
 
     @property
+    def wire(self) -> str:
+        """The wire that its transport speaks."""
+        return TRANSPORTS[self.transport].wire
+
+    @property
     def help(self) -> str:
         """What to look at when the provider refuses the key, the model or the address."""
         names = self.variables

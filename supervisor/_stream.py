@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Literal, TypeAlias, final
@@ -14,6 +15,17 @@ from ._live import Live
 from ._structured import Wanted
 
 OnInterrupt: TypeAlias = Literal["raise", "restart"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ServedBy:
+    """Who is giving an answer, and in which attempt, counted from 1."""
+
+    transport: str
+    model: str
+    attempt: int
+    is_fallback: bool
 
 
 @final
@@ -119,6 +131,14 @@ class Stream:
     def partial(self) -> Partial | None:
         """What has come so far; None before the first content and after the stream was left or has failed."""
         return None if self._live is None else self._live.upstream.partial
+
+    @property
+    def served_by(self) -> ServedBy | None:
+        """Who is answering; None before the first content, and after the stream was left, has failed or has ended."""
+        if self._live is None:
+            return None
+        served, attempts = self._live.served, self._dispatch.trail[0]
+        return ServedBy(served.route.transport, served.route.model, len(attempts) + 1, served.place > 0)
 
     async def _next(self, live: Live) -> StreamEvent:
         self._is_busy = True

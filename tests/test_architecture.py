@@ -71,6 +71,7 @@ PURE: set[str] = {
     "providers/_messages",
     "providers/_parameters",
     "providers/_prices",
+    "providers/_relay",
     "providers/_request",
     "providers/_schema",
     "providers/_shape",

@@ -1,0 +1,65 @@
+"""An agent as a gateway asks it: with requests that were read and checked before, and may be given on as they came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import final
+
+from ..providers import Failure, Message, Parameters, Relay, RequestRejectedError, Response, Verdict
+from ._agent import Agent
+from ._course import Question
+from ._dispatch import Dispatch
+from ._stream import Stream
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What a client of a gateway asks: in neutral form, and as it came. `timeout` is in seconds; it may only shorten
+    the agent's own.
+    """
+
+    messages: tuple[Message, ...] = field(repr=False)
+    parameters: Parameters = field(repr=False)
+    relay: Relay
+    timeout: float | None = None
+
+
+@final
+class Inlet:
+    """Asks an agent what a gateway was asked."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    async def complete(self, inquiry: Inquiry) -> Response:
+        """Ask for one whole answer; see `Agent.complete`. Its `raw` is there where it was given on as it came.
+
+        Raises:
+            RequestRejectedError: It holds what no route of the agent can be told.
+            Exception: What `Agent.complete` raises.
+        """
+        return await Dispatch(self._agent._chain, self._question(inquiry, opens=False)).answer()
+
+    def stream(self, inquiry: Inquiry) -> Stream:
+        """Ask for an answer as it comes; see `Agent.stream`. Events are `Relayed` where it is given on as it comes.
+
+        Raises:
+            RequestRejectedError: It holds what no route of the agent can be told.
+            RuntimeError: The supervisor belongs to another event loop or thread.
+        """
+        begin = partial(Dispatch, self._agent._chain, self._question(inquiry, opens=True))
+        return Stream(begin, restarts=False)
+
+    def _question(self, inquiry: Inquiry, *, opens: bool) -> Question:
+        agent, relay = self._agent, inquiry.relay
+        agent._check_here()
+        routes = [served.route for served in agent._chain.routes]
+        if relay.reason and all(route.wire != relay.wire for route in routes):
+            first = routes[0]
+            failure = Failure(transport=first.transport, model=first.model, verdict=Verdict.CALLER, said=relay.reason)
+            raise RequestRejectedError(failure)
+        total = agent._total_timeout
+        within = total if inquiry.timeout is None else min(inquiry.timeout, total)
+        return Question(inquiry.messages, inquiry.parameters, within, opens=opens, relay=relay)

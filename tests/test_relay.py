@@ -1,0 +1,195 @@
+"""Requests that are given on as they came, where client and provider speak the same wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import anyio
+import pytest
+from pydantic import SecretStr
+
+import understudy
+from understudy import AgentSettings, RequestRejectedError, RouteSettings, Settings, StreamInterruptedError, user
+from understudy.providers import Finished, Parameters, Relay
+from understudy.providers._relay import as_sent, relayed
+from understudy.providers._sse import SSEDecoder
+from understudy.simulation import Answer, Script, Status, simulated_server
+from understudy.supervisor import Inlet, Inquiry, Supervisor
+
+from .over_sockets import KEY, listening, opened
+from .streams import Played, chunk, close, framed, head, stream_of
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
+
+BODY: dict[str, Any] = {
+    "model": "deriver",
+    "messages": [{"role": "user", "content": "Who wrote Faust?", "cache": "a field that nobody knows"}],
+    "max_tokens": 100,
+    "unheard_of": {"deep": [1, None]},
+}
+
+
+def inquiry(wire: str = "openai", body: dict[str, Any] | None = None, **relay: Any) -> Inquiry:
+    """Make what a gateway asks, with the same in neutral form."""
+    neutral = Parameters(max_tokens=100)
+    return Inquiry((user("Who wrote Faust?"),), neutral, Relay(wire, BODY if body is None else body, **relay))
+
+
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+async def test_a_request_is_given_on_as_it_came(wire: str) -> None:
+    """With every field, for the route's model; what is set for the route stands in for what is not said."""
+    async with opened((wire, Script.always(Answer("Goethe."))), route={"max_output_tokens": 7}) as (agent, _, servers):
+        response = await Inlet(agent).complete(inquiry(wire))
+        (received,) = servers[0].received
+        assert received.body == {**BODY, "model": f"{wire}-model"}
+        assert response.text == "Goethe."
+        assert response.raw is not None
+        assert "Goethe." in json.dumps(json.loads(response.raw))
+        without = {name: value for name, value in BODY.items() if name != "max_tokens"}
+        await Inlet(agent).complete(inquiry(wire, without))
+        limit = "max_completion_tokens" if "max_completion_tokens" in servers[0].received[1].body else "max_tokens"
+        assert servers[0].received[1].body == {**without, "model": f"{wire}-model", limit: 7}
+
+
+@pytest.mark.parametrize(("wire", "other"), [("openai", "anthropic"), ("anthropic", "openai")])
+async def test_another_wire_is_asked_in_neutral_form(wire: str, other: str) -> None:
+    """A hand-over from one wire to the other: the second one is told what it understands, and nothing of the body."""
+    scripts = ((wire, Script.always(Status(503))), (other, Script.always(Answer("Goethe."))))
+    async with opened(*scripts) as (agent, _, servers):
+        response = await Inlet(agent).complete(inquiry(wire))
+        assert response.is_fallback
+        assert response.raw is None
+        assert "unheard_of" not in servers[1].received[0].body
+        assert "Who wrote Faust?" in json.dumps(servers[1].received[0].body)
+        assert [call.body["model"] for server in servers for call in server.received] == [
+            f"{wire}-model",
+            f"{other}-model",
+        ]
+
+
+async def test_a_route_that_cannot_be_told_is_not_asked() -> None:
+    """With a reason only routes of the same wire are asked; the primary is left out without blame."""
+    scripts = (("anthropic", Script.always(Answer("no"))), ("openai", Script.always(Answer("Goethe."))))
+    async with opened(*scripts) as (agent, _, servers):
+        response = await Inlet(agent).complete(inquiry("openai", reason="it holds audio"))
+        assert (response.text, response.transport, len(servers[0].received)) == ("Goethe.", "openai", 0)
+
+
+async def test_what_no_route_can_be_told_is_rejected() -> None:
+    """With the reason, and without asking anybody."""
+    async with opened(("anthropic", Script.always(Answer("no")))) as (agent, _, servers):
+        with pytest.raises(RequestRejectedError, match="it holds audio"):
+            await Inlet(agent).complete(inquiry("openai", reason="it holds audio"))
+        with pytest.raises(RequestRejectedError, match="it holds audio"):
+            Inlet(agent).stream(inquiry("openai", reason="it holds audio"))
+        assert not servers[0].received
+
+
+async def test_headers_go_with_it() -> None:
+    """Those of the client that a gateway lets through."""
+    async with opened(("anthropic", Script.always(Answer("Goethe.")))) as (agent, _, servers):
+        await Inlet(agent).complete(inquiry("anthropic", headers={"anthropic-beta": "a-beta"}))
+        assert servers[0].received[0].headers["anthropic-beta"] == "a-beta"
+        assert servers[0].received[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+@asynccontextmanager
+async def playing(wire: str, play: Any) -> AsyncIterator[tuple[Inlet, Supervisor]]:
+    """Give an agent whose only route is a place that plays bytes."""
+    async with listening(play) as place:
+        route = RouteSettings(
+            transport=wire, model="a-model", base_url=place.base_url(wire), api_key=SecretStr("sk-relay-0123456789")
+        )
+        settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route)}, retry_attempts=1)
+        async with understudy.open_supervisor(settings, drain_for=0) as supervisor:
+            yield Inlet(supervisor.agent("deriver")), supervisor
+
+
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+async def test_a_stream_is_given_on_as_it_came(wire: Any) -> None:
+    """Event for event, fields that nobody knows among them; the end is there, and the answer as well."""
+    events = [event.replace(b"{", b'{"unheard_of":1,', 1) for event in stream_of(wire, "Goe", "the.")]
+    play = Played(wire, framed(events))
+    async with playing(wire, play) as (inlet, _):
+        came = b""
+        async with inlet.stream(inquiry(wire, wants_usage=True)) as stream:
+            assert stream.served_by == understudy.supervisor.ServedBy(wire, "a-model", 1, is_fallback=False)
+            async for event in stream:
+                came += cast("Any", event).data if not isinstance(event, Finished) else b""
+            assert stream.response.text == "Goethe."
+        assert SSEDecoder().feed(came) == SSEDecoder().feed(b"".join(events))
+
+
+async def test_tokens_that_only_we_asked_for_are_not_told() -> None:
+    """A strict client takes the first of the choices of each chunk, and the one with the usage has none."""
+    async with simulated_server(Script.always(Answer("Goethe."))) as server:
+        route = RouteSettings(
+            transport="openai", model="a-model", base_url=server.openai_url, api_key=SecretStr("sk-relay-0123456789")
+        )
+        settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route)})
+        async with understudy.open_supervisor(settings, drain_for=0) as supervisor:
+            for wants in (False, True):
+                options = {"stream_options": {"include_usage": True}} if wants else {}
+                body = {**BODY, **options, "stream": True}
+                data = b""
+                asked = inquiry("openai", body, wants_usage=wants)
+                async with Inlet(supervisor.agent("deriver")).stream(asked) as stream:
+                    async for event in stream:
+                        data += cast("Any", event).data if not isinstance(event, Finished) else b""
+                    assert stream.response.usage.output_tokens
+                assert server.received[-1].body["stream_options"] == {"include_usage": True}
+                chunks = [json.loads(chunk) for _, chunk in SSEDecoder().feed(data) if chunk != b"[DONE]"]
+                assert all(chunk["choices"] for chunk in chunks) is not wants
+                assert data.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+async def test_half_an_event_is_never_given_on(wire: Any) -> None:
+    """What came before a cut is there, event by event; then the interruption, with what was said."""
+    events = stream_of(wire, "Goe", "the.")
+
+    half = b"".join(events[:4])[:-9]
+    async with playing(wire, Played(wire, [head(), chunk(half)], close)) as (inlet, _):
+        came = b""
+        with pytest.raises(StreamInterruptedError) as caught:
+            async with inlet.stream(inquiry(wire)) as stream:
+                async for event in stream:
+                    came += cast("Any", event).data
+        assert caught.value.partial.text.startswith("Goe")
+        assert came.endswith(b"\n\n")
+        assert b"".join(events).startswith(came)
+
+
+async def test_signs_of_life_are_given_on_but_are_no_content() -> None:
+    """Pings reach the client; a stream of nothing else still ends after the limit for content."""
+    events = stream_of("anthropic", "Goe")
+    ping = b'event: ping\ndata: {"type": "ping"}\n\n'
+    play = Played("anthropic", [head(), chunk(b"".join(events[:3])), *[chunk(ping)] * 20], pause=10)
+    async with playing("anthropic", play) as (inlet, _):
+        came, begun = b"", anyio.current_time()
+        with pytest.raises(StreamInterruptedError, match="signs of life"):
+            async with inlet.stream(inquiry("anthropic")) as stream:
+                async for event in stream:
+                    came += cast("Any", event).data
+        assert came.count(b"event: ping") >= 10
+        assert 120 <= anyio.current_time() - begun <= 135
+
+
+def test_relayed_bodies() -> None:
+    """The client's fields win; never two names of one limit, nor a budget that is beyond the client's limit."""
+    assert relayed({"max_tokens": 5}, "m", {"max_completion_tokens": 7, "seed": 1}) == {
+        "max_tokens": 5,
+        "seed": 1,
+        "model": "m",
+    }
+    thinking = {"type": "enabled", "budget_tokens": 2000}
+    assert "thinking" not in relayed({"max_tokens": 1000}, "m", {"thinking": thinking})
+    assert relayed({"max_tokens": 4000}, "m", {"thinking": thinking})["thinking"] == thinking
+
+
+def test_events_as_they_are_sent() -> None:
+    """A name if there is one, and a line for each line of the data."""
+    assert as_sent([("", b"1"), ("ping", b"{\n}")]) == b"data: 1\n\nevent: ping\ndata: {\ndata: }\n\n"
