@@ -33,7 +33,8 @@ class Asked:
 
     `model` is what it calls the model, `body` the request as it came, for a provider that speaks the same wire. For all
     others stand `messages` and `parameters`; `reason` says why they cannot be asked: the request holds what has no
-    neutral form. It is empty where they can. `left_out` are fields that they are not told, and need not know.
+    neutral form. It is empty where they can; else `messages` and `parameters` hold what could be read, which may be
+    nothing. `left_out` are fields that the others are not told, and need not know.
     `wants_usage` says that a stream is to tell the tokens, where a dialect asks for it.
     """
 
@@ -51,7 +52,11 @@ class Writing(Protocol):
     """One streamed answer in a dialect, as server-sent events in bytes."""
 
     def event(self, event: StreamEvent) -> bytes:
-        """Return what follows from an event. The first one brings what opens the stream, `Finished` what ends it."""
+        """Return what follows from an event. The first one brings what opens the stream, `Finished` what ends it.
+
+        Raises:
+            ValueError: It is `Restarted`, and something was written: these dialects cannot take it back.
+        """
         ...
 
     def error(self, status: int, said: str, *, kind: str = "") -> bytes:
@@ -76,8 +81,8 @@ class Dialect(Protocol):
         """Return a whole answer as JSON. `name` is a random one of 24 letters or digits, `created` a Unix time."""
         ...
 
-    def writing(self, asked: Asked, *, name: str, created: int) -> Writing:
-        """Return what writes a streamed answer."""
+    def writing(self, asked: Asked, *, name: str, created: int, model: str = "") -> Writing:
+        """Return what writes a streamed answer. `model` is the one that answers: a stream names it before it ends."""
         ...
 
     def error(
