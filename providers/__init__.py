@@ -28,6 +28,7 @@ from ._errors import (
     UnderstudyError,
     attempt_error,
     outward,
+    outward_status,
 )
 from ._export import as_anthropic, as_openai
 from ._hints import retry_after
@@ -189,6 +190,7 @@ __all__ = (
     "number",
     "out_of_files",
     "outward",
+    "outward_status",
     "read_evidence",
     "references",
     "referred",

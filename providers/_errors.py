@@ -254,6 +254,15 @@ def outward(attempts: Sequence[Attempt]) -> Attempt:
     return max(attempts, key=lambda attempt: _MERIT[attempt.verdict])
 
 
+def outward_status(verdict: Verdict, status: int | None) -> int:
+    """Return the HTTP status that a caller should see of a failure.
+
+    A provider's own `status` is passed on if it says as much as the verdict does: a firewall's 403 is a 502.
+    """
+    least = 500 if verdict.rule.hand_over is HandOver.YES else 400
+    return status if status is not None and status >= least else verdict.rule.outward or 502
+
+
 @final
 class AllAttemptsFailedError(TrailedError):
     """Everybody who was asked failed. `__cause__` is an `ExceptionGroup` of what each attempt raised.
@@ -269,13 +278,9 @@ class AllAttemptsFailedError(TrailedError):
 
     @property
     def status(self) -> int:
-        """The HTTP status for the caller: the most retryable one of the attempts'.
-
-        A provider's own status is passed on if it says as much as the verdict does: a firewall's 403 is a 502.
-        """
+        """The HTTP status for the caller: the most retryable one of the attempts'; see `outward_status`."""
         most = outward(self.attempts)
-        least = 500 if most.verdict.rule.hand_over is HandOver.YES else 400
-        return most.status if most.status is not None and most.status >= least else most.verdict.rule.outward or 502
+        return outward_status(most.verdict, most.status)
 
     @property
     def retry_after(self) -> float | None:

@@ -16,6 +16,7 @@ from ..credentials import LoginSource
 from ..providers import TRANSPORTS, ConfigurationError, Parameters, Price, Problem, Target, Verdict, normalised
 from ._certificates import untrusted
 from ._discovery import prefix_of
+from ._gateway_access import GatewayAccess, gateway_access
 from ._langfuse_access import LangfuseAccess, langfuse_access
 from ._nous import LOGIN, NousCredential, nous_credential
 from ._price_table import price_of, price_table
@@ -105,7 +106,7 @@ class Plan:
     """All agents, and what holds for every request. `total_timeout` is in seconds. `login` is the one that targets with
     a `credential` are asked with, `langfuse` where traces go. With `json_logs` the lines of the log are JSON;
     `has_prices` says that there is a table of prices, `quotes` that the log may say what providers said, who may
-    quote a prompt.
+    quote a prompt; `gateway` is how a gateway is reached.
     """
 
     agents: dict[str, AgentPlan]
@@ -118,6 +119,7 @@ class Plan:
     json_logs: bool = False
     has_prices: bool = False
     quotes: bool = True
+    gateway: GatewayAccess | None = None
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -197,6 +199,7 @@ def load(settings: Settings | None = None) -> Plan:
         json_logs=settings.log_format == "json",
         has_prices=settings.prices is not None,
         quotes=settings.langfuse_capture_content,
+        gateway=gateway_access(settings),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, final
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
@@ -26,11 +27,16 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from ..providers import TRANSPORTS, ConfigurationError, Problem, out_of_files
 from ._route_settings import FIELDS_IN_CODE, AgentSettings, Seconds
 from ._source import AgentsSource
-from ._values import address, at_home, file_path, problem, variable_of
+from ._values import address, aliases, at_home, file_path, hosts, listed, origins, problem, variable_of
 from ._values import key as usable_key
+from ._values import token as usable_token
 
 FilePath = Annotated[Path, AfterValidator(file_path)]
 """A path, which may begin with the home folder's `~`."""
+
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed), AfterValidator(hosts)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed), AfterValidator(origins)]
+"""Names with commas between them."""
 
 
 class Settings(BaseSettings):
@@ -89,6 +95,17 @@ class Settings(BaseSettings):
     langfuse_capture_content: bool = Field(default=True, validation_alias="langfuse_capture_content")
     langfuse_sample_rate: float = Field(default=1.0, ge=0, le=1, validation_alias="langfuse_sample_rate")
     namespace: str | None = Field(default=None, validation_alias="namespace", pattern=r"^[^\x00-\x1f\x7f]{1,200}$")
+    gateway_aliases: Annotated[Mapping[str, str], NoDecode, BeforeValidator(aliases)] = Field(
+        default_factory=dict, validation_alias="gateway_aliases"
+    )
+    gateway_hosts: Hosts = Field(default=(), validation_alias="gateway_hosts")
+    gateway_origins: Origins = Field(default=(), validation_alias="gateway_origins")
+    gateway_token_path: FilePath = Field(
+        default_factory=partial(at_home, ".understudy", "gateway_token"),
+        validation_alias="gateway_token_path",
+        validate_default=False,
+    )
+    understudy_token: SecretStr | None = Field(default=None, validation_alias="understudy_token")
     default_timeout: Seconds = 180.0
     total_timeout: Seconds = 600.0
     connect_timeout: Seconds = 5.0
@@ -162,6 +179,11 @@ class Settings(BaseSettings):
     @classmethod
     def _usable_key(cls, key: SecretStr | None) -> SecretStr | None:
         return usable_key(key)
+
+    @field_validator("understudy_token")
+    @classmethod
+    def _usable_token(cls, token: SecretStr | None) -> SecretStr | None:
+        return usable_token(token)
 
     @model_validator(mode="wrap")
     @classmethod

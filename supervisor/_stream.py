@@ -140,6 +140,10 @@ class Stream:
         served, attempts = self._live.served, self._dispatch.trail[0]
         return ServedBy(served.route.transport, served.route.model, len(attempts) + 1, served.place > 0)
 
+    def take(self) -> StreamEvent | None:
+        """Return the next content if it has come already; None where iterating would wait, or would end."""
+        return None if self._live is None or self._is_busy or self._is_cancelled else self._live.take()
+
     async def _next(self, live: Live) -> StreamEvent:
         self._is_busy = True
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn, final
@@ -90,6 +91,11 @@ EXPECTED: dict[str, str] = {
     "langfuse_tracing_enabled": "true or false",
     "langfuse_capture_content": "true or false",
     "langfuse_sample_rate": "a number from 0 to 1",
+    "gateway_aliases": "names of models and the agents that they mean: gpt-5=deriver, …",
+    "gateway_hosts": "names of hosts, with commas between them",
+    "gateway_origins": "origins such as https://app.example.com, with commas between them",
+    "gateway_token_path": _FILE,
+    "understudy_token": "a token: at least 32 printable ASCII characters without spaces",
     "namespace": "a text of 1 to 200 characters on one line",
     **{f"{transport}_base_url": _URL for transport in TRANSPORTS},
     **{f"{transport}_api_key": _KEY for transport in TRANSPORTS},
@@ -125,7 +131,11 @@ OF_LANGFUSE = frozenset(
     }
 )
 
-UNPREFIXED = OF_NOUS | OF_LANGFUSE | {"namespace"}
+OF_GATEWAY = frozenset(
+    {"gateway_aliases", "gateway_hosts", "gateway_origins", "gateway_token_path", "understudy_token"}
+)
+
+UNPREFIXED = OF_NOUS | OF_LANGFUSE | OF_GATEWAY | {"namespace"}
 """The shared settings whose variables do not begin with LLM_: the names that other programs know them by."""
 
 
@@ -199,6 +209,52 @@ def key(key: SecretStr | None) -> SecretStr | None:
     if not text or " " in text or not text.isascii() or not text.isprintable():
         raise ValueError(_KEY)
     return Key(text)
+
+
+def token(token: SecretStr | None) -> SecretStr | None:
+    """Return a usable token; a `ValueError` says what one is. Shorter ones can be guessed (R-GW-1)."""
+    usable = key(token)
+    if usable is not None and len(usable.get_secret_value()) < SHORTEST_TOKEN:
+        raise ValueError(EXPECTED["understudy_token"])
+    return usable
+
+
+SHORTEST_TOKEN = 32
+"""Characters of the gateway's token (R-GW-1)."""
+
+
+def listed(text: object) -> object:
+    """Return what stands in a text with commas between; what is no text is left to who looks at it next."""
+    return tuple(name for part in text.split(",") if (name := part.strip())) if isinstance(text, str) else text
+
+
+def hosts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return usable names of hosts; a `ValueError` says what they are."""
+    if not all(_HOST_NAME.fullmatch(name) for name in names):
+        raise ValueError(EXPECTED["gateway_hosts"])
+    return tuple(name.lower() for name in names)
+
+
+def origins(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return usable origins: a scheme, a host, and perhaps a port; a `ValueError` says what they are."""
+    for name in names:
+        parts = urlsplit(address(name) or "")
+        if parts.path or not parts.hostname:
+            raise ValueError(EXPECTED["gateway_origins"])
+    return tuple(name.lower() for name in names)
+
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
+
+
+def aliases(text: object) -> object:
+    """Return the pairs in a text such as `gpt-5=deriver, claude=writer`; a `ValueError` does not show it."""
+    if not isinstance(text, str):
+        return text
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not all(alias.strip() and agent.strip() for alias, _, agent in pairs):
+        raise ValueError(EXPECTED["gateway_aliases"])
+    return {alias.strip(): agent.strip() for alias, _, agent in pairs}
 
 
 def from_json(text: str) -> object:

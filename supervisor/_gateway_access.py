@@ -1,0 +1,38 @@
+"""How the gateway is reached, as the settings say: by whom, and what its clients may call a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from ._settings import Settings
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GatewayAccess:
+    """The names of models that clients insist on, and the agents that they mean; hosts and origins that are let in
+    beside loopback; the token, or where it is kept if it is not set.
+    """
+
+    token_path: Path
+    aliases: Mapping[str, str] = field(default_factory=dict[str, str])
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    token: SecretStr | None = None
+
+
+def gateway_access(settings: Settings) -> GatewayAccess:
+    """Return how the gateway is reached."""
+    return GatewayAccess(
+        settings.gateway_token_path,
+        settings.gateway_aliases,
+        settings.gateway_hosts,
+        settings.gateway_origins,
+        settings.understudy_token,
+    )
