@@ -59,12 +59,17 @@ class HTTPRequest:
 class HTTPAnswer:
     """An answer: `body` whole, or `parts` that follow one another. The server adds the length or the chunks, `date` and
     `connection`. With `closes` the connection is not used again.
+
+    Parts end in one of three ways: they are all sent; or the server is told to end now, and sends `cut` in place of the
+    others (an event of the dialect that says so; the parts have to leave off where one may stand); or what makes them
+    fails, and the client sees a body that is not whole.
     """
 
     status: int
     headers: Headers = ()
     body: bytes = field(default=b"", repr=False)
     parts: AsyncIterator[bytes] | None = field(default=None, repr=False)
+    cut: bytes = field(default=b"", repr=False)
     closes: bool = False
 
 
@@ -79,14 +84,17 @@ class Application(Protocol):
         ...
 
     def broken(self, status: int, said: str, head: Head | None) -> HTTPAnswer:
-        """Return the answer to a request that is no proper HTTP, is too large or too slow: `status` is 400, 408, 413,
-        417, 429, 431, 501 or 503, `said` is for people; without a `head` nobody knows what was asked for. It does not
-        wait.
+        """Return the answer to a request that is no proper HTTP, is too large or too slow, or that nobody has time for:
+        `status` is 400, 408, 413, 415, 417, 429, 431, 500, 501 or 503, `said` is for people; without a `head` nobody
+        knows what was asked for. It does not wait.
         """
         ...
 
     def answer(self, request: HTTPRequest) -> AbstractAsyncContextManager[HTTPAnswer]:
         """Give the answer to a request, for as long as its parts are sent. Whoever leaves early, or is cancelled, ends
         what is done for it. It does not raise for any request: a mistake of the gateway's own is a 500.
+
+        It is cancelled when the client has left, and when the server is told to end now: then the client is sent the
+        answer's `cut`, or what `broken` says of a 503 where nothing has been sent yet.
         """
         ...

@@ -1,0 +1,64 @@
+"""One task that looks after the time of all connections, in place of a timer for each step of each of them.
+
+A connection says until when it may go on as it does; most of these instants are never reached, and moving one costs
+nothing but an assignment. The task sleeps until the earliest that it knows, and is woken for an earlier one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol, final
+
+import anyio
+
+APART = 0.05
+"""Seconds between two looks at all connections (chosen: so late is a limit at most, and looking costs nothing)."""
+
+
+class Watched(Protocol):
+    """What has a limit. `due` is set by the watch alone."""
+
+    due: float
+
+    def expire(self) -> None:
+        """Called when `due` has come. It does not wait."""
+        ...
+
+
+@final
+class Watch:
+    """Expires what is due."""
+
+    __slots__ = ("_earlier", "_wakes_at", "_watched")
+
+    def __init__(self) -> None:
+        self._watched: dict[Watched, None] = {}
+        self._wakes_at = math.inf
+        self._earlier = anyio.Event()
+
+    def arm(self, watched: Watched, due: float) -> None:
+        """Let something expire at an instant."""
+        watched.due = due
+        self._watched[watched] = None
+        if due < self._wakes_at:
+            self._wakes_at = due
+            self._earlier.set()
+
+    def forget(self, watched: Watched) -> None:
+        """Never expire something."""
+        self._watched.pop(watched, None)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            self._earlier = anyio.Event()
+            self._wakes_at = min((each.due for each in self._watched), default=math.inf)
+            with anyio.CancelScope(deadline=self._wakes_at):
+                await self._earlier.wait()
+                continue
+            now = anyio.current_time()
+            for each in [each for each in self._watched if each.due <= now]:
+                each.due = math.inf
+                each.expire()
+            if self._watched and min(each.due for each in self._watched) < now + APART:
+                await anyio.sleep(APART)
