@@ -1,7 +1,30 @@
 """The gateway room: the supervisor behind the HTTP dialects that everybody speaks."""
 
+from ._act import act
+from ._feed import CrowdedError, Feed
+from ._keys import Action, key_text, parse_key, read_action
 from ._limits import Limits
+from ._page import page_file
 from ._server import Server, serve, serve_listeners
+from ._updates import merged
 from ._values import Application, Head, HTTPAnswer, HTTPRequest
 
-__all__ = ("Application", "HTTPAnswer", "HTTPRequest", "Head", "Limits", "Server", "serve", "serve_listeners")
+__all__ = (
+    "Action",
+    "Application",
+    "CrowdedError",
+    "Feed",
+    "HTTPAnswer",
+    "HTTPRequest",
+    "Head",
+    "Limits",
+    "Server",
+    "act",
+    "key_text",
+    "merged",
+    "page_file",
+    "parse_key",
+    "read_action",
+    "serve",
+    "serve_listeners",
+)

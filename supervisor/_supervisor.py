@@ -95,6 +95,11 @@ class Supervisor:
         self._agents = {name: self._agent(name) for name in plan.agents}
 
     @property
+    def plan(self) -> Plan:
+        """What the settings came to: every agent's routes, frozen."""
+        return self._plan
+
+    @property
     def agents(self) -> tuple[str, ...]:
         """The names of all agents."""
         return tuple(self._agents)
