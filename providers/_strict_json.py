@@ -1,0 +1,119 @@
+"""The body of a request, read strictly: what two readers could understand differently is refused (R-GW-6). Pure.
+
+orjson refuses NaN, infinities, lone surrogates and what is not UTF-8; it does not mind a name that stands twice in one
+object (RFC 8259 section 4: "unpredictable"), and goes 1,024 levels deep. Both are found without reading the text again:
+
+    it is written as orjson would write it       no name can be lost, for it came back
+    else as many colons as names                 colons outside of texts, counted without looking for the texts where
+                                                 none can be mistaken for one
+    and fewer brackets than levels               or the depth of what was read
+
+Only a body that is refused is read slowly, to say where.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ._inward import UnreadableError
+from ._json import decode, encode
+
+DEEPEST = 64
+"""Objects and lists within each other (R-GW-6); what SDKs send has about ten."""
+
+
+def decode_body(body: bytes) -> dict[str, Any]:
+    """Return the object that a request's body is. It takes time in proportion to the body.
+
+    Raises:
+        UnreadableError: It is none, or not strictly so; says what is wrong and where, and repeats nothing of it.
+    """
+    try:
+        read: Any = decode(body)
+    except ValueError as error:
+        raise _no_json(body, error) from None
+    if type(read) is not dict:
+        raise UnreadableError("the body must be a JSON object")
+    if body.count(b"{") + body.count(b"[") <= DEEPEST and _again(read) == body:
+        return read
+    names, depth = _measured(read)
+    if depth > DEEPEST or names != _members(body):
+        raise _where(body)
+    return read
+
+
+def _no_json(body: bytes, error: ValueError) -> UnreadableError:
+    """Return the error for what orjson refuses; its own words repeat nothing."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as wrong:
+        return UnreadableError(f"the body is not UTF-8: byte {wrong.start}")
+    if not body.strip():
+        return UnreadableError("the body is empty: a JSON object belongs there")
+    what, place = getattr(error, "msg", "no JSON"), getattr(error, "pos", 0)
+    if "depth" in str(what):
+        return _where(body)
+    return UnreadableError(f"the body is no JSON: {str(what).partition(': ')[0]}, at character {place}")
+
+
+def _again(read: dict[str, Any]) -> bytes | None:
+    try:
+        return encode(read)
+    except ValueError:  # deeper than orjson writes
+        return None
+
+
+def _measured(top: dict[str, Any]) -> tuple[int, int]:
+    """Return how many names there are, and how many levels; with too many levels the rest is not looked at."""
+    names = depth = 0
+    level: list[Any] = [top]
+    while level and depth <= DEEPEST:
+        depth += 1
+        below: list[Any] = []
+        for part in level:
+            if type(part) is dict:
+                names += len(part)
+                part = part.values()
+            below += [inner for inner in part if type(inner) is dict or type(inner) is list]
+        level = below
+    return names, depth
+
+
+_ODD = (b" :", b"\t:", b"\n:", b"\r:", b'\\\\":')
+"""Where a colon does not follow its name's last quote, or that quote looks as if it were escaped."""
+
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+
+def _members(body: bytes) -> int:
+    """Return how many members the objects of a JSON text have, as written.
+
+    Within texts a quote is escaped: a quote and a colon that no backslash stands before are the end of a name.
+    """
+    if not any(odd in body for odd in _ODD):
+        return body.count(b'":') - body.count(b'\\":')
+    return _TEXT.sub(b"", body).count(b":")
+
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[\[\]{}]', re.DOTALL)
+
+
+def _where(body: bytes) -> UnreadableError:
+    """Return the error for what is too deep, or named twice."""
+    names: list[set[object]] = []
+    for token in _TOKEN.finditer(body):
+        match body[token.start()]:
+            case 0x7B | 0x5B:
+                names.append(set())
+                if len(names) > DEEPEST:
+                    return UnreadableError(f"the body is nested more than {DEEPEST} deep, at byte {token.start()}")
+            case 0x7D | 0x5D:
+                if names:
+                    names.pop()
+            case _ if token[1] is not None and names:
+                name = decode(token[0][: token.start(1) - token.start()])
+                if name in names[-1]:
+                    return UnreadableError(f"the body has a name twice in one object, at byte {token.start()}")
+                names[-1].add(name)
+    return UnreadableError("the body is no JSON that can be read in one way only")
