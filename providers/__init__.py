@@ -32,6 +32,8 @@ from ._errors import (
 )
 from ._export import as_anthropic, as_openai
 from ._hints import retry_after
+from ._inward import Asked, Dialect, DialectName, UnreadableError, Writing
+from ._inward_dialects import DIALECTS
 from ._json import JSONValue, decode, encode
 from ._judge import Evidence, judge, read_evidence
 from ._judge_nous import Judged, judge_nous
@@ -85,12 +87,14 @@ from ._stream import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from ._strict_json import decode_body
 from ._trail import Attempt, PassedOver, first_token
 from ._transports import TRANSPORTS, HTTPClients, Transport, connect, load, normalised
 from ._verdicts import RULES, Blame, HandOver, Retry, Rule, Verdict
 
 __all__ = (
     "CHECKS",
+    "DIALECTS",
     "EFFORTS",
     "RULES",
     "STRUCTURED_OUTPUT_MODES",
@@ -99,6 +103,7 @@ __all__ = (
     "ActorStoppedError",
     "AllAttemptsFailedError",
     "AllRoutesClosedError",
+    "Asked",
     "Attempt",
     "AttemptError",
     "AttemptTimeoutError",
@@ -108,6 +113,8 @@ __all__ = (
     "Connect",
     "ConnectionFailedError",
     "ContentEvent",
+    "Dialect",
+    "DialectName",
     "Effort",
     "Evidence",
     "Failure",
@@ -163,9 +170,11 @@ __all__ = (
     "TrailedError",
     "Transport",
     "UnderstudyError",
+    "UnreadableError",
     "Upstream",
     "Usage",
     "Verdict",
+    "Writing",
     "accept",
     "as_anthropic",
     "as_openai",
@@ -176,6 +185,7 @@ __all__ = (
     "cleaner",
     "connect",
     "decode",
+    "decode_body",
     "encode",
     "escaped",
     "first_token",

@@ -1,8 +1,8 @@
 """The OpenAI chat-completions dialect: what a client asks. Pure. How it is answered stands in `_written_openai.py`.
 
 Source of the fields: platform.openai.com/docs/api-reference/chat/create, as of the SDK `openai` 3.52. Of messages:
-`reasoning_content`, api-docs.deepseek.com/guides/thinking_mode; `reasoning` and `reasoning_details`, openrouter.ai/docs/
-use-cases/reasoning-tokens; `extra_content`, ai.google.dev/gemini-api/docs/thought-signatures.
+`reasoning_content`, api-docs.deepseek.com/guides/thinking_mode; `reasoning` and `reasoning_details`, openrouter.ai/
+docs/use-cases/reasoning-tokens; `extra_content`, ai.google.dev/gemini-api/docs/thought-signatures.
 """
 
 from __future__ import annotations
