@@ -1,6 +1,7 @@
 """The gateway room: the supervisor behind the HTTP dialects that everybody speaks."""
 
 from ._act import act
+from ._app import Gateway
 from ._feed import CrowdedError, Feed
 from ._keys import Action, key_text, parse_key, read_action
 from ._limits import Limits
@@ -14,6 +15,7 @@ __all__ = (
     "Application",
     "CrowdedError",
     "Feed",
+    "Gateway",
     "HTTPAnswer",
     "HTTPRequest",
     "Head",

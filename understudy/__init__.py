@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._clients import anthropic_client as anthropic_client
+    from ._clients import openai_client as openai_client
     from ._open import open_supervisor as open_supervisor
     from ._version import __version__ as __version__
     from .actors import Health as Health
@@ -97,6 +99,8 @@ _SUPERVISOR = (
 
 _ROOMS: dict[str, str] = {
     "__version__": "._version",
+    "anthropic_client": "._clients",
+    "openai_client": "._clients",
     "open_supervisor": "._open",
     "Health": ".actors",
     "QueuedHook": ".telemetry",

@@ -1,0 +1,221 @@
+"""The gateway's application: which request is for whom, and what it is answered. It knows no sockets.
+
+    head ──▶ guard ──▶ path ──▶ dialect reads ──▶ agent ──▶ dialect writes, or the provider's own bytes
+               │                      │             │
+               └──────────────────────┴─── refused ─┴──▶ an error in the dialect's own shape
+
+Who may ask is the guard's to say (`_guard.py`); how a request is asked, `_asking.py`'s; what the gateway shows of
+itself is the console's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
+from typing import Any, Protocol, final
+
+from ..providers import DIALECTS, ConfigurationError, Dialect, Line, Problem, tell
+from ..supervisor import Inlet, Supervisor
+from ._asking import JSON, no_model, opened, question_of, streamed, told, whole
+from ._refusals import INTERNAL, Refused
+from ._values import Head, Headers, HTTPAnswer, HTTPRequest
+
+_log = logging.getLogger("understudy.gateway")
+
+PATHS: Mapping[str, Dialect] = {
+    "/v1/chat/completions": DIALECTS["openai"],
+    "/v1/messages": DIALECTS["anthropic"],
+    "/v1/responses": DIALECTS["responses"],
+}
+"""Where each dialect is spoken."""
+
+ALIVE, READY, METRICS, MODELS = "/livez", "/readyz", "/metrics", "/v1/models"
+
+TEXT: Headers = (("content-type", "text/plain; version=0.0.4; charset=utf-8"),)
+
+
+class Refusal(Protocol):
+    """Why somebody is not let in."""
+
+    status: int
+    said: str
+    headers: Headers
+
+
+class Console(Protocol):
+    """What the gateway shows of itself, and what can be done there."""
+
+    def answer(self, request: HTTPRequest) -> AbstractAsyncContextManager[HTTPAnswer] | None:
+        """Return what gives the answer; None if the request is not for it."""
+        ...
+
+
+def everybody(_: Head) -> None:
+    """Let everybody in: for clients in the same process."""
+
+
+@final
+class Gateway:
+    """The application: a supervisor behind the dialects.
+
+    Args:
+        aliases: Names of models that clients insist on, and the agents that they mean.
+        guard: Says by its head whether a request may come in; it does not wait.
+        metrics: Renders what is counted, for `/metrics`.
+        console: What is shown beside it.
+
+    Raises:
+        ConfigurationError: An alias means no agent, or hides one; lists every one.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        *,
+        aliases: Mapping[str, str] | None = None,
+        guard: Callable[[Head], Refusal | None] = everybody,
+        metrics: Callable[[], str] | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self._names = names_of(supervisor.agents, aliases or {})
+        self._inlets = {name: Inlet(supervisor.agent(name)) for name in supervisor.agents}
+        self._guard, self._metrics, self._console = guard, metrics, console
+        self._begun, self._is_draining = int(time.time()), False
+
+    def drain(self) -> None:
+        """Say from now on that it is not ready."""
+        self._is_draining = True
+
+    def refuse(self, head: Head) -> HTTPAnswer | None:
+        """See `Application.refuse`."""
+        if head.path == ALIVE:
+            return None
+        refusal = self._guard(head)
+        if refusal is None:
+            return None
+        return told(dialect_of(head), Refused(refusal.status, refusal.said, is_final=True), refusal.headers)
+
+    def broken(self, status: int, said: str, head: Head | None) -> HTTPAnswer:
+        """See `Application.broken`."""
+        hint = 1.0 if status in {429, 503} else None
+        answer = told(dialect_of(head), Refused(status, said, retry_after=hint, is_final=hint is None))
+        return HTTPAnswer(answer.status, answer.headers, answer.body, closes=True)
+
+    def answer(self, request: HTTPRequest) -> AbstractAsyncContextManager[HTTPAnswer]:
+        """See `Application.answer`."""
+        return _Answering(self, request)
+
+    async def answered(self, request: HTTPRequest, ended: AsyncExitStack) -> HTTPAnswer:
+        """Return the answer to a request; what has to end with it is given to `ended`."""
+        try:
+            return await self._answer(request, ended)
+        except Exception as error:  # noqa: BLE001 - no request makes a gateway fail
+            tell(_log.error, Line("gateway_failed", error=type(error).__name__), error=error)
+            return told(dialect_of(request.head), INTERNAL)
+
+    async def _answer(self, request: HTTPRequest, ended: AsyncExitStack) -> HTTPAnswer:
+        head = request.head
+        shown = None if self._console is None else self._console.answer(request)
+        if shown is not None:
+            return await ended.enter_async_context(shown)
+        dialect = PATHS.get(head.path)
+        if dialect is None or head.method != "POST":
+            return self._beside(head)
+        question = question_of(dialect, request, self._names, self._inlets)
+        if isinstance(question, Refused):
+            return told(dialect, question)
+        if not question.asked.streams:
+            return await whole(question)
+        stream = await opened(question)
+        if isinstance(stream, HTTPAnswer):
+            return stream
+        ended.push_async_exit(stream)
+        return streamed(question, stream)
+
+    def _beside(self, head: Head) -> HTTPAnswer:
+        """Answer what is no question to an agent."""
+        path = head.path
+        methods = "POST" if path in PATHS else "GET, HEAD"
+        if path not in PATHS and path not in {ALIVE, READY, METRICS, MODELS} and not path.startswith(f"{MODELS}/"):
+            return told(dialect_of(head), Refused(404, "there is nothing at this path", is_final=True))
+        if head.method not in methods:
+            why = Refused(405, f"this path takes {methods}", is_final=True)
+            return told(dialect_of(head), why, (("allow", methods),))
+        if path == ALIVE:
+            return HTTPAnswer(200, JSON, b'{"status":"ok"}')
+        if path == READY:
+            state = (503, b'{"status":"stopping"}') if self._is_draining else (200, b'{"status":"ok"}')
+            return HTTPAnswer(state[0], JSON, state[1])
+        if path == METRICS:
+            return HTTPAnswer(200, TEXT, b"" if self._metrics is None else self._metrics().encode())
+        return self._models(head, path.removeprefix(MODELS).removeprefix("/"))
+
+    def _models(self, head: Head, name: str) -> HTTPAnswer:
+        """List what a client may call a model, or tell of one, in the shape of either vendor."""
+        is_anthropic = head.header("anthropic-version") is not None
+        listed = [_model(known, self._begun, is_anthropic=is_anthropic) for known in self._names]
+        if name:
+            found = next((model for model in listed if model["id"] == name), None)
+            if found is None:
+                return told(dialect_of(head), no_model(self._names))
+            return HTTPAnswer(200, JSON, json.dumps(found).encode())
+        ends = {"has_more": False, "first_id": listed[0]["id"], "last_id": listed[-1]["id"]} if is_anthropic else {}
+        return HTTPAnswer(200, JSON, json.dumps({"object": "list", "data": listed, **ends}).encode())
+
+
+@final
+class _Answering(AbstractAsyncContextManager[HTTPAnswer]):
+    """An answer, for as long as it is given. A class, because nobody could close a generator that is dropped."""
+
+    def __init__(self, gateway: Gateway, request: HTTPRequest) -> None:
+        self._gateway, self._request, self._ended = gateway, request, AsyncExitStack()
+
+    async def __aenter__(self) -> HTTPAnswer:
+        return await self._gateway.answered(self._request, self._ended)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._ended.__aexit__(kind, error, traceback)
+
+
+def dialect_of(head: Head | None) -> Dialect:
+    """Return the dialect in whose shape an error is told: of its path, else the one that its headers speak."""
+    if head is None:
+        return DIALECTS["openai"]
+    if head.path in PATHS:
+        return PATHS[head.path]
+    return DIALECTS["anthropic" if head.header("anthropic-version") is not None else "openai"]
+
+
+def names_of(agents: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str]:
+    """Return the agent that each name of a model means, in lower case.
+
+    Raises:
+        ConfigurationError: An alias means no agent, or has the name of another one; lists every one.
+    """
+    names = {agent: agent for agent in agents}
+    known, problems = ", ".join(names), list[Problem]()
+    for alias, agent in aliases.items():
+        if agent.lower() not in names.values():
+            expected = f"an agent for {alias!r}"
+            problems.append(Problem("GATEWAY_ALIASES", expected, f"{agent!r} is none: use one of {known}"))
+        elif names.get(alias.lower(), agent.lower()) != agent.lower():
+            remedy = f"{alias!r} is an agent itself: leave it out"
+            problems.append(Problem("GATEWAY_ALIASES", "names that no agent has", remedy))
+        else:
+            names[alias.lower()] = agent.lower()
+    if problems:
+        raise ConfigurationError(problems)
+    return names
+
+
+def _model(name: str, since: int, *, is_anthropic: bool) -> dict[str, Any]:
+    if is_anthropic:
+        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
+        return {"type": "model", "id": name, "display_name": name, "created_at": created}
+    return {"id": name, "object": "model", "created": since, "owned_by": "understudy"}

@@ -1,0 +1,156 @@
+"""A request in a dialect on its way to an agent, and the answer on its way back."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import final
+
+from ..providers import Asked, Dialect, Line, Relay, Response, TrailedError, UnreadableError, decode_body, tell
+from ..providers import number as is_number
+from ..supervisor import Inlet, Inquiry, ServedBy, Stream
+from ._parts import Parts
+from ._refusals import STOPPING, Refused, refused
+from ._values import Head, Headers, HTTPAnswer, HTTPRequest
+
+_log = logging.getLogger("understudy.gateway")
+
+JSON: Headers = (("content-type", "application/json"),)
+EVENT_STREAM: Headers = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-cache"),
+    ("x-accel-buffering", "no"),  # proxies of the kind of nginx would hold events back
+)
+
+GIVEN_ON = ("anthropic-beta",)
+"""The headers of a client that go to a provider of the same wire (R-GW-8)."""
+
+TIMEOUT = "x-understudy-timeout"
+"""The header by which a client shortens the time for everything, in seconds."""
+
+NAMES = {"openai": "x-request-id", "responses": "x-request-id", "anthropic": "request-id"}
+"""The header in which each dialect names a request."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, of which agent, in which dialect. `name` is what the request and its answer are called."""
+
+    dialect: Dialect
+    agent: str
+    inlet: Inlet
+    asked: Asked = field(repr=False)
+    inquiry: Inquiry = field(repr=False)
+    name: str
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of every answer to it."""
+        return ((NAMES[self.dialect.name], f"req_{self.name}"), ("x-understudy-agent", self.agent))
+
+
+def question_of(
+    dialect: Dialect, request: HTTPRequest, names: Mapping[str, str], inlets: Mapping[str, Inlet]
+) -> Question | Refused:
+    """Return what is asked, or why it cannot be.
+
+    Args:
+        names: What a client may call a model, in lower case, and the agent that it means.
+    """
+    try:
+        asked = dialect.read(decode_body(request.body))
+        timeout = _timeout(request.head)
+    except UnreadableError as error:
+        return Refused(400, error.said, parameter=error.field or None, is_final=True)
+    agent = names.get(asked.model.lower())
+    if agent is None:
+        return no_model(names)
+    headers = {name: value for name in GIVEN_ON if (value := ",".join(request.head.all(name)))}
+    relay = Relay(dialect.name, asked.body, headers, asked.reason, asked.wants_usage)
+    inquiry = Inquiry(asked.messages, asked.parameters, relay, timeout)
+    return Question(dialect, agent, inlets[agent], asked, inquiry, secrets.token_hex(12))
+
+
+def no_model(names: Iterable[str]) -> Refused:
+    """Say that a model is none, and which there are."""
+    said = f"no such model: one of {', '.join(names)} is meant"
+    return Refused(404, said, "model_not_found", "model", is_final=True)
+
+
+def _timeout(head: Head) -> float | None:
+    said = head.header(TIMEOUT)
+    if said is None:
+        return None
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0.0
+    if not is_number(seconds) or seconds <= 0:
+        raise UnreadableError(f"the header {TIMEOUT} is a number of seconds above 0", TIMEOUT)
+    return seconds
+
+
+async def whole(question: Question) -> HTTPAnswer:
+    """Return the whole answer: the provider's own bytes where the request was given on as it came."""
+    try:
+        response = await question.inlet.complete(question.inquiry)
+        body = response.raw or _written(question, response)
+    except Exception as error:  # noqa: BLE001 - no request makes a gateway fail
+        return failed(question, error)
+    attempt = response.attempts[-1]
+    served_by = ServedBy(response.transport, attempt.model, len(response.attempts), response.is_fallback)
+    return HTTPAnswer(200, (*JSON, *question.headers, *_of(served_by)), body)
+
+
+def _written(question: Question, response: Response) -> bytes:
+    return question.dialect.write(response, question.asked, name=question.name, created=int(time.time()))
+
+
+async def opened(question: Question) -> Stream | HTTPAnswer:
+    """Return the stream, once its first content has come, or the answer that there is none."""
+    try:
+        return await question.inlet.stream(question.inquiry).__aenter__()
+    except Exception as error:  # noqa: BLE001 - no request makes a gateway fail
+        return failed(question, error)
+
+
+def streamed(question: Question, stream: Stream) -> HTTPAnswer:
+    """Return the answer whose parts a stream gives."""
+    served_by = stream.served_by
+    model, created = "" if served_by is None else served_by.model, int(time.time())
+    writing, cut = (
+        question.dialect.writing(question.asked, name=question.name, created=created, model=model) for _ in range(2)
+    )
+    parts = Parts(stream, writing, is_openai=question.dialect.name == "openai")
+    headers = (*EVENT_STREAM, *question.headers, *(() if served_by is None else _of(served_by)))
+    return HTTPAnswer(200, headers, parts=parts, cut=cut.error(503, STOPPING))
+
+
+def failed(question: Question, error: Exception) -> HTTPAnswer:
+    """Return the answer that there is none."""
+    why = refused(error)
+    if why.status == 500:
+        tell(_log.error, Line("gateway_failed", agent=question.agent, error=type(error).__name__), error=error)
+    attempts: Headers = ()
+    if isinstance(error, TrailedError):
+        attempts = (("x-understudy-attempts", str(len(error.attempts))),)
+    return told(question.dialect, why, (*question.headers, *attempts))
+
+
+def told(dialect: Dialect, why: Refused, headers: Headers = ()) -> HTTPAnswer:
+    """Return an error as a dialect has it."""
+    body = dialect.error(why.status, why.said, code=why.code, param=why.parameter)
+    return HTTPAnswer(why.status, (*JSON, *why.headers, *headers), body)
+
+
+def _of(served_by: ServedBy) -> Headers:
+    return (
+        ("x-understudy-transport", served_by.transport),
+        ("x-understudy-model", served_by.model),
+        ("x-understudy-attempts", str(served_by.attempt)),
+        ("x-understudy-fallback", "true" if served_by.is_fallback else "false"),
+    )
