@@ -7,11 +7,12 @@ ROOMS := --cov=actors --cov=credentials --cov=gateway --cov=providers --cov=supe
 CODE := understudy tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak pictures lock format lint types cover wheel
+.PHONY: help demo test check bench soak test-page pictures lock format lint types cover wheel
 
 help:
 	@echo "make demo    fifty agents through an outage of their primary, on loopback"
 	@echo "make test    the tests"
+	@echo "make test-page  the gateway's page in a real browser: needs Chromium, by default /usr/bin/chromium"
 	@echo "make check   what CI runs: format, lint, types, tests with coverage, 4,000 simulated outages, the built wheel"
 	@echo "make bench   CPU per call beside the bare SDK"
 	@echo "make soak    load, cancellation and circuits with hundreds of seeds: an hour"
@@ -48,6 +49,12 @@ soak: $(STAMP)
 	@$(BIN)/python -m tests.whole_system --backend trio --seeds 10000
 	@UNDERSTUDY_SOAK=1 $(BIN)/python -m pytest tests/test_over_sockets.py tests/test_every_checkpoint.py \
 	  tests/test_gate_against_reference.py
+
+test-page: $(STAMP)
+	@$(PYTHON) -m venv $(VENV)/page
+	@$(VENV)/page/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	  -r requirements.lock -r tools/page.lock
+	@PYTHONPATH=. $(VENV)/page/bin/python -m pytest -p no:cacheprovider tests/browser/in_a_browser.py
 
 pictures: $(STAMP)
 	@$(PYTHON) -m venv $(VENV)/pictures

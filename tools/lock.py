@@ -15,11 +15,12 @@ HEADER = """\
 
 def main() -> None:
     """Write the lock of everything: the package, all its extras, and the tools that check it. Beside it, with the same
-    versions, that of the tools that draw the pictures in `docs/`, which nobody else needs.
+    versions, those of the tools that draw the pictures in `docs/` and of the browser's, which nobody else needs.
     """
     groups = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["dependency-groups"]
     resolve("requirements.lock", groups["dev"], "pyproject.toml", "--all-extras")
-    resolve("tools/pictures.lock", groups["pictures"], "--constraint", "requirements.lock")
+    for name in ("pictures", "page"):
+        resolve(f"tools/{name}.lock", groups[name], "--constraint", "requirements.lock")
 
 
 def resolve(lock: str, wanted: list[str], *more: str) -> None:
