@@ -2,6 +2,7 @@
 
 from ._act import act
 from ._app import Gateway
+from ._console import FeedConsole
 from ._feed import CrowdedError, Feed
 from ._keys import Action, key_text, parse_key, read_action
 from ._limits import Limits
@@ -15,6 +16,7 @@ __all__ = (
     "Application",
     "CrowdedError",
     "Feed",
+    "FeedConsole",
     "Gateway",
     "HTTPAnswer",
     "HTTPRequest",

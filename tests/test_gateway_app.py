@@ -1,0 +1,184 @@
+"""The gateway's application beside its dialects: paths, methods, what is relayed, and what is shown of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from understudy import ConfigurationError
+from understudy.gateway import Feed, FeedConsole, Gateway, Head, HTTPAnswer, HTTPRequest
+from understudy.gateway._app import names_of
+from understudy.gateway._refusals import INTERNAL, Refused, refused
+from understudy.simulation import Answer, Script, Status
+
+from .over_sockets import opened
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
+
+WELL = Script.always(Answer("Goethe."))
+BODY = {
+    "model": "deriver",
+    "max_tokens": 100,
+    "messages": [{"role": "user", "content": "hi"}],
+    "unheard_of": {"a": [1, None]},
+}
+
+
+async def asked(
+    gateway: Gateway, method: str, target: str, body: Any = None, **headers: str
+) -> tuple[HTTPAnswer, bytes]:
+    """Ask, and return the answer and what came of it."""
+    named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with gateway.answer(HTTPRequest(Head(method, target, named), content)) as answer:
+        parts = [] if answer.parts is None else [part async for part in answer.parts]
+        return answer, answer.body + b"".join(parts)
+
+
+@asynccontextmanager
+async def gateway(*scripts: tuple[str, Script], **options: Any) -> AsyncIterator[tuple[Gateway, Any]]:
+    """Open a gateway with its console over simulated vendors."""
+    feed = Feed("1.2.3")
+    async with opened(*scripts, hooks=[feed], **options) as (_, supervisor, servers):
+        feed.watch(supervisor)
+        console = FeedConsole(supervisor, feed)
+        yield (
+            Gateway(supervisor, aliases={"GPT-5": "deriver"}, metrics=lambda: "a_metric 1\n", console=console),
+            servers,
+        )
+
+
+@pytest.mark.parametrize(("wire", "path"), [("openai", "/v1/chat/completions"), ("anthropic", "/v1/messages")])
+async def test_a_relayed_answer_is_the_providers_own(wire: str, path: str) -> None:
+    """Byte for byte, with what nobody here knows; and so is the request, but for its model."""
+    choice = b'{"message":{"content":"Goethe."},"finish_reason":"stop"}'
+    content = b'[{"type":"text","text":"Goethe."}],"stop_reason":"end_turn"'
+    body = b'{"id":"x","type":"message","choices":[%b],\n "new": [1.50],"content":%b}' % (choice, content)
+    async with gateway((wire, Script.always(Status(200, body=body)))) as (it, servers):
+        answer, content = await asked(it, "POST", path, BODY)
+        assert (answer.status, content) == (200, body)
+        assert servers[0].received[0].body == {**BODY, "model": f"{wire}-model"}
+        assert dict(answer.headers)["x-understudy-model"] == f"{wire}-model"
+
+
+async def test_what_a_client_sends_of_headers_stays_here() -> None:
+    """Only `anthropic-beta` goes on; credentials, cookies and where it came from do not (R-GW-8)."""
+    async with gateway(("anthropic", WELL)) as (it, servers):
+        await asked(
+            it,
+            "POST",
+            "/v1/messages",
+            BODY,
+            anthropic_beta="a-beta",
+            authorization="Bearer theirs",
+            x_api_key="theirs",
+            cookie="theirs",
+            forwarded="for=theirs",
+            x_forwarded_for="theirs",
+            host="theirs",
+            proxy_authorization="theirs",
+        )
+        received = servers[0].received[0].headers
+        assert received["anthropic-beta"] == "a-beta"
+        assert not any("theirs" in value for value in received.values())
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("GET", "/livez", 200),
+        ("HEAD", "/livez", 200),
+        ("POST", "/livez", 405),
+        ("GET", "/readyz", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/v1/models", 200),
+        ("GET", "/v1/models?limit=3", 200),
+        ("GET", "/v1/models/deriver", 200),
+        ("GET", "/v1/models/gpt-5", 200),
+        ("GET", "/v1/models/nobody", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("DELETE", "/v1/messages", 405),
+        ("GET", "/v1/chat/completions/", 404),
+        ("GET", "/V1/models", 404),
+        ("GET", "/v1/../livez", 404),
+        ("GET", "//livez", 404),
+        ("GET", "/%6civez", 404),
+        ("GET", "/", 200),
+        ("GET", "/page/page.js", 200),
+        ("GET", "/page/../page.js", 404),
+        ("GET", "/status", 200),
+        ("POST", "/status", 404),
+        ("GET", "/admin", 404),
+        ("POST", "/circuits/nothing", 400),
+    ],
+)
+async def test_paths(method: str, target: str, status: int) -> None:
+    """Each path takes its methods, as it is written and in no other spelling; there are no others (R-GW-10)."""
+    async with gateway(("openai", WELL)) as (it, _):
+        answer, content = await asked(it, method, target, b"{}")
+        assert answer.status == status
+        if status >= 400:
+            assert json.loads(content)["error"]["message"]
+        if status == 405:
+            assert dict(answer.headers)["allow"]
+
+
+async def test_a_gateway_that_stops_is_not_ready() -> None:
+    """It is alive all the same."""
+    async with gateway(("openai", WELL)) as (it, _):
+        it.drain()
+        assert (await asked(it, "GET", "/readyz"))[0].status == 503
+        assert (await asked(it, "GET", "/livez"))[0].status == 200
+
+
+async def test_a_circuit_by_hand() -> None:
+    """It is opened, seen as such, and reset; a body that asks for nothing is refused with what may be asked."""
+    async with gateway(("openai", WELL), ("anthropic", WELL)) as (it, servers):
+        status = json.loads((await asked(it, "GET", "/status"))[1])
+        key = next(circuit["key"] for circuit in status["circuits"] if circuit["model"] == "openai-model")
+        target = "/circuits/" + key.replace("/", "%2F").replace(" ", "%20")
+        assert (await asked(it, "POST", target, {"action": "open", "for": 60}))[0].status == 200
+        answer, _ = await asked(it, "POST", "/v1/chat/completions", BODY | {"unheard_of": None})
+        assert dict(answer.headers)["x-understudy-transport"] == "anthropic"
+        assert not servers[0].received
+        assert (await asked(it, "POST", target, {"action": "reset"}))[0].status == 200
+        answer, _ = await asked(it, "POST", "/v1/chat/completions", BODY)
+        assert dict(answer.headers)["x-understudy-transport"] == "openai"
+        refusal, said = await asked(it, "POST", target, {"action": "explode"})
+        assert refusal.status == 400
+        assert "open, closed, reset" in json.loads(said)["error"]["message"]
+
+
+def test_names_of_models() -> None:
+    """Agents and aliases, whatever their case; an alias that means nobody, or hides an agent, is a mistake."""
+    assert names_of(["deriver", "dialectic.max"], {"GPT-5": "Deriver"}) == {
+        "deriver": "deriver",
+        "dialectic.max": "dialectic.max",
+        "gpt-5": "deriver",
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        names_of(["deriver", "writer"], {"a": "nobody", "writer": "deriver"})
+    assert len(caught.value.problems) == 2
+
+
+def test_a_mistake_of_ours_says_nothing() -> None:
+    """Whatever is raised, a client is told that it is the gateway's fault, and no more."""
+    assert refused(ZeroDivisionError("secret")) is INTERNAL
+    assert "secret" not in INTERNAL.said
+
+
+@pytest.mark.parametrize(
+    ("why", "headers"),
+    [
+        (Refused(503, "x", retry_after=0.2), (("retry-after", "1"),)),
+        (Refused(503, "x", retry_after=7.0, is_final=True), (("retry-after", "7"), ("x-should-retry", "false"))),
+        (Refused(400, "x", is_final=True), (("x-should-retry", "false"),)),
+    ],
+)
+def test_when_to_ask_again(why: Refused, headers: Any) -> None:
+    """Whole seconds, rounded up; and whether an SDK should try again by itself."""
+    assert why.headers == headers
