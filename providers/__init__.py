@@ -1,6 +1,7 @@
 """The providers' room: neutral types, errors, verdicts, and one file per transport. It knows no actors."""
 
 from ._accept import accept
+from ._addresses import is_forbidden
 from ._clean import clean, cleaner
 from ._dialects import inexpressible, left_out
 from ._errors import (
@@ -191,6 +192,7 @@ __all__ = (
     "first_token",
     "image",
     "inexpressible",
+    "is_forbidden",
     "is_object",
     "judge",
     "judge_nous",

@@ -18,6 +18,7 @@ from urllib.request import getproxies
 import anyio
 import httpx2
 
+from ._addresses import WHY, is_forbidden
 from ._body import unpacked
 from ._clean import cleaner
 from ._cleaned import READ
@@ -62,6 +63,10 @@ class _Watch:
             self.is_new = True
         elif event.endswith("connect_tcp.complete"):
             self._stream = info["return_value"]
+            peer = self._stream.get_extra_info("server_addr")
+            if isinstance(peer, tuple) and is_forbidden(peer[0]):
+                await self._stream.aclose()
+                raise httpx2.ConnectError(WHY)
         elif event.endswith("start_tls.failed"):
             with anyio.move_on_after(GIVE_UP_WITHIN, shield=True):
                 await self._give_up()

@@ -24,6 +24,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from ._addresses import WHY, is_forbidden
 from ._http1 import Reader
 
 IDLE_FOR = 30.0
@@ -233,6 +234,7 @@ class Pool:
         scheme, host, port = origin
         with anyio.move_on_after(self._connect_within):
             stream = await self._connect(host.decode("ascii"), port)
+            await _check_peer(stream)
             if scheme == b"https":
                 stream = await self._secured(stream, host.decode("ascii"))
             return Connection(origin, stream)
@@ -293,6 +295,18 @@ async def open_stream(host: str, port: int) -> ByteStream:
         OSError: It could not be opened.
     """
     return await anyio.connect_tcp(host, port)
+
+
+async def _check_peer(stream: ByteStream) -> None:
+    """Close a connection that leads where nobody is asked, whatever its name said (R-GW-9).
+
+    Raises:
+        OSError: It does.
+    """
+    peer: Any = stream.extra(SocketAttribute.remote_address, None)
+    if isinstance(peer, tuple) and is_forbidden(peer[0]):
+        await anyio.aclose_forcefully(stream)
+        raise OSError(WHY)
 
 
 def shut_down(stream: ByteStream) -> None:

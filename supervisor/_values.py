@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from ..providers import CHECKS, TRANSPORTS, Problem, suggestion
+from ..providers import CHECKS, TRANSPORTS, Problem, is_forbidden, suggestion
 
 PARAMETER_OF: dict[str, str] = {
     "temperature": "temperature",
@@ -31,8 +31,8 @@ PARAMETER_OF: dict[str, str] = {
 
 _SECONDS = "a number of seconds above 0"
 _URL = (
-    "an address that starts with http:// or https:// and has a host, but no user, query or fragment, and ends before "
-    "/chat/completions or /messages"
+    "an address that starts with http:// or https:// and has a host, but no user, query or fragment, ends before "
+    "/chat/completions or /messages, and leads to no link-local address and no cloud's metadata"
 )
 _HOST = "an address that starts with http:// or https:// and has a host, but no user, query or fragment"
 _CALLS = ("/chat/completions", "/messages")
@@ -163,6 +163,8 @@ def address(url: str | None) -> str | None:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError(_URL)
     if not url.isprintable() or set("@?# \\") & set(url) or parts.path.rstrip("/").endswith(_CALLS):
+        raise ValueError(_URL)
+    if is_forbidden(parts.hostname):
         raise ValueError(_URL)
     return url
 
