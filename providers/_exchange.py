@@ -8,13 +8,13 @@ later.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Protocol, final
 
 import anyio
 import httpx2
 
 from ._http1 import ProtocolError
+from ._judge import EVIDENCE_LIMIT
 from ._pool import Connection, ConnectTimeoutError, Origin, PlaceTimeoutError, Pool
 
 PIECE = 64 * 1024
@@ -22,7 +22,10 @@ PIECE = 64 * 1024
 
 SMALL = 16 * 1024
 """Bytes of a request that a connection takes at once; only for larger ones the limit of writing is set (chosen: below
-what the buffers of a socket hold)."""
+what the buffers of a socket hold). What is larger than its connection's buffer is sent with an ear to the answer."""
+
+NO_MORE = 300
+"""From this status on an answer says that the rest of a request is not wanted; below, it may be needed."""
 
 POOL_TIMEOUT = 2.0
 """Seconds for a place in the pool, should it ever be full (as for a place at a full endpoint): that is our own trouble,
@@ -30,6 +33,9 @@ and must not end as a slow answer of the provider's."""
 
 NO_ANSWER = "Server disconnected without sending a response."
 CUT_SHORT = "peer closed connection without sending complete message body"
+
+UNSENT = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
+"""What a connection raises that takes no more."""
 
 
 @final
@@ -124,7 +130,7 @@ async def exchanged(
     if watch is not None:
         watch.is_new = connection.uses == 1
     try:
-        await sent(connection, data, write_within)
+        await sent(connection, data, write_within, watch)
         reader = connection.reader
         while not reader.is_headed:
             if reader.failed is not None:
@@ -133,8 +139,8 @@ async def exchanged(
             if watch is not None:
                 watch.is_answered = True
     except BaseException:
-        pool.keep(connection)
-        await connection.close()
+        connection.drop()  # it is not kept, however far its answer has come
+        await pool.release(connection)
         raise
     return connection, Answer(pool, connection)
 
@@ -161,43 +167,125 @@ async def opened(pool: Pool, origin: Origin, place_within: float, *, fresh: bool
         raise httpx2.ConnectError(str(error)) from error
 
 
-async def sent(connection: Connection, data: bytes, within: float | None) -> None:
-    """Send a request. What a server says while it does not take all of it is read afterwards: it may say why.
+async def sent(connection: Connection, data: bytes, within: float | None, watch: Watch | None = None) -> None:
+    """Send a request. What a server answers before it has all of it counts, and an error ends the sending.
+
+    Such an answer is here as far as it is evidence, and its connection is not used again.
 
     Raises:
         httpx2.TransportError: It could not be sent.
+
+    Source: RFC 9112 section 9.5.
     """
-    try:
-        if within is None or len(data) <= SMALL:
-            await connection.stream.send(data)
-            return
-        with anyio.move_on_after(within) as limit:
-            await connection.stream.send(data)
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError) as error:
-        with suppress(httpx2.TransportError):  # an answer that was given early counts (RFC 9112 section 9.5)
-            while not connection.reader.is_headed and connection.reader.failed is None:
-                await received(connection)
-        if not connection.reader.is_headed:
-            raise httpx2.WriteError(str(error.__cause__ or error)) from error
+    if within is None or len(data) <= SMALL:
+        await _sent_at_once(connection, data, watch)
         return
+    with anyio.move_on_after(within) as limit:
+        if len(data) <= connection.takes:
+            await _sent_at_once(connection, data, watch)
+        else:
+            await _Upload(connection, watch).send(data)
     if limit.cancelled_caught:
-        raise httpx2.WriteTimeout("the server did not take the request in time")
+        connection.reader.cut()
+        if connection.reader.status < NO_MORE:
+            raise httpx2.WriteTimeout("the server did not take the request in time")
 
 
-async def received(connection: Connection) -> None:
-    """Wait until something has come, and take it in.
+async def _sent_at_once(connection: Connection, data: bytes, watch: Watch | None) -> None:
+    """Send what the connection takes without waiting for its other end."""
+    try:
+        await connection.stream.send(data)
+    except UNSENT as error:
+        upload = _Upload(connection, watch)
+        await upload.listen()
+        upload.conclude(error)
+
+
+@final
+class _Upload:
+    """Sends a request that its server may not want to the end, and listens meanwhile.
+
+    The listener reads an error to its end before the sending is cancelled: a TLS stream whose sending was cancelled
+    cannot be read any more, and asyncio forgets what has come when it finds that it cannot write.
+    """
+
+    __slots__ = ("_connection", "_failed", "_watch")
+
+    def __init__(self, connection: Connection, watch: Watch | None) -> None:
+        self._connection, self._watch = connection, watch
+        self._failed: Exception | None = None
+
+    async def send(self, data: bytes) -> None:
+        """Send, and stop when an answer makes the rest useless.
+
+        Raises:
+            httpx2.TransportError: It could not be sent, and there is no answer that says why.
+        """
+        failed: Exception | None = None
+        async with anyio.create_task_group() as both:
+            both.start_soon(self._listen_for, both.cancel_scope)
+            try:
+                await self._connection.stream.send(data)
+            except UNSENT as error:
+                failed = error  # the listener reads what came before
+            else:
+                both.cancel_scope.cancel()
+        self.conclude(failed)
+
+    async def _listen_for(self, sending: anyio.CancelScope) -> None:
+        await self.listen()
+        if self._connection.reader.has_extra or self._failed is not None:
+            sending.cancel()
+
+    async def listen(self) -> None:
+        """Wait for the head of an answer; read it to its end if it is an error."""
+        connection, read = self._connection, 0
+        reader = connection.reader
+        try:
+            while not reader.is_headed and reader.failed is None:
+                await received(connection)
+                if self._watch is not None:
+                    self._watch.is_answered = True
+            while reader.status >= NO_MORE and not reader.is_at_end and read < EVIDENCE_LIMIT:
+                read += await received(connection)
+        except Exception as error:  # noqa: BLE001 - it goes on in the task that sends, and in no group
+            self._failed = error
+        if reader.failed is not None or reader.status >= NO_MORE:
+            reader.cut()
+
+    def conclude(self, failed: Exception | None) -> None:
+        """Say how it ended, where there is no answer.
+
+        Args:
+            failed: Why it could not be sent.
+        """
+        reader = self._connection.reader
+        if failed is not None:
+            reader.has_extra = True  # the request was not sent to its end, and nothing can follow it
+        if reader.is_headed or reader.failed is not None:
+            return
+        if failed is not None:
+            raise httpx2.WriteError(str(failed.__cause__ or failed)) from failed
+        if self._failed is not None:
+            raise self._failed
+
+
+async def received(connection: Connection) -> int:
+    """Wait until something has come, and take it in; return how many bytes came.
 
     Raises:
         httpx2.TransportError: Nothing more comes.
     """
     reader = connection.reader
     try:
-        reader.feed(await connection.stream.receive(PIECE))
+        data = await connection.stream.receive(PIECE)
     except anyio.EndOfStream:
         if reader.feed_eof():
-            return
+            return 0
         if not reader.is_headed:
             raise httpx2.RemoteProtocolError(NO_ANSWER) from None
         raise CutError(CUT_SHORT) from ProtocolError(CUT_SHORT)
     except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:  # an alert of TLS among them
         raise httpx2.ReadError(str(error.__cause__ or error)) from error
+    reader.feed(data)
+    return len(data)

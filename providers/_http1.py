@@ -101,6 +101,10 @@ class Reader:
             self.is_at_end = True
         return self.is_at_end
 
+    def cut(self) -> None:
+        """End an answer here, however much of it has come; nothing may follow it."""
+        self.is_at_end, self.has_extra = self.is_headed, True
+
     def take(self) -> bytes:
         """Return what of the body is here."""
         parts = self._parts

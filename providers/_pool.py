@@ -60,6 +60,17 @@ class Connection:
             return True
         return self._socket.fileno() >= 0 and not self._poll.poll(0) and not is_holding(self.stream)
 
+    @property
+    def takes(self) -> int:
+        """Bytes that it takes without waiting, nothing being under way; 0 where there is no socket to ask.
+
+        Half of what its buffer may hold: the kernel counts its own overhead, too (tcp(7), socket(7)).
+        """
+        if self._socket is None or self._socket.fileno() < 0:
+            return 0
+        buffer: int = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        return buffer // 2
+
     def drop(self) -> None:
         """Shut it down without waiting: the other side sees it at once."""
         self.reader.has_extra = True  # it is not used again
