@@ -1,9 +1,10 @@
 """HTTP/1.1 as a client sees it: the bytes of a request, and an answer as it comes, out of llhttp's parser. Pure.
 
-llhttp is the parser of Node.js, and strict: what could be read in two ways (two lengths, a length beside chunks, a line
-that ends in a mere line feed, folded or malformed headers) is a violation (RFC 9112 sections 2.2, 5 and 6.3). What it
-does not know is decided here: how much of a head is read, where an answer without a length ends, and what may follow
-it.
+llhttp is the parser of Node.js, and strict: what could be read in two ways (two lengths, a length beside chunks,
+malformed headers) is a violation (RFC 9112 sections 5 and 6.3). Lines of a head that end in a mere line feed, headers
+that are folded and spaces behind the size of a chunk are read, as by other clients: old servers and proxies send them,
+and they have one meaning (sections 2.2, 5.2 and 7.1.1). What llhttp does not know is decided here: how much of a head
+is read, where an answer without a length ends, and what may follow it.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ class Reader:
 
     def __init__(self) -> None:
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True,  # folded ones, and any character: a NUL is refused below
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+        )
         self.failed: ProtocolError | None = None
         self.has_extra = False
         self.begin()
@@ -136,15 +142,23 @@ class Reader:
         if status < 200:
             self.headers.clear()
             if status == 101:
-                self.failed = ProtocolError("the connection was switched to another protocol")
+                self._fail("the connection was switched to another protocol")
+            elif status < 100:
+                self._fail("the status is none")
             return
         self.status, self.is_headed = status, True
         self._keeps_alive = parser.should_keep_alive()
-        names = {name.lower() for name, _ in self.headers}
-        packed = [value.strip().lower() for name, value in self.headers if name.lower() == b"transfer-encoding"]
-        if packed not in ([], [b"chunked"]):
-            self.failed = ProtocolError("the transfer encoding is none that was asked for")
-        self._is_delimited = bool(packed) or b"content-length" in names or status in _BODILESS
+        is_packed, self._is_delimited = False, status in _BODILESS
+        for name, value in self.headers:
+            lower = name.lower()
+            if lower == b"content-length":
+                self._is_delimited = True
+            elif lower == b"transfer-encoding":
+                if is_packed or value.strip().lower() != b"chunked":
+                    self._fail("the transfer encoding is none that was asked for")
+                is_packed = self._is_delimited = True
+            if b"\0" in value:
+                self._fail("a header holds a NUL")
 
     def on_body(self, data: bytes) -> None:
         """Called by the parser."""

@@ -54,6 +54,19 @@ ANSWERS: list[tuple[str, bytes, bytes, bool]] = [
     ("more than was asked for", LENGTH + b"\r\nhello" + LENGTH + b"\r\nagain", b"hello", False),
     ("rubbish behind it", LENGTH + b"\r\nhello rubbish", b"hello", False),
     ("an error", b"HTTP/1.1 503 Busy\r\ncontent-length: 5\r\n\r\nhello", b"hello", True),
+    ("line feeds alone", b"HTTP/1.1 200 OK\ncontent-length: 5\nx: 1\n\nhello", b"hello", True),
+    ("line feeds among others", OK + b"content-length: 5\nx: 1\r\n\nhello", b"hello", True),
+    ("line feeds in a trailer", CHUNKED + b"\r\n5\r\nhello\r\n0\r\nx: 1\n\n", b"hello", True),
+    ("hints of line feeds", b"HTTP/1.1 103 Early Hints\nlink: x\n\n" + LENGTH + b"\r\nhello", b"hello", True),
+    ("a folded header", LENGTH + b"x: 1\r\n 2\r\n\t3\r\n\r\nhello", b"hello", True),
+    ("a folded length", OK + b"content-length:\r\n 5\r\n\r\nhello", b"hello", True),
+    ("a folded packing", OK + b"transfer-encoding:\r\n chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", b"hello", True),
+    ("a folded end", LENGTH + b"connection: x,\r\n close\r\n\r\nhello", b"hello", False),
+    ("folded by line feeds", b"HTTP/1.1 200 OK\nx: 1\n 2\ncontent-length: 5\n\nhello", b"hello", True),
+    ("spaces behind a chunk's size", CHUNKED + b"\r\n5  \r\nhello\r\n0 \r\n\r\n", b"hello", True),
+    ("empty headers", OK + b"x:\r\ny: \r\ncontent-length: 5\r\n\r\nhello", b"hello", True),
+    ("a kept HTTP/1.0", b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello", b"hello", True),
+    ("a switch that was none", LENGTH + b"upgrade: h2c\r\nconnection: upgrade\r\n\r\nhello", b"hello", True),
     ("obs-text", LENGTH + b"x: \xfc\r\n\r\nhello", b"hello", True),
 ]
 
@@ -68,14 +81,41 @@ def test_what_is_an_answer(data: bytes, body: bytes, follows: bool, step: int) -
         assert got.may_follow == follows
 
 
+@pytest.mark.parametrize("data", [row[1] for row in ANSWERS], ids=[row[0] for row in ANSWERS])
+def test_it_does_not_matter_where_it_is_cut(data: bytes) -> None:
+    """At any byte: status, headers and body are the same."""
+    whole = Reader()
+    whole.feed(data)
+    body = whole.take()
+    for cut in range(len(data) + 1):
+        reader = Reader()
+        reader.feed(data[:cut])
+        came = reader.take()
+        reader.feed(data[cut:])
+        assert came + reader.take() == body
+        assert (reader.status, reader.headers, reader.failed) == (whole.status, whole.headers, None)
+        assert (reader.may_follow, reader.has_extra) == (whole.may_follow, whole.has_extra)
+
+
+def test_a_folded_header_is_one() -> None:
+    """Without the ends of its lines."""
+    reader = Reader()
+    reader.feed(LENGTH + b"x: 1\r\n 2\r\n\t3\r\ny: 4\r\n\r\nhello")
+    assert reader.headers[1:] == [(b"x", b"1 2\t3"), (b"y", b"4")]
+
+
 NO_ANSWERS: list[tuple[str, bytes, bytes]] = [
     ("two lengths", LENGTH + b"content-length: 6\r\n\r\nhello", b""),
     ("a length and chunks", LENGTH + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", b""),
     ("a signed length", OK + b"content-length: +5\r\n\r\nhello", b""),
     ("a length of words", OK + b"content-length: five\r\n\r\nhello", b""),
     ("a huge length", OK + b"content-length: " + b"9" * 40 + b"\r\n\r\nhello", b""),
-    ("line feeds alone", b"HTTP/1.1 200 OK\ncontent-length: 5\n\nhello", b""),
-    ("a folded header", OK + b"x: 1\r\n 2\r\ncontent-length: 5\r\n\r\nhello", b""),
+    ("a status that is none", b"HTTP/1.1 042 OK\r\ncontent-length: 5\r\n\r\nhello", b""),
+    ("a carriage return alone", OK + b"x: 1\rcontent-length: 5\r\n\r\nhello", b""),
+    ("carriage returns alone", b"HTTP/1.1 200 OK\rcontent-length: 5\r\rhello", b""),
+    ("the same length twice", LENGTH + b"content-length: 5\r\n\r\nhello", b""),
+    ("a length over two lines", OK + b"content-length: 5\r\n 6\r\n\r\nhello", b""),
+    ("a packing over two lines", OK + b"transfer-encoding: gzip,\r\n chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", b""),
     ("a blank before the colon", OK + b"x : 1\r\ncontent-length: 5\r\n\r\nhello", b""),
     ("a NUL", OK + b"x: a\0b\r\ncontent-length: 5\r\n\r\nhello", b""),
     ("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n", b""),
@@ -177,11 +217,15 @@ def by_h11(data: bytes) -> tuple[int, bytes, bool] | None:
     form=st.sampled_from(["length", "chunks", "end"]),
     cuts=st.lists(st.integers(1, 60), min_size=1, max_size=8),
     missing=st.integers(0, 30),
+    bare=st.sets(st.integers(0, 12)),
+    fold=st.booleans(),
 )
 def test_what_h11_reads_is_read_so_here(
-    status: int, headers: list[bytes], body: bytes, form: str, cuts: list[int], missing: int
+    status: int, headers: list[bytes], body: bytes, form: str, cuts: list[int], missing: int, bare: set[int], fold: bool
 ) -> None:
-    """Two parsers, one outcome, however an answer is cut up, and wherever it breaks off."""
+    """Two parsers, one outcome, however an answer is cut up, and wherever it breaks off; also where some lines of its
+    head end in a mere line feed, and one is folded.
+    """
     if status in {204, 304}:
         body, form = b"", "length" if status == 304 else "end"
     lines, data = [b"HTTP/1.1 %d X" % status, *headers], body
@@ -191,7 +235,11 @@ def test_what_h11_reads_is_read_so_here(
         lines.append(b"transfer-encoding: chunked")
         parts = [body[i : i + 50] for i in range(0, len(body), 50)]
         data = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
-    whole = b"\r\n".join([*lines, b"", b""]) + data
+    if fold and len(lines) > 1:
+        lines.insert(2, b"\t folded")
+        lines[1] = b"x: 1"
+    ends = [b"\n" if number in bare else b"\r\n" for number in range(len(lines) + 1)]
+    whole = b"".join(line + end for line, end in zip([*lines, b""], ends, strict=True)) + data
     sent = whole[: len(whole) - missing] if missing < len(whole) else whole
     reader, read_body, at, turn = Reader(), b"", 0, 0
     while at < len(sent):
