@@ -16,7 +16,7 @@ import httpx2
 from ._body import Body
 from ._cleaned import Cleaned
 from ._exchange import POOL_TIMEOUT, Watch, exchanged
-from ._http1 import head_of
+from ._http1 import head_of, is_crossing
 from ._http_transport import origin_of, unframed
 from ._judge import EVIDENCE_LIMIT
 from ._pool import Origin, Pool
@@ -141,6 +141,8 @@ async def posted(
     if reader.status == MISDIRECTED:
         reader.has_extra = True
     is_error = not is_success(reader.status)
+    if is_error and not watch.is_new:
+        watch.has_crossed = is_crossing(reader.status, reader.headers, is_last=reader.is_last)
     encoding = b", ".join(value for name, value in reader.headers if name.lower() == b"content-encoding")
     body = Body(answer, encoding.decode("latin-1"), EVIDENCE_LIMIT if is_error else LARGEST_BODY, cut=is_error)
     received = Received(reader.status, Cleaned(reader.headers, clean), body)

@@ -103,10 +103,13 @@ class Answer(httpx2.AsyncByteStream):
 
 
 class Watch(Protocol):
-    """Is told of a request whether its connection was a new one, and that an answer has come."""
+    """Is told of a request whether its connection was a new one, that an answer has come, and that this was none to it
+    but has crossed it.
+    """
 
     is_new: bool
     is_answered: bool
+    has_crossed: bool
 
 
 async def exchanged(

@@ -24,6 +24,7 @@ from ._clean import cleaner
 from ._cleaned import READ
 from ._direct import LARGEST_BODY
 from ._exchange import POOL_TIMEOUT
+from ._http1 import is_crossing
 from ._http_transport import Transport
 from ._judge import EVIDENCE_LIMIT
 from ._pool import Pool
@@ -51,11 +52,11 @@ class _Watch:
     collector, and a tunnel through a proxy in the pool, as one that is busy for ever.
     """
 
-    __slots__ = ("_client", "_stream", "_url", "is_answered", "is_new")
+    __slots__ = ("_client", "_stream", "_url", "has_crossed", "is_answered", "is_new")
 
     def __init__(self, client: httpx2.AsyncClient, url: httpx2.URL) -> None:
         self._client, self._url = client, url
-        self.is_new = self.is_answered = False
+        self.is_new = self.is_answered = self.has_crossed = False
         self._stream: Any = None
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
@@ -196,6 +197,10 @@ async def _read(cleaners: _Cleaners, response: httpx2.Response) -> None:
     an error, and fail where its charset does not fit.
     """
     is_error = response.status_code >= 400
+    watch = response.request.extensions.get(_TRACE)
+    if is_error and isinstance(watch, _Watch) and not watch.is_new:
+        is_last = response.http_version == "HTTP/1.0" or "close" in response.headers.get("connection", "").lower()
+        watch.has_crossed = is_crossing(response.status_code, response.headers.raw, is_last=is_last)
     response.encoding = "utf-8"
     response.stream = unpacked(response, EVIDENCE_LIMIT if is_error else LARGEST_BODY, cut=is_error)
     clean = cleaners.of(response.request)
@@ -214,3 +219,9 @@ def is_stale(request: httpx2.Request) -> bool:
     """
     watch = request.extensions.get(_TRACE)
     return isinstance(watch, _Watch) and not watch.is_new and not watch.is_answered
+
+
+def has_crossed(request: httpx2.Request) -> bool:
+    """Say whether the answer to a request was none to it, but the end of a kept connection; see `is_crossing`."""
+    watch = request.extensions.get(_TRACE)
+    return isinstance(watch, _Watch) and watch.has_crossed

@@ -17,9 +17,15 @@ import httptools
 HEAD_LIMIT = 64 * 1024
 """Bytes of a head, with those of 1xx answers before it, and of trailers (R-LS-4; h11's limit is 100 KiB)."""
 
+TOO_LONG = f"a head or a trailer is longer than {HEAD_LIMIT} bytes"
+
 _BODILESS = frozenset({204, 304})
 
 Header = tuple[bytes, bytes]
+
+
+REQUEST_TIMEOUT = 408
+_REQUEST_IDS = frozenset({b"request-id", b"x-request-id"})
 
 
 @final
@@ -39,6 +45,16 @@ def head_of(method: bytes, target: bytes, headers: Iterable[Header]) -> bytes:
     if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
         raise ProtocolError("a header holds a line break or a NUL")
     return head
+
+
+def is_crossing(status: int, headers: Iterable[Header], *, is_last: bool) -> bool:
+    """Say whether an answer that came on a kept connection is none to the request that was sent on it.
+
+    A server that closes an idle connection may say so by a 408, which then crosses the next request: that may be sent
+    again on another connection (RFC 9110 section 15.5.9). It is taken for that where it is the `is_last` answer of its
+    connection and names no request, as whoever has seen one does: a 408 of an application's own has an id.
+    """
+    return status == REQUEST_TIMEOUT and is_last and not any(name.lower() in _REQUEST_IDS for name, _ in headers)
 
 
 @final
@@ -77,6 +93,11 @@ class Reader:
         self._fed = 0
 
     @property
+    def is_last(self) -> bool:
+        """Say whether this answer says that it is the last one of its connection."""
+        return not self._keeps_alive
+
+    @property
     def may_follow(self) -> bool:
         """Say whether another request may be sent: this answer is whole, nothing came after it, and it keeps alive."""
         return self.is_at_end and self._keeps_alive and self.failed is None and not self.has_extra
@@ -95,7 +116,7 @@ class Reader:
                 self._fail(str(error))
         self._fed = 0 if len(self._parts) > before or self.is_at_end else self._fed + len(data)
         if self._fed > HEAD_LIMIT:  # since content came last: a head, hints before it, trailers, extensions of chunks
-            self._fail(f"a head or a trailer is longer than {HEAD_LIMIT} bytes")
+            self._fail(TOO_LONG)
 
     def _fail(self, why: str) -> None:
         if self.failed is None:  # the parser says the same of everything that follows
@@ -148,6 +169,8 @@ class Reader:
             return
         self.status, self.is_headed = status, True
         self._keeps_alive = parser.should_keep_alive()
+        if self._fed and sum(len(name) + len(value) for name, value in self.headers) > HEAD_LIMIT:
+            self._fail(TOO_LONG)  # it came in several parts, the last one perhaps with content
         is_packed, self._is_delimited = False, status in _BODILESS
         for name, value in self.headers:
             lower = name.lower()

@@ -19,7 +19,7 @@ from ._clean import cleaner
 from ._dialects import issuer_of
 from ._direct import MISDIRECTED, Prepared, is_success, posted, prepare
 from ._failures import Failed, Failures, JudgeAnswer
-from ._http import Http
+from ._http import Http, has_crossed
 from ._json import encode
 from ._judge import read_evidence
 from ._messages import user
@@ -188,7 +188,9 @@ class SDKProvider:
                 await answer.read()
         except Exception as error:  # noqa: BLE001 - the border: whatever a connection raises gets a verdict
             return self._failures.lost(request.model, error, watch=watch)
-        return answer if is_success(answer.status_code) else self._refused(request, answer, is_stream=is_stream)
+        if is_success(answer.status_code):
+            return answer
+        return self._refused(request, answer, is_stream=is_stream, is_stale=watch.has_crossed)
 
     async def _post_by_client(self, request: Request, content: bytes, is_stream: bool) -> Arrived | Failed:
         try:
@@ -197,16 +199,17 @@ class SDKProvider:
                 self._wire.path, cast_to=httpx2.Response, content=content, options=options, stream=is_stream
             )
         except self._status_error as error:
-            return self._refused(request, error.response, is_stream=is_stream)  # type: ignore[attr-defined]
+            answer = error.response  # type: ignore[attr-defined]
+            return self._refused(request, answer, is_stream=is_stream, is_stale=has_crossed(answer.request))
         except Exception as error:  # noqa: BLE001 - the border: whatever an SDK raises gets a verdict
             return self._failures.lost(request.model, error)
         return answer
 
-    def _refused(self, request: Request, answer: Arrived, *, is_stream: bool) -> Failed:
+    def _refused(self, request: Request, answer: Arrived, *, is_stream: bool, is_stale: bool) -> Failed:
         if answer.status_code == MISDIRECTED:
             body_of(answer).drop()
         refused = self._failures.refused(request.model, answer)
-        return Failed(refused, refuses_usage=is_stream and _refuses_usage(answer))
+        return Failed(refused, is_stale=is_stale, refuses_usage=is_stream and _refuses_usage(answer))
 
     def _client_for(self, parameters: Parameters) -> tuple[Client, dict[str, Any]]:
         """Return the client that sends a request with these parameters, and the options that it is called with."""
@@ -354,10 +357,10 @@ def _unasked(usage: Mapping[str, Any], body: Mapping[str, Any], *, joins: bool) 
 class Watching:
     """See `Watch`."""
 
-    __slots__ = ("is_answered", "is_new")
+    __slots__ = ("has_crossed", "is_answered", "is_new")
 
     def __init__(self) -> None:
-        self.is_new = self.is_answered = False
+        self.is_new = self.is_answered = self.has_crossed = False
 
 
 def _refuses_usage(answer: Arrived) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.providers._http1 import HEAD_LIMIT, ProtocolError, Reader, head_of
+from understudy.providers._http1 import HEAD_LIMIT, TOO_LONG, ProtocolError, Reader, head_of
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LENGTH = OK + b"content-length: 5\r\n"
@@ -150,6 +150,16 @@ def test_what_is_none(data: bytes, body: bytes, step: int) -> None:
 def test_what_is_cut_off_has_not_ended(data: bytes) -> None:
     """The connection's end ends an answer only where nothing else says how long it is."""
     assert not read(data, 3).ended
+
+
+@pytest.mark.parametrize("cut", [1, 30_000, 65_536, 69_990, 70_000])
+def test_a_head_is_too_long_however_it_was_cut(cut: int) -> None:
+    """Also where its end comes together with content."""
+    data = LENGTH + b"x: " + b"y" * 70_000 + b"\r\n\r\nhello"
+    reader = Reader()
+    for part in (data[:cut], data[cut:]):
+        reader.feed(part)
+    assert (reader.take(), str(reader.failed)) == (b"", TOO_LONG)
 
 
 def test_one_answer_after_the_other() -> None:
