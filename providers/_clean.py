@@ -34,6 +34,26 @@ _ALIKE = str.maketrans(" +_", "--/")
 sections 4 and 5), a space in a form that was sent. Telling them apart would hide no more."""
 
 
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization"})
+"""The headers in which a credential is shown, whatever it looks like."""
+
+_TELLING = ("auth", "cookie", "credential", "key", "password", "secret", "signature", "token")
+"""What the names of others have in them; a value of theirs is taken for a secret if it is long enough for one."""
+
+
+def credentials_in(fields: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Return what headers, or the fields of a query, show of secrets, each without its scheme (`Bearer`, `Basic`)."""
+    found = set[str]()
+    for name, value in fields:
+        lower = name.lower()
+        if not any(word in lower for word in _TELLING):
+            continue
+        secret = value.partition(" ")[2].strip() or value
+        if lower in _CREDENTIALS or len(secret) >= _WINDOW:
+            found.add(secret)
+    return frozenset(found)
+
+
 def clean(text: str, secrets: Iterable[str] = ()) -> str:
     """Return `text` on one line, at most 500 characters, escaped, with every piece of a secret masked.
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TypeAlias, final
 
@@ -85,7 +86,14 @@ class Failures:
     def __init__(self, target: Target, request_id: str, judge_answer: JudgeAnswer | None = None) -> None:
         self.transport, self._request_id = target.transport, request_id
         self._judge_answer = judge_answer
+        self._secrets = target.secrets
         self.clean, self._endpoint, self._told_extra = cleaner(target.secrets), target.name, False
+
+    def hiding(self, secrets: Iterable[str]) -> Failures:
+        """Return what makes the same errors, with these secrets masked, too."""
+        made = copy(self)
+        made.clean = cleaner((*self._secrets, *secrets))
+        return made
 
     def failed(self, model: str, verdict: Verdict, said: str, **facts: Any) -> AttemptError:
         """Say that an attempt failed; `said` is cleaned."""

@@ -20,7 +20,7 @@ import httpx2
 
 from ._addresses import WHY, is_forbidden
 from ._body import unpacked
-from ._clean import cleaner
+from ._clean import cleaner, credentials_in
 from ._cleaned import READ
 from ._direct import LARGEST_BODY
 from ._exchange import POOL_TIMEOUT
@@ -95,23 +95,22 @@ class _NoCookies(CookieJar):
 
 @final
 class _Cleaners:
-    """What masks secrets in the head of an answer: the endpoint's own, and the key that the very request has shown."""
+    """What masks secrets in the head of an answer: the endpoint's own, and the keys that the very request has shown."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._secrets, self._own = secrets, cleaner(secrets)
-        self._own_headers = frozenset({"", *(f"Bearer {key}" for key in secrets)})
-        self._by_header: dict[str, Callable[[str], str]] = {}
+        self._by_shown: dict[frozenset[str], Callable[[str], str]] = {}
 
     def of(self, request: httpx2.Request) -> Callable[[str], str]:
         """Return what cleans the answer to a request."""
-        shown = request.headers.get("authorization", "")
-        if shown in self._own_headers:
+        shown = credentials_in((*request.headers.multi_items(), *request.url.params.multi_items()))
+        if shown.issubset(self._secrets):
             return self._own
-        clean = self._by_header.get(shown)
+        clean = self._by_shown.get(shown)
         if clean is None:
-            if len(self._by_header) >= KEPT_CLEANERS:
-                del self._by_header[next(iter(self._by_header))]  # the oldest: its login has had others since
-            clean = self._by_header[shown] = cleaner((*self._secrets, shown.partition(" ")[2]))
+            if len(self._by_shown) >= KEPT_CLEANERS:
+                del self._by_shown[next(iter(self._by_shown))]  # the oldest: its login has had others since
+            clean = self._by_shown[shown] = cleaner((*self._secrets, *shown))
         return clean
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias, final
 import httpx2
 
 from ._body import body_of
-from ._clean import cleaner
+from ._clean import credentials_in
 from ._dialects import issuer_of
 from ._direct import MISDIRECTED, Prepared, is_success, posted, prepare
 from ._failures import Failed, Failures, JudgeAnswer
@@ -99,6 +99,7 @@ class SDKProvider:
         self._target, self._omit, self._http = target, omit, http
         self._prepared: dict[Extras, Prepared | None] = {}
         self._kept_defaults: dict[tuple[str, int], tuple[Parameters, Mapping[str, Any]]] = {}
+        self._hiding: dict[frozenset[str], Failures] = {}
 
     async def complete(self, request: Request) -> Response:
         """Ask once; see `Provider.complete`.
@@ -180,14 +181,16 @@ class SDKProvider:
         prepared = self._prepared.get(extras)
         if prepared is None:
             return await self._post_by_client(request, content, is_stream)
-        watch = Watching()
+        watch, failures = Watching(), self._failures_of(parameters)
         try:
-            clean, limit = self._cleaner_for(parameters), self._target.write_timeout
-            answer = await posted(pool, prepared, content, clean=clean, watch=watch, write_within=limit, fresh=fresh)
+            limit = self._target.write_timeout
+            answer = await posted(
+                pool, prepared, content, clean=failures.clean, watch=watch, write_within=limit, fresh=fresh
+            )
             if not is_stream and is_success(answer.status_code):
                 await answer.read()
         except Exception as error:  # noqa: BLE001 - the border: whatever a connection raises gets a verdict
-            return self._failures.lost(request.model, error, watch=watch)
+            return failures.lost(request.model, error, watch=watch)
         if is_success(answer.status_code):
             return answer
         return self._refused(request, answer, is_stream=is_stream, is_stale=watch.has_crossed)
@@ -202,13 +205,13 @@ class SDKProvider:
             answer = error.response  # type: ignore[attr-defined]
             return self._refused(request, answer, is_stream=is_stream, is_stale=has_crossed(answer.request))
         except Exception as error:  # noqa: BLE001 - the border: whatever an SDK raises gets a verdict
-            return self._failures.lost(request.model, error)
+            return self._failures_of(request.parameters).lost(request.model, error)
         return answer
 
     def _refused(self, request: Request, answer: Arrived, *, is_stream: bool, is_stale: bool) -> Failed:
         if answer.status_code == MISDIRECTED:
             body_of(answer).drop()
-        refused = self._failures.refused(request.model, answer)
+        refused = self._failures_of(request.parameters).refused(request.model, answer)
         return Failed(refused, is_stale=is_stale, refuses_usage=is_stream and _refuses_usage(answer))
 
     def _client_for(self, parameters: Parameters) -> tuple[Client, dict[str, Any]]:
@@ -221,14 +224,19 @@ class SDKProvider:
             options = {**options, "params": dict(parameters["extra_query"])}
         return client, options
 
-    def _cleaner_for(self, parameters: Parameters) -> Callable[[str], str]:
-        """Return what masks secrets in the head of an answer: the endpoint's, and what a request shows of its own."""
-        shown = [
-            value.removeprefix("Bearer ")
-            for name, value in parameters.get("extra_headers", {}).items()
-            if name.lower() in CREDENTIALS
-        ]
-        return cleaner((*self._target.secrets, *shown)) if shown else self._failures.clean
+    def _failures_of(self, parameters: Parameters) -> Failures:
+        """Return what makes the errors of a request: with its own secrets masked, beside those of the endpoint."""
+        if "extra_headers" not in parameters and "extra_query" not in parameters:
+            return self._failures
+        query = ((name, str(value)) for name, value in parameters.get("extra_query", {}).items())
+        shown = credentials_in((*parameters.get("extra_headers", {}).items(), *query))
+        if not shown:
+            return self._failures
+        if shown not in self._hiding:
+            if len(self._hiding) >= KEPT_CLIENTS:
+                self._hiding.clear()
+            self._hiding[shown] = self._failures.hiding(shown)
+        return self._hiding[shown]
 
     async def _prepare(self, parameters: Parameters, extras: Extras) -> None:
         """Find out what the client would send. Meanwhile it sends for all others; what keeps it from telling keeps it
@@ -251,26 +259,27 @@ class SDKProvider:
         try:
             response = self._wire.read(answer.content, answer.headers.get("content-type", ""), self._issuer)
         except WireError as error:
-            return Failed(self._failures.unreadable(request.model, answer, answer.content, error))
+            failures = self._failures_of(request.parameters)
+            return Failed(failures.unreadable(request.model, answer, answer.content, error))
         except Exception as error:  # noqa: BLE001 - a bug of ours, told as such
             return self._failures.lost(request.model, error)
         return self._finisher(request, rendered, answer)(response)
 
     async def _opened(self, request: Request, rendered: Rendered, answer: Arrived) -> Upstream | Failed:
         """Return the stream that an answer is, or what it is instead."""
-        model = request.model
+        model, failures = request.model, self._failures_of(request.parameters)
         kind = answer.headers.get("content-type", "")
         if kind.partition(";")[0].strip().lower() in {"", "text/event-stream"}:
             reading, finish = self._wire.reading(self._issuer, model), self._finisher(request, rendered, answer)
             relay = self._relay(request)
             shown = shown_as_text(request.parameters) if relay is None else None
             given_on = None if relay is None else GivenOn(with_usage=relay.wants_usage)
-            return Incoming(answer, reading, self._failures, model, finish, shown=shown, given_on=given_on)
+            return Incoming(answer, reading, failures, model, finish, shown=shown, given_on=given_on)
         try:
             content = await read_page(answer)
         except Exception as error:  # noqa: BLE001 - as above
-            return self._failures.interrupted(model, answer, error)
-        return Failed(self._failures.unreadable(model, answer, content, no_stream(content, kind)))
+            return failures.interrupted(model, answer, error)
+        return Failed(failures.unreadable(model, answer, content, no_stream(content, kind)))
 
     def _finisher(self, request: Request, rendered: Rendered, answer: Arrived) -> Callable[[Response], Response]:
         """Return what completes a response by what its body does not say. It holds no prompt."""
@@ -324,9 +333,6 @@ def extras_of(parameters: Parameters) -> Extras:
     headers, query = parameters.get("extra_headers", {}), parameters.get("extra_query", {})
     return frozenset(headers.items()), tuple((name, repr(value)) for name, value in query.items())
 
-
-CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization"})
-"""The headers in which a credential is shown."""
 
 NO_EXTRAS: Extras = (frozenset(), ())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -139,15 +140,53 @@ async def test_preparing_is_no_request_in_the_log(caplog: pytest.LogCaptureFixtu
     assert not [record for record in caplog.records if record.name.startswith(("httpx", "openai"))]
 
 
-async def test_a_key_of_a_requests_own_is_masked_in_the_head() -> None:
-    """As the endpoint's is."""
-    key = "zz-another-0123456789"
-    own = Parameters(extra_headers={"Authorization": f"Bearer {key}"})
-    async with simulated_server(Script.always(Status(400, headers={"x-request-id": f"r {key}"}))) as server:
-        async with provider_of(Target("openai", server.openai_url, SecretStr("sk-1"))) as provider:
+OWN = "zz-another-0123456789"
+SHOWING: list[Parameters] = [
+    {"extra_headers": {"Authorization": f"Bearer {OWN}"}},
+    {"extra_headers": {"authorization": f"Basic {OWN}"}},
+    {"extra_headers": {"x-api-key": OWN}},
+    {"extra_headers": {"X-Portal-Token": OWN, "x-title": "no secret at all"}},
+    {"extra_query": {"api_key": OWN}},
+]
+QUOTING = [
+    Status(400, body=b'{"error": {"message": "no secret at all in %b"}}' % OWN.encode()),
+    Status(401, body=b'{"error": {"message": "no secret at all in Bearer %b"}}' % OWN.encode()),
+    Status(503, body=b"no secret at all in %b" % b64encode(OWN.encode()), content_type="text/plain"),
+    Status(200, body=b'{"error": {"message": "no secret at all in %b"}}' % OWN.encode()),
+    Status(500, body=b"no secret at all", headers={"x-request-id": OWN, "request-id": OWN}, content_type="text/plain"),
+]
+
+
+@pytest.mark.parametrize("way", ["understudy", "httpx2"])
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("quoting", QUOTING, ids=lambda status: str(status.status))
+@pytest.mark.parametrize("parameters", SHOWING, ids=lambda parameters: str(parameters)[:40])
+async def test_a_key_of_a_requests_own_is_masked(
+    parameters: Parameters, quoting: Status, streams: bool, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the endpoint's is, in head and body, whatever header shows it; what is no secret is not."""
+    caplog.set_level("DEBUG", logger="understudy")
+    async with simulated_server(Script.always(quoting)) as server:
+        async with provider_of(Target("openai", server.openai_url, SecretStr("sk-1"), http_transport=way)) as provider:
             with pytest.raises(AttemptError) as refused:
-                await provider.complete(Request("m", (user("hi"),), own))
-    assert refused.value.failure.request_id == "r [secret]"
+                request = Request("m", (user("hi"),), parameters)
+                await (provider.stream(request) if streams else provider.complete(request))
+    shown = f"{refused.value} {refused.value.failure!r}"
+    assert "no secret at all" in shown
+    assert "[secret]" in shown
+    assert not any(OWN[i : i + 8] in shown + caplog.text for i in range(len(OWN) - 7))
+
+
+async def test_a_key_of_a_requests_own_is_masked_in_a_stream() -> None:
+    """In an error that comes after the head, too."""
+    body = b'data: {"error": {"message": "no %b", "type": "server_error"}}\n\n' % OWN.encode()
+    script = Script.always(Status(200, body=body, content_type="text/event-stream"))
+    async with simulated_server(script) as server:
+        async with provider_of(Target("openai", server.openai_url, SecretStr("sk-1"))) as provider:
+            upstream = await provider.stream(Request("m", (user("hi"),), SHOWING[0]))
+            with pytest.raises(AttemptError, match=r"no \[secret\]"):
+                await upstream.read()
+            await upstream.aclose()
 
 
 async def test_a_thousand_first_calls_are_all_answered() -> None:
