@@ -7,25 +7,34 @@ asked, and over how many connections.
 from __future__ import annotations
 
 import gzip
+import socket
 import ssl
+import warnings
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import httpcore2
 import pytest
-from anyio.abc import AnyByteStream
+from anyio.abc import AnyByteStream, ByteStream, SocketAttribute
+from anyio.streams.tls import TLSListener
 from pydantic import SecretStr
 
 from understudy.providers import AttemptError, Provider, Request, Target, connect, user
-from understudy.simulation import simulated_server
+from understudy.providers._pool import Connection
+from understudy.simulation import Script, simulated_server
 from understudy.simulation._answers import answer
+from understudy.supervisor import background_tasks
 
-from .over_sockets import Behave, listening, reset
-from .streams import close
+from . import test_failure_table as table
+from . import test_upstream as streams
+from .over_sockets import FIXTURES, Behave, listening, reset, self_signed
+from .streams import WIRES, Played, close
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
 
@@ -299,3 +308,335 @@ async def test_only_gzip_is_asked_for(way: str) -> None:
     async with simulated_server() as server, provider_of(server.openai_url, way) as provider:
         await provider.complete(REQUEST)
     assert server.received[0].headers["accept-encoding"] == "gzip"
+
+
+async def end_of(provider: Provider, *, is_stream: bool) -> tuple[Any, ...]:
+    """Ask, and return what must not depend on what carried it: the text, or the facts of the error, not its words."""
+    try:
+        with anyio.move_on_after(60):
+            if not is_stream:
+                return ((await provider.complete(REQUEST)).text,)
+            upstream, text = await provider.stream(REQUEST), ""
+            try:
+                while upstream.response is None:
+                    await upstream.read()
+                    while (event := upstream.take()) is not None:
+                        text += getattr(event, "text", "")
+            except AttemptError as error:
+                return (*facts(error), text)
+            finally:
+                await upstream.aclose()
+            return (text,)
+    except AttemptError as error:
+        return facts(error)
+    return ("hangs",)
+
+
+def facts(error: AttemptError) -> tuple[Any, ...]:
+    """Return what an error says."""
+    it = error.failure
+    return type(error), it.verdict, it.status, it.request_id, it.retry_after, it.retry_forbidden, it.of_account, it.help
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("row", table.TABLE_A + table.TABLE_B, ids=lambda row: row.name)
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_every_fault_of_an_answer(transport: str, row: table.Row, is_stream: bool) -> None:
+    """Tables A and B: class, verdict, status, id and hints are the same, and twice: the second request may go over the
+    connection of the first.
+    """
+    found = list[list[tuple[Any, ...]]]()
+    for way in WAYS:
+        async with simulated_server(Script.always(row.on(transport))) as server:
+            url = server.anthropic_url if transport == "anthropic" else server.openai_url
+            async with provider_of(url, way, transport) as provider:
+                found.append([await end_of(provider, is_stream=is_stream) for _ in range(2)])
+    assert found[0] == found[1]
+    assert found[0][0] == found[0][1]
+    assert is_stream or found[0][0] == ("hangs",) or found[0][0][:2] == (row.error, row.verdict)
+
+
+@pytest.mark.parametrize("row", streams.ROWS, ids=str)
+@pytest.mark.parametrize("wire", WIRES)
+async def test_every_fault_of_a_stream(wire: Any, row: streams.Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Table C: what came before the fault, and what the fault is."""
+    if row.name.startswith("oversize"):
+        monkeypatch.setattr("understudy.providers._sse.LARGEST_EVENT", 10_000)
+    found = list[list[tuple[Any, ...]]]()
+    for way in WAYS:
+        play = Played(wire, row.parts(wire), row.after, pause=0.001)
+        async with listening(play) as place, provider_of(place.base_url(wire), way, wire) as provider:
+            found.append([await end_of(provider, is_stream=True) for _ in range(2)])
+    assert found[0] == found[1]
+    assert found[0][0] == found[0][1]
+    assert found[0][0][-1] == row.text or not row.text
+
+
+@pytest.mark.parametrize("row", table.BELOW_HTTP, ids=lambda row: row.name)
+async def test_every_fault_below_http(row: table.Below, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Table B: what never became an answer, and when it is known."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(FIXTURES / "other_authority.crt"))
+    request = Request("a-model", (user(table.LARGE if row.is_large else "hi"),))
+    for way in WAYS:
+        began_at = anyio.current_time()
+        async with row.at() as place, provider_of(place.base_url("openai"), way) as provider:
+            with pytest.raises(AttemptError) as failed:
+                await provider.complete(request)
+        assert (type(failed.value), failed.value.verdict) == (row.error, row.verdict)
+        if row.after < 100:
+            assert anyio.current_time() - began_at == pytest.approx(row.after, abs=0.5)
+
+
+def resolve(monkeypatch: pytest.MonkeyPatch, hosts: Mapping[str, Sequence[str]]) -> None:
+    """Let names lead to addresses, for the time of a test."""
+    known = socket.getaddrinfo
+
+    def resolved(host: Any, port: Any, *rest: Any, **more: Any) -> list[tuple[Any, ...]]:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in hosts:
+            return known(host, port, *rest, **more)
+        if not hosts[name]:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        families = [(socket.AF_INET6 if ":" in address else socket.AF_INET, address) for address in hosts[name]]
+        return [(family, socket.SOCK_STREAM, 6, "", (address, int(port))) for family, address in families]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom a client trusts, where it goes, and what becomes of it."""
+
+    name: str
+    authority: str
+    host: str
+    becomes: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Trust("trusted", "self_signed.crt", "localhost", GOOD),
+        Trust("trusted, by its address", "self_signed.crt", "127.0.0.1", GOOD),
+        Trust("another authority", "other_authority.crt", "localhost", "tls_trust None"),
+        Trust("another host", "self_signed.crt", "other.test", "tls_trust None"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("way", WAYS)
+async def test_whom_tls_trusts(way: str, row: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authority has to be known and the host to be the certificate's; nothing is sent before."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(FIXTURES / row.authority))
+    resolve(monkeypatch, {"other.test": ["127.0.0.1"]})
+    server = Server([WELL] * 2)
+    async with listening(server, self_signed()) as place:
+        url = place.base_url("openai").replace("127.0.0.1", row.host)
+        async with provider_of(url, way) as provider:
+            assert [await outcome(provider) for _ in range(2)] == [row.becomes] * 2
+    assert server.requests == (2 if row.becomes == GOOD else 0)
+
+
+OVER_TLS = (
+    "a length",
+    "chunks",
+    "the end",
+    "not kept",
+    "closed behind",
+    "half closed",
+    "a body cut",
+    "a kept one",
+    "408",
+)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.name.startswith(OVER_TLS)], ids=str)
+async def test_what_a_server_sends_over_tls(row: Row) -> None:
+    """As without; servers close without a word of TLS, and that is an end as good as any."""
+    assert await becomes(row, OURS, self_signed()) == (list(row.becomes), row.connections)
+    said, connections = row.library or (row.becomes, row.connections)
+    assert await becomes(row, LIBRARY, self_signed()) == (list(said), connections)
+
+
+def old() -> ssl.SSLContext:
+    """Speak a TLS that nobody should."""
+    context = self_signed()
+    with warnings.catch_warnings(action="ignore"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
+def asking_back() -> ssl.SSLContext:
+    """Want a certificate of the client's, which has none: in TLS 1.3 it learns so from its first read."""
+    context = self_signed()
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@pytest.mark.parametrize(("make", "becomes"), [(old, "connect None"), (asking_back, "provider None")])
+@pytest.mark.parametrize("way", WAYS)
+async def test_tls_that_fails(way: str, make: Any, becomes: str) -> None:
+    """In the handshake it is a connection that failed; after it, an answer that did not come."""
+
+    async def refuse(stream: AnyByteStream) -> None:
+        await stream.receive()
+
+    plain = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = plain.extra(SocketAttribute.local_port)  # noqa: S610 - anyio's `extra`
+    listener = QuietTLS(plain, make(), standard_compatible=False)
+    async with listener, background_tasks() as tasks:
+        tasks.start_soon(listener.serve, refuse)
+        async with provider_of(f"https://localhost:{port}/v1", way) as provider:
+            assert await outcome(provider) == becomes
+
+
+class QuietTLS(TLSListener):
+    """Leaves failed handshakes as they are."""
+
+    @staticmethod
+    async def handle_handshake_error(exc: BaseException, stream: AnyByteStream) -> None:
+        """Close."""
+        await anyio.aclose_forcefully(stream)
+
+
+HELD: dict[str, bytes | Behave] = {"closed": close, "reset": reset, "half closed": end, "408": LATE + b"\r\n"}
+
+
+@pytest.mark.parametrize("how", HELD)
+@pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+async def test_a_kept_connection_ends_as_it_is_taken_up(
+    how: str, is_large: bool, is_tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the look at it, and before the request: that costs no attempt, whatever end it was."""
+    then = HELD[how]
+
+    async def behave(stream: AnyByteStream) -> None:
+        await read_request(stream)
+        await stream.send(WELL)
+        if place.asked > 1:
+            await silence(stream)
+        elif isinstance(then, bytes):
+            await stream.send(then)
+        else:
+            await then(stream)
+
+    request = Request("a-model", (user("x" * 5_000_000 if is_large else "hi"),))
+    async with listening(behave, self_signed() if is_tls else None) as place:
+        url = place.base_url("openai").replace("https://127.0.0.1", "https://localhost")
+        async with provider_of(url, OURS) as provider:
+            assert await outcome(provider) == GOOD
+            await anyio.sleep(0.01)
+            with monkeypatch.context() as blind:
+                blind.setattr(Connection, "is_quiet", True)
+                assert (await provider.complete(request)).text == GOOD
+            assert place.asked == 2
+
+
+ADDRESSES: dict[str, tuple[list[str], str, float]] = {
+    "the second one listens": (["127.0.0.3", "127.0.0.1"], GOOD, 0.0),
+    "IPv6 first, in vain": (["::1", "127.0.0.1"], GOOD, 0.0),
+    "one listens of many": (["127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.1"], GOOD, 0.0),
+    "nobody listens": (["127.0.0.3", "127.0.0.4"], "connect None", 0.0),
+    "there is none": ([], "connect None", 0.0),
+    "the first one hangs": (["127.0.0.9", "127.0.0.1"], GOOD, 0.25),
+}
+
+
+@pytest.mark.parametrize(("addresses", "becomes", "after"), ADDRESSES.values(), ids=ADDRESSES)
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_host_of_several_addresses(
+    way: str, addresses: list[str], becomes: str, after: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other is tried, the next one when one has failed or 250 ms have passed; of all, one is used."""
+    resolve(monkeypatch, {"many.test": addresses})
+    server = Server([WELL])
+    async with listening(server) as place:
+        port = int(place.origin.rpartition(":")[2])
+        with socket.socket() as hanging, socket.socket() as only:
+            hanging.bind(("127.0.0.9", port))
+            hanging.listen(0)
+            only.connect(hanging.getsockname())
+            began_at = anyio.current_time()
+            async with provider_of(f"http://many.test:{port}/v1", way) as provider:
+                assert await outcome(provider) == becomes
+            assert anyio.current_time() - began_at == pytest.approx(after, abs=0.05)
+        assert (place.asked, server.requests) == ((1, 1) if becomes == GOOD else (0, 0))
+
+
+SHORT = b'{"choices":[{"message":{"content":"G"},"finish_reason":"stop"}]}'
+EVENTS = b'data: {"choices":[{"delta":{"content":"G"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+KIND = b"content-type: text/event-stream\r\n"
+LENGTH = b"content-length: %d\r\n\r\n"
+PARTS = CHUNKED + b"\r\n"
+CUT: dict[str, tuple[bytes, bool]] = {
+    "a length": (OK + JSON + LENGTH % len(SHORT) + SHORT, False),
+    "chunks": (PARTS + chunks(SHORT, 20), False),
+    "chunks, extensions, trailers": (PARTS + chunks(SHORT, 20, after=b";a=b")[:-2] + b"x: 1\r\n\r\n", False),
+    "gzip in chunks": (CHUNKED + b"content-encoding: gzip\r\n\r\n" + chunks(gzip.compress(SHORT), 20), False),
+    "hints": (HINT + HINT + OK + JSON + LENGTH % len(SHORT) + SHORT, False),
+    "line feeds": ((OK + JSON + LENGTH % len(SHORT)).replace(b"\r\n", b"\n") + SHORT, False),
+    "folded": (OK + b"x: 1\r\n 2\r\n" + JSON + LENGTH % len(SHORT) + SHORT, False),
+    "an error": (sized("503 Busy", JSON[:-2], b"retry-after: 7", body=ERROR), False),
+    "a bad chunk": (PARTS + chunks(SHORT, 20)[:-5] + b"zz\r\n", False),
+    "a stream": (OK + KIND + b"transfer-encoding: chunked\r\n\r\n" + chunks(EVENTS, 30), True),
+    "a stream in gzip": (OK + KIND + b"content-encoding: gzip\r\n" + LENGTH % 0, True),
+}
+PACKED_EVENTS = gzip.compress(EVENTS)
+CUT["a stream in gzip"] = (
+    OK + KIND + b"content-encoding: gzip\r\n" + LENGTH % len(PACKED_EVENTS) + PACKED_EVENTS,
+    True,
+)
+
+
+class Memory(ByteStream):
+    """A connection in memory: a request is answered by the `pieces`, one for each read, and then the end."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces, self._came = list(pieces), b""
+        self._raw_socket = SimpleNamespace(setsockopt=lambda *_: None)  # what the library sets at its socket
+
+    async def send(self, item: bytes) -> None:
+        """Take a request."""
+        await anyio.lowlevel.checkpoint()
+        self._came += item
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Give the next piece."""
+        await anyio.lowlevel.checkpoint()
+        assert self._came.endswith(b"}")
+        if not self._pieces:
+            raise anyio.EndOfStream
+        return self._pieces.pop(0)
+
+    async def send_eof(self) -> None:
+        """Not used."""
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CUT)
+async def test_it_does_not_matter_where_an_answer_is_cut(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In two at every byte, and into single bytes, over both: one outcome."""
+    data, is_stream = CUT[name]
+    ways = [[data[:cut], data[cut:]] if cut else [data] for cut in range(len(data))]
+    ways.append([data[i : i + 1] for i in range(len(data))])
+    outcomes, pieces = set[tuple[Any, ...]](), list[bytes]()
+
+    async def connected(*_: Any, **__: Any) -> Memory:
+        return Memory(pieces)
+
+    monkeypatch.setattr(anyio, "connect_tcp", connected)
+    for way in WAYS:
+        async with provider_of("http://here.test/v1", way) as provider:
+            if way == LIBRARY:
+                made: Any = provider
+                made._client._client._transport._pool._network_backend = httpcore2.AnyIOBackend()
+            for pieces in ways:  # noqa: B007 - what `connected` gives
+                outcomes.add(await end_of(provider, is_stream=is_stream))
+    assert len(outcomes) == 1
+    assert (outcomes == {("G",)}) == (name not in {"an error", "a bad chunk"})
