@@ -47,8 +47,8 @@ bench: $(STAMP)
 
 soak: $(STAMP)
 	@$(BIN)/python -m tests.whole_system --backend trio --seeds 10000
-	@UNDERSTUDY_SOAK=1 $(BIN)/python -m pytest tests/test_over_sockets.py tests/test_every_checkpoint.py \
-	  tests/test_gate_against_reference.py
+	@UNDERSTUDY_SOAK=1 UNDERSTUDY_CANCELLATIONS=100000 $(BIN)/python -m pytest tests/test_over_sockets.py \
+	  tests/test_every_checkpoint.py tests/test_stress.py tests/test_gate_against_reference.py
 
 test-page: $(STAMP)
 	@$(PYTHON) -m venv $(VENV)/page
