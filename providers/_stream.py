@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias, final
 
+from ._messages import Reasoning
 from ._request import Response, Usage
 
 
@@ -23,9 +24,13 @@ class TextDelta:
 @final
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """More of what the model thinks before it answers, as far as its provider shows it."""
+    """More of what the model thinks before it answers, as far as its provider shows it.
+
+    `ended` comes without text, at the end of a block of thinking that its issuer wants back as it is: the whole block.
+    """
 
     text: str
+    ended: Reasoning | None = None
 
 
 @final

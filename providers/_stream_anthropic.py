@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from ._json import decode
+from ._messages import Reasoning
 from ._request import Response
 from ._stream import ContentEvent, Partial, PartialCall, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
 from ._wire import malformed, reported, truncated
-from ._wire_anthropic import conclude, read_input, read_usage
+from ._wire_anthropic import conclude, read_block, read_input, read_usage
 
 _CONTENT = {"text": "text", "thinking": "thinking", "tool_use": "input"}
 """Where the kinds of block whose content comes in deltas have it when they are sent whole."""
@@ -119,7 +120,8 @@ class AnthropicReading:
             case "content_block_start":
                 return self._start(told["index"], told["content_block"])
             case "content_block_stop":
-                return _close(self._blocks[told["index"]])
+                block = self._blocks[told["index"]]
+                return [*(_proof(block, self._transport) if block.is_open else ()), *_close(block)]
             case "message_start":
                 message = told["message"]
                 if isinstance(model := message.get("model"), str) and model:
@@ -181,6 +183,18 @@ def _close(block: _Block) -> Sequence[ContentEvent]:
     is_whole = block.kind == "tool_use" and not block.pieces and block.start.get("input")
     block.is_open = False
     return _more(block, read_input(block.start["input"])) if is_whole else ()
+
+
+def _proof(block: _Block, issuer: str) -> Sequence[ContentEvent]:
+    """Tell of thinking that has ended what its issuer wants back with it."""
+    if block.kind not in _PROOFS or not (block.signature or block.start.get(_PROOFS[block.kind])):
+        return ()
+    thought = read_block(_whole(block), issuer)
+    return (ReasoningDelta("", thought),) if isinstance(thought, Reasoning) else ()
+
+
+_PROOFS = {"thinking": "signature", "redacted_thinking": "data"}
+"""Where the kinds of thinking have what only their issuer can read."""
 
 
 def _whole(block: _Block) -> Mapping[str, Any]:

@@ -162,7 +162,7 @@ def conclude(answer: Mapping[str, Any], transport: str) -> Response:
         content = answer["content"]
         if not isinstance(content, list):
             raise TypeError("content is a list")
-        blocks = tuple(block for part in content if (block := _read_block(part, transport)) is not None)
+        blocks = tuple(block for part in content if (block := read_block(part, transport)) is not None)
         finish = _FINISH.get(answer.get("stop_reason"), "other")
     except (KeyError, TypeError, AttributeError, ValueError):
         raise WireError(Verdict.MALFORMED, "the answer has no content that can be read") from None
@@ -173,7 +173,7 @@ def conclude(answer: Mapping[str, Any], transport: str) -> Response:
     return Response(blocks, model if isinstance(model, str) else "", transport, finish, read_usage(answer.get("usage")))
 
 
-def _read_block(part: Mapping[str, Any], transport: str) -> Block | None:
+def read_block(part: Mapping[str, Any], transport: str) -> Block | None:
     """Return one block; None for kinds that a neutral message does not hold (server tools and the like)."""
     match part.get("type"):
         case "text":

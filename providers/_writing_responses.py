@@ -99,6 +99,8 @@ class ResponsesWriting:
                 item.pieces.append(text)
                 place = {**item.place, "content_index": 0}
                 return opened + self._tell("response.output_text.delta", **place, delta=text, logprobs=[])
+            case ReasoningDelta(""):
+                return b""
             case ReasoningDelta(text):
                 item, opened = self._in("reasoning")
                 item.pieces.append(text)

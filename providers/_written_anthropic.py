@@ -120,7 +120,7 @@ class AnthropicWriting:
     def __init__(self, asked: Asked, *, name: str, model: str = "") -> None:
         self._name, self._model = name, model or asked.model
         self._is_begun = False
-        self._index, self._kind = -1, ""
+        self._index, self._kind, self._call = -1, "", -1
 
     def event(self, event: StreamEvent) -> bytes:
         """Return the events for an event; see `Writing.event`."""
@@ -142,12 +142,17 @@ class AnthropicWriting:
         match event:
             case TextDelta(text):
                 return self._in("text") + self._delta({"type": "text_delta", "text": text})
+            case ReasoningDelta(ended=Reasoning() as ended):
+                return self._thought(ended)
             case ReasoningDelta(text):
                 return self._in("thinking") + self._delta({"type": "thinking_delta", "thinking": text})
-            case ToolCallStarted(_, identity, name):
+            case ToolCallStarted(index, identity, name):
+                self._call = index
                 start = {"type": "tool_use", "id": identity, "name": name, "input": {}}
                 return self._stop() + self._start("tool_use", start)
-            case ToolCallDelta(_, arguments):
+            case ToolCallDelta(index, arguments):
+                if self._kind != "tool_use" or index != self._call:
+                    raise ValueError("more of a tool call after something else")
                 return self._delta({"type": "input_json_delta", "partial_json": arguments})
             case Finished(response):
                 return self._end(response)
@@ -175,19 +180,21 @@ class AnthropicWriting:
         delta = {"stop_reason": _FINISH[ended(response)], "stop_sequence": None}
         return b"".join(
             (
-                self._signature(response),
                 self._stop(),
                 _told("message_delta", delta=delta, usage=usage_of(response.usage)),
                 _told("message_stop"),
             )
         )
 
-    def _signature(self, response: Response) -> bytes:
-        """Sign the thinking that ends the answer; what was told before can no longer be signed."""
-        last = response.blocks[-1] if response.blocks else None
-        if self._kind != "thinking" or not isinstance(last, Reasoning) or not (signature := signature_of(last)):
-            return b""
-        return self._delta({"type": "signature_delta", "signature": signature})
+    def _thought(self, ended: Reasoning) -> bytes:
+        """End the thinking with what proves it; what only its issuer can read is a block of its own."""
+        if ended.redacted is not None:
+            whole = _block(ended)
+            return b"" if whole is None else self._stop() + self._start("redacted_thinking", whole) + self._stop()
+        signature = signature_of(ended)
+        if not signature or (ended.text and self._kind != "thinking"):
+            return self._stop()
+        return self._in("thinking") + self._delta({"type": "signature_delta", "signature": signature}) + self._stop()
 
 
 def _told(kind: str, **fields: object) -> bytes:

@@ -141,6 +141,8 @@ class OpenAIWriting:
             return b""
         opening = b"" if self._is_open else self._delta({"role": "assistant", "content": "", "refusal": None})
         self._is_open = True
+        if isinstance(event, ReasoningDelta) and not event.text:
+            return opening
         if isinstance(event, Finished):
             return opening + self._end(event.response)
         return opening + self._delta(_delta(event))

@@ -192,7 +192,7 @@ READ: list[tuple[str, bytes, tuple[object, ...], Response]] = [
     (
         "thinking",
         sent(begin(), *think(0, "h", "m", signature="s"), *say(1, "hi"), *ending()),
-        (ReasoningDelta("h"), ReasoningDelta("m"), *SAID),
+        (ReasoningDelta("h"), ReasoningDelta("m"), ReasoningDelta("", thought("hm", "s")), *SAID),
         response(thought("hm", "s"), text("hi")),
     ),
     (
@@ -204,7 +204,7 @@ READ: list[tuple[str, bytes, tuple[object, ...], Response]] = [
     (
         "thinking left out",
         sent(begin(), *think(0, signature="s"), *say(1, "hi"), *ending()),
-        SAID,
+        (ReasoningDelta("", thought("", "s")), *SAID),
         response(thought("", "s"), text("hi")),
     ),
     (
@@ -216,7 +216,7 @@ READ: list[tuple[str, bytes, tuple[object, ...], Response]] = [
     (
         "thinking hidden",
         sent(begin(), start(0, "redacted_thinking", data="r"), stop(0), *say(1, "hi"), *ending()),
-        SAID,
+        (ReasoningDelta("", Reasoning("", redacted="r", issuer="anthropic")), *SAID),
         response(Reasoning("", redacted="r", issuer="anthropic"), text("hi")),
     ),
     # tool calls
