@@ -12,7 +12,7 @@ from anthropic.types import Message as SDKMessage
 from anthropic.types import RawMessageStreamEvent
 from anthropic.types.message_create_params import MessageCreateParamsBase
 from anthropic.types.shared import ErrorResponse
-from hypothesis import given
+from hypothesis import given, settings
 from pydantic import TypeAdapter
 
 from understudy.providers import (
@@ -384,6 +384,7 @@ def is_none(response: Response) -> bool:
     return not response.text and not response.tool_calls and ending(response) == "stop"
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(RESPONSES)
 def test_a_whole_answer_is_read_by_the_sdk_and_by_us(response: Response) -> None:
     """The SDK's types take it strictly, and our own reader finds the same answer in it."""
@@ -400,6 +401,7 @@ def test_a_whole_answer_is_read_by_the_sdk_and_by_us(response: Response) -> None
     assert again.usage == counted(response.usage)
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(RESPONSES)
 def test_a_stream_is_read_by_the_sdk_and_by_us(response: Response) -> None:
     """The SDK puts together the same answer as is sent whole; our reader finds the same content and the same end."""

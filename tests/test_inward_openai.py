@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
@@ -362,6 +362,7 @@ def expected(response: Response) -> Response | None:
     return Response(tuple(blocks), response.model or "ours", "openai", finish, usage)
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(RESPONSES)
 def test_a_whole_answer_is_read_by_the_sdk_and_by_us(response: Response) -> None:
     """The SDK's types take it strictly, and our own reader finds the same answer in it."""
@@ -376,6 +377,7 @@ def test_a_whole_answer_is_read_by_the_sdk_and_by_us(response: Response) -> None
         assert read(body, "application/json", "openai") == same
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(RESPONSES)
 def test_a_stream_is_read_by_the_sdk_and_by_us(response: Response) -> None:
     """The SDK puts together the same answer as is sent whole; our reader finds the same content and the same end."""

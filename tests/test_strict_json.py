@@ -8,7 +8,7 @@ import time
 from typing import Any, NoReturn
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.providers import UnreadableError, decode_body
@@ -136,6 +136,7 @@ BODIES = st.builds(
 )
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(BODIES.map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_it_reads_what_the_slow_reader_reads(body: bytes) -> None:
     """Both read the same object, or both refuse."""
@@ -148,6 +149,7 @@ def test_it_reads_what_the_slow_reader_reads(body: bytes) -> None:
         assert decode_body(body) == expected
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.binary(max_size=60) | st.text('{}[]":,\\ \n1aeu0d8', max_size=40).map(str.encode))
 def test_nothing_else_is_raised(body: bytes) -> None:
     """Whatever comes is an object or an `UnreadableError`; and what is read, the slow reader reads."""
