@@ -16,22 +16,23 @@ from enum import Enum, auto
 from typing import final
 
 import anyio
-from anyio.abc import ByteStream
+import anyio.lowlevel
 
 from ._heads import CONTINUE, LAST_CHUNK, Framing, chunk_of, framing_of, head_of
 from ._house import BUSY, ENDING, House
 from ._http1 import Incoming, Reader
-from ._sockets import has_hung_up, reset_on_close
 from ._values import HTTPAnswer, HTTPRequest
 from ._violations import Violation
-
-GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+from ._wire import Gone, Wire
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at a client that has sent more than is read ahead (R-DL-4 allows 1)."""
 
 DRAIN_IDLE_FOR = 0.1
 """Seconds that an idle connection stays open while the server ends: a request may be on its way (chosen)."""
+
+YIELD_EVERY = 16
+"""Parts after which others have their turn (chosen)."""
 
 
 @final
@@ -48,21 +49,16 @@ class Phase(Enum):
 
 
 @final
-class Left(Exception):
-    """The client has left."""
-
-
-@final
 class Connection:
     """One connection; `run` serves it until it ends."""
 
     __slots__ = (
         *("_answering", "_arrived", "_has_left", "_has_served", "_house", "_incoming", "_is_cut", "_is_late", "_open"),
-        *("_phase", "_reader", "_room", "_scope", "_stream", "due"),
+        *("_phase", "_reader", "_room", "_scope", "_wire", "due"),
     )
 
-    def __init__(self, stream: ByteStream, peer: str, house: House) -> None:
-        self._stream, self._house, self._reader = stream, house, Reader(peer)
+    def __init__(self, wire: Wire, house: House) -> None:
+        self._wire, self._house, self._reader = wire, house, Reader(wire.peer)
         self._phase, self.due = Phase.IDLE, math.inf
         self._scope, self._answering = anyio.CancelScope(), anyio.CancelScope()
         self._arrived: anyio.Event | None = None
@@ -79,13 +75,13 @@ class Connection:
             async with anyio.create_task_group() as tasks:
                 self._scope = tasks.cancel_scope
                 tasks.start_soon(self._pump)
-                with suppress(Left):
+                with suppress(Gone):
                     await self._serve()
                     await self._linger()
                 self._scope.cancel()
         finally:
             self._house.watch.forget(self)
-            await anyio.aclose_forcefully(self._stream)
+            await self._wire.aclose()
 
     def expire(self) -> None:
         """End what has taken too long."""
@@ -94,7 +90,7 @@ class Connection:
             self._wake()
             return
         if self._phase in (Phase.WRITING, Phase.LAST):
-            reset_on_close(self._stream)
+            self._wire.reset_on_close()
         self._scope.cancel()
 
     def drain(self) -> None:
@@ -116,17 +112,17 @@ class Connection:
 
     def drop(self) -> None:
         """End at once; what was sent last may not arrive."""
-        reset_on_close(self._stream)
+        self._wire.reset_on_close()
         self._scope.cancel()
 
     # ---- what comes
 
     async def _pump(self) -> None:
         """Read what comes, as far as it is wanted; notice that the client has left."""
-        stream, reader, ahead = self._stream, self._reader, self._house.limits.ahead
-        with suppress(*GONE):
+        wire, reader, ahead = self._wire, self._reader, self._house.limits.ahead
+        with suppress(Gone):
             while not self._has_left:
-                data = await stream.receive()
+                data = await wire.receive()
                 if self._phase is Phase.LINGER:
                     continue
                 reader.feed(data)
@@ -145,7 +141,7 @@ class Connection:
         with anyio.move_on_after(LOOK_EVERY):
             await self._room.wait()
         self._room = None
-        self._has_left = has_hung_up(self._stream)
+        self._has_left = self._wire.has_hung_up()
         return self._has_left
 
     async def _more(self) -> None:
@@ -158,7 +154,7 @@ class Connection:
             self._is_late = False
             raise Violation(408, "the request took too long to come")
         if self._has_left:
-            raise Left
+            raise Gone
 
     def _wake(self) -> None:
         if self._arrived is not None:
@@ -194,7 +190,7 @@ class Connection:
             return await self._send(self._house.broken(503, BUSY, incoming.head), closes=False)
         try:
             if self._has_left:
-                raise Left
+                raise Gone
             return await self._answer(HTTPRequest(incoming.head, body))
         finally:
             admission.leave()
@@ -206,7 +202,7 @@ class Connection:
             return found
         limits = house.limits
         if self._has_left:
-            raise Left
+            raise Gone
         self._phase = Phase.IDLE
         if self._has_served:
             idle_for = DRAIN_IDLE_FOR if house.is_draining else limits.idle_for
@@ -238,13 +234,13 @@ class Connection:
         try:
             async with self._house.application.answer(request) as answer:
                 return await self._send(answer)
-        except Left:
+        except Gone:
             raise
         except Exception as error:  # noqa: BLE001 - a mistake of the application's, which ends this answer alone
             self._house.crashed(error)
             if self._open is not None:
-                reset_on_close(self._stream)
-                raise Left from None
+                self._wire.reset_on_close()
+                raise Gone from None
             return await self._send(self._house.broken(500, "the gateway made a mistake", request.head), closes=True)
 
     # ---- what is sent
@@ -266,9 +262,12 @@ class Connection:
 
     async def _send_parts(self, unsent: bytes, answer: HTTPAnswer, framing: Framing) -> None:
         """Send each part when it is there; the head goes with the first."""
-        is_chunked = framing is Framing.CHUNKS
+        is_chunked, count = framing is Framing.CHUNKS, 0
         if answer.parts is not None:
             async for part in answer.parts:
+                count += 1
+                if not count % YIELD_EVERY:  # parts that are all there, and a client that takes them, never wait
+                    await anyio.lowlevel.checkpoint()
                 data = unsent + (chunk_of(part) if is_chunked else part)
                 if data:
                     self._open, unsent = (answer, framing), b""
@@ -282,8 +281,8 @@ class Connection:
         if self._open is not None:
             answer, framing = self._open
             if not answer.cut:
-                reset_on_close(self._stream)
-                raise Left
+                self._wire.reset_on_close()
+                raise Gone
             end = chunk_of(answer.cut) + LAST_CHUNK if framing is Framing.CHUNKS else answer.cut
             await self._write(end, Phase.LAST)
         elif self._incoming is not None or self._reader.waiting:
@@ -293,13 +292,10 @@ class Connection:
     async def _write(self, data: bytes, phase: Phase = Phase.WRITING) -> None:
         """Send bytes, in pieces of which each has its time."""
         self._phase, limits = phase, self._house.limits
-        try:
-            for at in range(0, len(data), limits.piece):
-                piece = data if len(data) <= limits.piece else data[at : at + limits.piece]
-                self._house.watch.arm(self, anyio.current_time() + limits.write_for)
-                await self._stream.send(piece)
-        except GONE:
-            raise Left from None
+        for at in range(0, len(data), limits.piece):
+            piece = data if len(data) <= limits.piece else data[at : at + limits.piece]
+            self._house.watch.arm(self, anyio.current_time() + limits.write_for)
+            await self._wire.send(piece)
         self._phase, self.due = Phase.BUSY, math.inf
         if self._is_cut and phase is not Phase.LAST:
             self._answering.cancel()
@@ -310,8 +306,7 @@ class Connection:
             return
         self._phase = Phase.LINGER
         self._reader.clear()
-        with suppress(*GONE):
-            await self._stream.send_eof()
+        await self._wire.send_end()
         self._house.watch.arm(self, anyio.current_time() + self._house.limits.linger_for)
         while True:
             await self._more()

@@ -12,8 +12,7 @@ where a request ends.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import httptools
 
@@ -41,8 +40,7 @@ _SPECIAL = frozenset({"host", "content-length", "transfer-encoding", "connection
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """A request whose head is here, and how its body comes: `length` bytes of it, or chunks if there is none. `expects`
     says that the client waits for a 100 before it sends the body, `is_old` that it speaks HTTP/1.0, `encoding` how the
     body is packed.
@@ -147,15 +145,16 @@ class Reader:
 class _Fields:
     """What llhttp finds in a head."""
 
-    __slots__ = ("found", "is_whole")
+    __slots__ = ("is_whole", "names", "values")
 
     def __init__(self) -> None:
-        self.found: list[tuple[bytes, bytes]] = []
+        self.names, self.values = list[bytes](), list[bytes]()
         self.is_whole = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser."""
-        self.found.append((name, value))
+        self.names.append(name)
+        self.values.append(value)
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
@@ -179,7 +178,7 @@ def read_head(data: bytes, peer: str = "") -> Incoming:
         raise Violation(400, f"the head of the request is malformed: {error}") from None
     if not fields.is_whole:
         raise Violation(400, "the head of the request is malformed")
-    headers, special = _sorted(fields.found)
+    headers, special = _sorted(fields)
     host = _host(special.get("host", []))
     length = _length(special, is_old=is_old)
     said = ",".join(special.get("connection", ())).lower()
@@ -228,15 +227,16 @@ def _request_line(line: bytes) -> tuple[str, str, bool]:
     return method.decode("ascii"), target.decode("ascii"), _VERSIONS[version]
 
 
-def _sorted(found: list[tuple[bytes, bytes]]) -> tuple[Headers, dict[str, list[str]]]:
-    headers: list[tuple[str, str]] = []
+def _sorted(fields: _Fields) -> tuple[Headers, dict[str, list[str]]]:
+    """Return the fields as text, and those that say how the request is to be read."""
+    names = b"\n".join(fields.names).lower().decode("latin-1").split("\n") if fields.names else []
+    values = b"\n".join(fields.values).decode("latin-1").split("\n")
+    headers = tuple([(name, value.strip(" \t")) for name, value in zip(names, values, strict=False)])
     special: dict[str, list[str]] = {}
-    for name, value in found:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")
-        headers.append((key, text))
-        if key in _SPECIAL:
-            special.setdefault(key, []).append(text)
-    return tuple(headers), special
+    for name, value in headers:
+        if name in _SPECIAL:
+            special.setdefault(name, []).append(value)
+    return headers, special
 
 
 def _host(said: list[str]) -> str:

@@ -14,18 +14,19 @@ import errno
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, final
 
 import anyio
-from anyio.abc import ByteStream, Listener, SocketStream, TaskGroup
+from anyio.abc import ByteStream, Listener, TaskGroup
 
 from ..supervisor import background_tasks
-from ._connection import GONE, Connection
+from ._connection import Connection
 from ._house import House
 from ._limits import Limits
-from ._sockets import Refused, bind, peer_of
+from ._sockets import Refused, bind
 from ._values import Application
+from ._wire import Gone, SocketWire, StreamWire, Wire, peer_of
 
 DRAIN_FOR = 30.0
 """Seconds in which what is in flight may end (R-SD-1)."""
@@ -166,7 +167,7 @@ class Server:
         """Accept those who wait at a socket, without waiting; say whether this process could open them."""
         for _ in range(_AT_ONCE):
             try:
-                accepted, _address = own.accept()
+                accepted, address = own.accept()
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:
@@ -179,42 +180,27 @@ class Server:
                 self._house.watch.arm(self._refused, anyio.current_time() + REFUSED_FOR)
             else:
                 self._open += 1
-                self._tasks.start_soon(self._serve_socket, accepted)
+                self._tasks.start_soon(self._serve, SocketWire(accepted, peer_of(address)))
         return True
-
-    async def _serve_socket(self, accepted: socket.socket) -> None:
-        try:
-            stream = await SocketStream.from_socket(accepted)
-        except (OSError, ValueError):  # it has left meanwhile
-            accepted.close()
-        except BaseException:
-            accepted.close()
-            raise
-        else:
-            await self._serve(stream)
-        finally:
-            self._open -= 1
-            self._turn()
 
     async def _serve_stream(self, stream: ByteStream) -> None:
         """Serve a connection that a listener has accepted; tell it, if it is one too many."""
-        self._open += 1
+        wire = StreamWire(stream)
+        if self._open < self._house.limits.connections:
+            self._open += 1
+            await self._serve(wire)
+            return
         try:
-            if self._open <= self._house.limits.connections:
-                await self._serve(stream)
-                return
-            with anyio.move_on_after(REFUSED_FOR):
-                async with stream:
-                    await stream.send(self._house.crowded())
-                    await stream.send_eof()
-        except GONE:
-            pass
+            with anyio.move_on_after(REFUSED_FOR), suppress(Gone):
+                await wire.send(self._house.crowded())
+                await wire.send_end()
+                await wire.receive()
         finally:
-            self._open -= 1
-            self._turn()
+            await wire.aclose()
 
-    async def _serve(self, stream: ByteStream) -> None:
-        connection = Connection(stream, peer_of(stream), self._house)
+    async def _serve(self, wire: Wire) -> None:
+        """Serve a connection that is counted already."""
+        connection = Connection(wire, self._house)
         self._connections[connection] = None
         if self._is_cut:
             connection.cut()
@@ -224,6 +210,8 @@ class Server:
             self._house.crashed(error)
         finally:
             del self._connections[connection]
+            self._open -= 1
+            self._turn()
 
 
 @asynccontextmanager

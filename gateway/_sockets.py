@@ -1,52 +1,23 @@
-"""What a server asks of the sockets below anyio's streams. In memory there are none, and nothing to do."""
+"""Sockets that listen, and those of connections that are one too many."""
 
 from __future__ import annotations
 
 import errno
 import math
-import select
 import socket
-import struct
 from contextlib import suppress
 from typing import Any, final
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
 
 from ..providers import ConfigurationError, Problem
 
 BACKLOG = 1024
 """Connections that the kernel holds until they are accepted (chosen: a burst, not a crowd)."""
 
-_RST = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time at all: closing sends a reset
-_HUNG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
 _TRIES = 5
 """How often a port is drawn that has to be free in two families (chosen)."""
-
-
-def peer_of(stream: ByteStream) -> str:
-    """Return the address of the other side, without its port; empty where there is none."""
-    address: Any = stream.extra(SocketAttribute.remote_address, None)  # noqa: S610 - anyio's `extra`
-    return str(address[0]).partition("%")[0] if isinstance(address, tuple) else ""
-
-
-def has_hung_up(stream: ByteStream) -> bool:
-    """Say whether the other side has closed, also where bytes that nobody has read hide it."""
-    own: Any = stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610
-    if own is None or own.fileno() < 0:
-        return False
-    poll = select.poll()
-    poll.register(own.fileno(), _HUNG_UP)
-    return bool(poll.poll(0))
-
-
-def reset_on_close(stream: ByteStream) -> None:
-    """Let closing be a reset: what was sent is not all, and must not look so."""
-    own: Any = stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610
-    if own is not None and own.fileno() >= 0:
-        with suppress(OSError):
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
 
 
 async def bind(host: str, port: int, send_buffer: int) -> list[socket.socket]:
