@@ -80,6 +80,8 @@ class Connection:
                     await self._linger()
                 self._scope.cancel()
         finally:
+            if self._open is not None:  # cancelled from outside
+                self._wire.reset_on_close()
             self._house.watch.forget(self)
             await self._wire.aclose()
 
@@ -284,6 +286,7 @@ class Connection:
                 self._wire.reset_on_close()
                 raise Gone
             end = chunk_of(answer.cut) + LAST_CHUNK if framing is Framing.CHUNKS else answer.cut
+            self._open = None
             await self._write(end, Phase.LAST)
         elif self._incoming is not None or self._reader.waiting:
             head = self._incoming.head if self._incoming else None

@@ -95,10 +95,10 @@ class Reader:
         """
         buffer = self._buffer
         if not self._is_blank_skipped and buffer.startswith(b"\r\n"):  # one is forgiven: RFC 9112 section 2.2
-            self._is_blank_skipped = True
+            self._is_blank_skipped, self._seen = True, 0
             del buffer[:2]
         end = buffer.find(b"\r\n\r\n", max(0, self._seen - 3))
-        if max(end + 4, 0) > HEAD_LIMIT or (end < 0 and len(buffer) > HEAD_LIMIT):
+        if (len(buffer) if end < 0 else end + 4) > HEAD_LIMIT:
             raise Violation(431, f"the head of the request is longer than {HEAD_LIMIT} bytes")
         if end < 0:
             _check_part(bytes(buffer[max(0, self._seen - 1) :]), is_first=self._seen == 0)

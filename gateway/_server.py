@@ -229,8 +229,8 @@ async def serve(
         port: 0 is a free one; see the server's `address`.
         wall_clock: Gives Unix time, for `date`.
 
-    When the block is left, whatever is still being answered is cut off (see `Server.drain`), also when it is left by an
-    exception or cancelled.
+    When the block is left, also by an exception, whatever is still being answered is cut off (see `Server.drain`).
+    Where the block is cancelled, so is everything in it, and nobody is told.
 
     Raises:
         ConfigurationError: Nobody can listen there, or somebody else does.

@@ -104,8 +104,8 @@ class MemoryListener(Listener[ByteStream]):
         """Connect."""
         there, back = Pipe(room), Pipe(room)
         side = MemoryStream(there, back)
-        self.sides.append(side)
         await self._send.send(side)
+        self.sides.append(side)
         return MemoryStream(back, there)
 
     async def serve(self, handler: Callable[[ByteStream], Any], task_group: TaskGroup | None = None) -> None:

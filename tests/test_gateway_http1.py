@@ -355,6 +355,7 @@ def requests(draw: st.DrawFn) -> bytes:
 
 
 @given(data=requests(), step=st.integers(1, 50))
+@example(data=GET + b"\r\n\r\n : ", step=2)
 @example(
     data=b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" * 2, step=9
 )
