@@ -1,7 +1,7 @@
 // The live page of a gateway: it reads /events, keeps one picture of what it was told, and draws that.
 // Text from the server only ever becomes text: nothing here makes markup of a string.
 
-const RATE_SECONDS = 300, SPAN_SECONDS = 900, SHOWN_ROWS = 200;
+const RATE_SECONDS = 300, COLUMN = 5, SPAN_SECONDS = 900, SHOWN_ROWS = 200;
 const SILENT_AFTER = 25_000, SLOWEST_RETRY = 15_000;
 const NAMES = {
   agents: ["name"],
@@ -260,32 +260,47 @@ function drawAgents() {
 }
 
 function niceTop(highest) {
-  const power = 10 ** Math.floor(Math.log10(Math.max(highest, 1)));
-  return [1, 2, 3, 4, 5, 6, 8, 10].map((factor) => factor * power).find((top) => top >= highest) ?? highest;
+  const power = 10 ** Math.floor(Math.log10(Math.max(highest, 1)) - 0.3);
+  return [1, 2, 4, 6, 8, 10, 12, 16, 20, 30, 40].map((factor) => Math.max(factor * power, 1)).find((top) => top >= highest) ?? highest;
+}
+
+// Means over columns of a few seconds, which begin where the clock does, so that columns move and never shimmer.
+// The second that is not over yet is left out.
+function columns(counts, second) {
+  const found = [];
+  for (let first = second - RATE_SECONDS + 1; first < second;) {
+    const last = Math.min(Math.floor(first / COLUMN + 1) * COLUMN, second), from = first - second + RATE_SECONDS - 1;
+    const part = counts.slice(from, from + last - first);
+    found.push({ from, to: from + part.length, mean: sum(part) / part.length });
+    first = last;
+  }
+  return found;
 }
 
 function drawChart(byRoute) {
   const chart = $("chart"), width = chart.clientWidth, height = chart.clientHeight;
   if (!width) return;
   const box = { left: 30, top: 8, right: width - 4, bottom: height - 20 }, shown = RATE_SECONDS - 1;
-  const present = byRoute.filter((row) => row.counts);
-  const stack = new Array(shown).fill(0);
-  const layers = present.map((row) => {
-    const low = [...stack];
-    for (let at = 0; at < shown; at += 1) stack[at] += row.counts[at];
-    return { row, low, high: [...stack] };
-  });
+  const present = byRoute.filter((row) => row.counts), stack = [];
+  const layers = present.map((row) => ({
+    row,
+    columns: columns(row.counts, secondNow()).map((column, place) => {
+      const low = stack[place] ?? 0;
+      stack[place] = low + column.mean;
+      return { ...column, low, high: stack[place] };
+    }),
+  }));
   const top = niceTop(Math.max(...stack, 1));
   const x = (at) => box.left + ((box.right - box.left) * at) / shown;
   const y = (value) => box.bottom - ((box.bottom - box.top) * value) / top;
   const parts = [];
-  for (const value of top % 2 ? [0, top] : [0, top / 2, top]) {
+  for (const value of [0, top / 2, top]) {
     parts.push(svg("line", { class: "grid", x1: box.left, x2: box.right, y1: y(value), y2: y(value) }));
     const label = svg("text", { x: box.left - 6, y: y(value) + 4, "text-anchor": "end" });
     label.textContent = String(value);
     parts.push(label);
   }
-  for (const minutes of [5, 4, 3, 2, 1, 0]) {
+  for (const minutes of width > 420 ? [5, 4, 3, 2, 1, 0] : [5, 3, 1, 0]) {
     const label = svg("text", {
       x: x(shown - (minutes * shown) / 5), y: height - 5,
       "text-anchor": minutes === 5 ? "start" : minutes ? "middle" : "end",
@@ -293,14 +308,13 @@ function drawChart(byRoute) {
     label.textContent = minutes === 5 ? "5 min ago" : minutes ? `${minutes}` : "now";
     parts.push(label);
   }
-  for (const { row, low, high } of layers) {
-    let there = "", back = "";
-    for (let at = 0; at < shown; at += 1) {
-      if (high[at] === low[at] && !there && high[at + 1] === low[at + 1]) continue;
-      there += `${there ? "L" : "M"}${x(at).toFixed(1)} ${y(high[at]).toFixed(1)}H${x(at + 1).toFixed(1)}`;
-      back = `L${x(at + 1).toFixed(1)} ${y(low[at]).toFixed(1)}H${x(at).toFixed(1)}${back}`;
-    }
-    if (there) parts.push(svg("path", { class: `area ${row.color}`, d: `${there}${back}Z` }));
+  const gap = width > 500 ? 1 : 0.5;
+  for (const layer of layers) {
+    const d = layer.columns.filter((column) => column.mean).map(({ from, to, low, high }) => {
+      const left = x(from).toFixed(1), right = Math.max(x(to) - gap, x(from) + 0.5).toFixed(1);
+      return `M${left} ${y(low).toFixed(1)}V${y(high).toFixed(1)}H${right}V${y(low).toFixed(1)}z`;
+    });
+    if (d.length) parts.push(svg("path", { class: layer.row.color, d: d.join("") }));
   }
   chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
   chart.replaceChildren(...parts);
@@ -347,9 +361,10 @@ function fillCircuit(item, row) {
   box.children[1].classList.toggle("mono", row.layer === "model");
   say(box.children[2], STATES[row.state]);
   box.children[2].className = `badge ${row.state}`;
-  const left = row.until === null || row.until <= at ? "" : ` for ${span(row.until - at)} more`;
-  const why = row.state === "closed" ? "" : `${row.reason || (row.state === "half_open" ? "one request at a time finds out" : "")}${left}`;
-  say(box.children[3], why.trim());
+  const isTimed = row.until !== null && row.state !== "half_open";
+  const left = isTimed ? (row.until - at < 1 ? "until any moment" : `${span(row.until - at)} more`) : "";
+  const reason = row.reason || (row.state === "half_open" ? "one request at a time finds out" : "");
+  say(box.children[3], row.state === "closed" ? "" : [reason, left].filter(Boolean).join(" · "));
   const since = at - SPAN_SECONDS, place = (instant) => (100 * Math.max(instant - since, 0)) / SPAN_SECONDS;
   const seen = row.spans.filter((each) => each.to === null || each.to > since);
   const rects = seen.map((each) => {
@@ -390,6 +405,12 @@ function arrow(sign) {
   return made;
 }
 
+// On a phone, where a table has no head, a cell says itself what it is.
+function titled(cell, title) {
+  cell.dataset.title = title;
+  return cell;
+}
+
 function cells(item, values) {
   values.forEach((value, place) => say(item.children[place], value));
 }
@@ -404,7 +425,9 @@ function drawLatencies() {
   $("no-latencies").hidden = rows.length > 0;
   keyed($("latencies"), rows, (row) => nameOf(row, NAMES.latencies), () => {
     const line = el("tr", "", el("td"), el("td", "mono"), el("td", "num"));
-    for (let place = 0; place < 6; place += 1) line.append(el("td", `num${place % 3 ? " soft" : ""}`));
+    for (const [place, title] of ["first p50", "p90", "p99", "whole p50", "p90", "p99"].entries()) {
+      line.append(titled(el("td", `num${place % 3 ? " soft" : ""}`), title));
+    }
     return line;
   }, (item, row) => {
     const three = (found) => [took(found?.p50), took(found?.p90), took(found?.p99)];
@@ -452,7 +475,7 @@ function drawEndpoints() {
   const credentials = new Map(picture.credentials.map((row) => [row.endpoint, row]));
   keyed($("endpoints"), picture.endpoints, (row) => row.name, () => {
     const line = el("tr", "", el("td", "", el("span"), " ", el("span", "badge bad")), el("td", "", el("span", "badge"), el("small")));
-    for (let place = 0; place < 5; place += 1) line.append(el("td", "num"));
+    for (const title of ["in flight", "waiting", "answered", "failed", "last answer"]) line.append(titled(el("td", "num"), title));
     return line;
   }, (item, row) => {
     const [name, credential, ...numbers] = item.children, known = credentials.get(row.name);

@@ -84,10 +84,9 @@ class StandIn:
             headers = [*answer.headers, ("connection", "close")]
             if answer.parts is None and answer.status != 204:
                 headers.append(("content-length", str(len(answer.body))))
-            head = h11.Response(status_code=answer.status, headers=headers)
-            await stream.send(connection.send(head) or b"")
+            await stream.send(connection.send(h11.Response(status_code=answer.status, headers=headers)) or b"")
             if answer.parts is None:
-                await stream.send(answer.body + (connection.send(h11.EndOfMessage()) or b"")) if answer.body else None
+                await stream.send(connection.send(h11.Data(answer.body)) or b"")
                 return
             with anyio.CancelScope() as self.streams:
                 async for part in answer.parts:

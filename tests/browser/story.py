@@ -7,8 +7,11 @@ if they had just happened. The present runs in real time, with the same agents a
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TypeAlias
 
 import anyio
 
@@ -20,6 +23,9 @@ from understudy.simulation import Answer, Phase, Script, Status, World, run_virt
 
 PAST = 840.0
 """Seconds that lie behind."""
+
+Past: TypeAlias = Sequence[tuple[float, Event]]
+"""Events, and how many seconds ago each came."""
 
 
 def route(transport: str, model: str) -> RouteSettings:
@@ -78,9 +84,11 @@ async def ask(supervisor: Supervisor, agent: str, every: float, rand: random.Ran
 
 @asynccontextmanager
 async def at_work(
-    world: World, feed: Feed | None, heard: list[tuple[float, Event]] | None = None
+    world: World, feed: Feed | None = None, past: Past = (), heard: list[tuple[float, Event]] | None = None
 ) -> AsyncIterator[Supervisor]:
-    """Run a supervisor whose agents are asked all the time."""
+    """Run a supervisor whose agents are asked all the time; what happens is put on the list `heard`. The feed, if there
+    is one, remembers a past.
+    """
 
     def hear(event: Event) -> None:
         if heard is not None:
@@ -90,6 +98,7 @@ async def at_work(
     async with understudy.open_supervisor(settings(), connect=world.connect, hooks=hooks) as supervisor:
         if feed is not None:
             feed.watch(supervisor)
+            tell(feed, past, anyio.current_time())
         async with anyio.create_task_group() as loops:
             for number, (agent, every) in enumerate(
                 (("deriver", 0.12), ("dialectic.max", 0.5), ("summary", 0.3), ("dream", 0.9))
@@ -100,19 +109,22 @@ async def at_work(
             loops.cancel_scope.cancel()
 
 
-def remembered() -> list[tuple[float, Event]]:
+def remembered() -> Past:
     """Play the past, and return its events with the seconds before its end at which each came."""
     heard: list[tuple[float, Event]] = []
 
     async def play() -> None:
-        async with at_work(World(past()), None, heard):
+        async with at_work(World(past()), heard=heard):
             await anyio.sleep(PAST)
 
-    run_virtual(play)
+    with ThreadPoolExecutor() as pool:  # the browser's driver has an event loop in this thread
+        pool.submit(run_virtual, play).result()
     return [(PAST - at, event) for at, event in heard if at <= PAST]
 
 
-def tell(feed: Feed, events: list[tuple[float, Event]], now: float) -> None:
-    """Let a feed have seen events so many seconds before an instant."""
+def tell(feed: Feed, events: Past, now: float) -> None:
+    """Let a feed that watches have begun then, and have seen events so many seconds before an instant."""
     for before, event in events:
         feed._seen.take(event, now - before)
+    supervisor, about = feed._about()
+    feed._watched = supervisor, replace(about, begun=now - PAST)
