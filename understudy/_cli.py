@@ -1,4 +1,4 @@
-"""The command line: `ask`, `check`, `demo`, `login`, `logout` and `simulate`.
+"""The command line: `ask`, `check`, `demo`, `login`, `logout`, `simulate` and `status`.
 
 Exit codes: 0 ok, 1 the request failed, 2 the configuration or the command itself is wrong, 130 interrupted by Ctrl-C,
 143 ended by SIGTERM.
@@ -28,6 +28,7 @@ from ._show_simulation import show_simulation
 from ._sign_in import sign_in, sign_out
 from ._signals import TERMINATED, TerminatedError, until_terminated
 from ._simulate import plan_to_simulate
+from ._status import URL, access_to, show_live, show_once
 from ._version import __version__
 from .credentials import Host, Life, SignInError, look
 from .providers import ConfigurationError, TrailedError, UnderstudyError, out_of_files
@@ -280,6 +281,20 @@ def simulate(
         else:
             show_simulation(report, is_example=is_example)
     sys.exit(1 if report.failed else 0)
+
+
+@cli.command(short_help="Show a running gateway.")
+@click.option("--url", default=URL, show_default=True, help="Where the gateway is.")
+@click.option("--watch", is_flag=True, help="Show it as it changes; with --json an object for each event.")
+@_backend
+@_json
+def status(url: str, watch: bool, backend: str, json_: bool) -> None:
+    """Show who serves in a running gateway, its circuits, its endpoints and its last hand-overs. The token is taken
+    from UNDERSTUDY_TOKEN, or from the file that the gateway made. Exits with 1 if no gateway answers, with 2 without
+    a token that it takes."""
+    with _faults_told(json_=json_):
+        show = partial(show_live if watch else show_once, access_to(url), json_=json_)
+        anyio.run(until_terminated, show, backend=backend)
 
 
 _TOLD = (UnderstudyError, SignInError, TerminatedError, OSError, ValueError, KeyboardInterrupt)

@@ -1,0 +1,283 @@
+"""`understudy status`: a running gateway as tables in a terminal, once or as it changes.
+
+What it shows is `GET /status` of the gateway, and its `/events`. What comes over the wire is somebody else's text:
+nothing in it is markup, and nothing in it moves the cursor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, final
+from urllib.parse import urlsplit
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ._show import milliseconds
+from .gateway import merged
+from .providers import decode, escaped
+
+if TYPE_CHECKING:
+    import httpx2
+
+JSON: TypeAlias = dict[str, Any]
+
+URL = "http://127.0.0.1:4100"
+TOKEN_FILE = Path("~", ".understudy", "gateway_token")
+
+CONNECT_WITHIN, SILENT_FOR = 5.0, 25.0
+"""Seconds to reach the gateway, and in which it says something: it sends a sign of life every 10."""
+
+RECENT, HANDOVERS = 10, 5
+"""Seconds that a rate is a mean of, and hand-overs that are shown."""
+
+STYLES = {"closed": "green", "half_open": "cyan", "open": "bold red", "held": "yellow"}
+
+
+class GatewayNotReachedError(OSError):
+    """Nobody answers at an address, or it is no gateway that does."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a gateway is, and the token that it asks for."""
+
+    url: str
+    token: str = field(repr=False)
+
+
+def access_to(url: str, environment: Mapping[str, str] = os.environ) -> Access:
+    """Return the way to a gateway, with the token from `UNDERSTUDY_TOKEN` or the file that `understudy serve` made.
+
+    Raises:
+        UsageError: The address is none, or there is no token.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
+        raise click.UsageError("--url is the address of a gateway, such as http://127.0.0.1:4100")
+    token = environment.get("UNDERSTUDY_TOKEN", "").strip() or _stored()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise click.UsageError("the token is no token: it is printable ASCII without spaces")
+    if not token:
+        raise click.UsageError(f"there is no token: set UNDERSTUDY_TOKEN, or have it in {TOKEN_FILE}")
+    return Access(url.rstrip("/"), token)
+
+
+def _stored() -> str:
+    try:
+        return TOKEN_FILE.expanduser().read_text(encoding="ascii").strip()
+    except (OSError, ValueError, RuntimeError):
+        return ""
+
+
+async def show_once(access: Access, *, json_: bool) -> None:
+    """Print how a gateway is.
+
+    Raises:
+        GatewayNotReachedError: There is none.
+        UsageError: It refuses the token.
+    """
+    async with _Client(access) as client:
+        response = await client.get("/status")
+        _check(response, access)
+        status = _decoded(response.content, access)
+    if json_:
+        click.echo(json.dumps(status))
+    else:
+        Console().print(_drawn(status))
+
+
+async def show_live(access: Access, *, json_: bool) -> None:
+    """Print how a gateway is, and again whenever it changes, until the connection ends; as JSON, an object for each
+    event.
+
+    Raises:
+        GatewayNotReachedError: There is none, or not any more.
+        UsageError: It refuses the token.
+    """
+    async with aclosing(_events(access)) as events:
+        if json_:
+            async for name, value in events:
+                click.echo(json.dumps({"event": name, **value}))
+        else:
+            await _redraw(events)
+    raise GatewayNotReachedError(f"the gateway at {access.url} ended the connection")
+
+
+async def _redraw(events: AsyncIterator[tuple[str, JSON]]) -> None:
+    whole: JSON | None = None
+    with Live(console=Console(), auto_refresh=False) as live:
+        async for name, value in events:
+            if name == "snapshot":
+                whole = value
+            elif whole is not None:
+                whole = merged(whole, value)
+            if whole is not None:
+                live.update(_drawn(whole), refresh=True)
+
+
+def _drawn(status: JSON) -> RenderableType:
+    try:
+        return tables(status)
+    except (LookupError, TypeError, AttributeError, ValueError):
+        raise GatewayNotReachedError("the gateway is of another version: it says what this one cannot show") from None
+
+
+@final
+class _Client:
+    """An HTTP client of one gateway: no proxies, no redirects, and one plain error if it cannot be reached."""
+
+    def __init__(self, access: Access) -> None:
+        import httpx2  # takes a while to import, which other commands need not wait for
+
+        self._access, self._faults = access, (httpx2.TransportError, httpx2.InvalidURL)
+        self._client = httpx2.AsyncClient(
+            base_url=access.url,
+            headers={"Authorization": f"Bearer {access.token}"},
+            timeout=httpx2.Timeout(CONNECT_WITHIN, read=SILENT_FOR),
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    async def __aenter__(self) -> httpx2.AsyncClient:
+        return await self._client.__aenter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        await self._client.__aexit__(kind, error, trace)
+        if isinstance(error, self._faults):
+            said = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise GatewayNotReachedError(
+                f"no gateway answers at {self._access.url} ({escaped(said)}): is `understudy serve` running?"
+            ) from error
+
+
+def _check(response: httpx2.Response, access: Access) -> None:
+    if response.status_code == 401:
+        raise click.UsageError(f"the gateway at {access.url} refuses the token")
+    if response.status_code != 200:
+        raise GatewayNotReachedError(f"what answers at {access.url} is no gateway: HTTP {response.status_code}")
+
+
+def _decoded(data: bytes, access: Access) -> JSON:
+    try:
+        value = decode(data)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or "now" not in value:
+        raise GatewayNotReachedError(f"what answers at {access.url} is no gateway: it says no status")
+    return value
+
+
+async def _events(access: Access) -> AsyncGenerator[tuple[str, JSON], None]:
+    """Yield each event's name and what it holds."""
+    async with _Client(access) as client, client.stream("GET", "/events") as response:
+        _check(response, access)
+        name = ""
+        async for line in response.aiter_lines():
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                yield name, _decoded(line.removeprefix("data: ").encode(), access)
+
+
+def tables(status: JSON) -> RenderableType:
+    """Return a status as tables. Pure."""
+    parts: list[RenderableType] = [_head(status), _agents(status)]
+    barred = [row for row in status["circuits"] if row["state"] != "closed"]
+    parts.append(_circuits(barred, status["now"]) if barred else Text("all circuits are closed", "green"))
+    parts.append(_endpoints(status))
+    if status["handovers"]:
+        parts.append(_handovers(status["handovers"][-HANDOVERS:], status["now"]))
+    return Group(*(part for each in parts for part in (each, Text())))
+
+
+def _head(status: JSON) -> Text:
+    rate = sum(recent(row["counts"]) for row in status["rates"]["series"])
+    totals = status["totals"]
+    head = Text.assemble(("understudy ", "bold"), _text(status["version"]), f"  up {ago(status['uptime'])}  ")
+    head.append(f"{rate:.1f} requests/s  {totals['requests']} in all, {totals['handed_over']} handed over, ")
+    head.append(f"{totals['failed']} failed", "red" if totals["failed"] else "green")
+    return head
+
+
+def _agents(status: JSON) -> Table:
+    table = Table("agent", "served by", "", "requests/s", "first token p50", "p99", "whole p50", "p99", box=None)
+    latencies = {(row["agent"], row["transport"], row["model"]): row for row in status["latencies"]}
+    for agent in status["agents"]:
+        route = agent["routes"][agent["serving"]]
+        since = agent["serving_since"]
+        role = Text("primary", "green")
+        if agent["serving"]:
+            role = Text("fallback" + (f" for {ago(status['now'] - since)}" if since else ""), "yellow")
+        rate = sum(recent(row["counts"]) for row in status["rates"]["series"] if row["agent"] == agent["name"])
+        known = latencies.get((agent["name"], route["transport"], route["model"]), {})
+        found = [known.get(name) or {} for name in ("first_token", "latency")]
+        took = [milliseconds(each.get(share)) for each in found for share in ("p50", "p99")]
+        served = _text(f"{route['transport']}/{route['model']}")
+        table.add_row(_text(agent["name"]), served, role, f"{rate:.1f}", *took)
+    return table
+
+
+def _circuits(rows: Iterable[JSON], now: float) -> Table:
+    table = Table("circuit", "state", "for", "reason", box=None)
+    for row in rows:
+        left = "-" if row["until"] is None else ago(row["until"] - now)
+        state = str(row["state"])
+        table.add_row(
+            _text(row["key"]), Text(state.replace("_", " "), STYLES.get(state, "magenta")), left, _text(row["reason"])
+        )
+    return table
+
+
+def _endpoints(status: JSON) -> Table:
+    table = Table("endpoint", "phase", "credential", "in flight", "waiting", "answered", "failed", box=None)
+    credentials = {row["endpoint"]: row for row in status["credentials"]}
+    for row in status["endpoints"]:
+        counts = (str(row[name]) for name in ("in_flight", "waiting", "succeeded", "failed"))
+        phase = Text(str(row["phase"]), "green" if row["phase"] == "serving" else "red")
+        table.add_row(_text(row["name"]), phase, _credential(credentials.get(row["name"], {}), status["now"]), *counts)
+    return table
+
+
+def _credential(row: JSON, now: float) -> Text:
+    if row.get("kind") != "login":
+        is_held = row.get("state") in {"open", "held", "forced_open"}
+        return Text(f"{row.get('kind', '-')}{', held' if is_held else ''}", "red" if is_held else "")
+    ends = row.get("expires_at")
+    said = f"login {row['life']}" + (f", token for {ago(ends - now)}" if ends else "")
+    return _text(said, "green" if row["life"] == "alive" else "red")
+
+
+def _handovers(rows: Iterable[JSON], now: float) -> Table:
+    table = Table("hand-over", "agent", "to", "reason", box=None)
+    for row in rows:
+        reason = f"back after {ago(row['after'])}" if row["kind"] == "returned" else row["reason"]
+        table.add_row(f"{ago(now - row['at'])} ago", _text(row["agent"]), _text(row["to"]), _text(reason))
+    return table
+
+
+def recent(counts: list[int]) -> float:
+    """Return the mean per second of the last whole seconds; the one that is not over is left out."""
+    return sum(counts[-RECENT - 1 : -1]) / RECENT
+
+
+def ago(seconds: float) -> str:
+    """Return a duration in one unit, as people say it."""
+    whole = max(round(seconds), 0)
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (172800, 3600, "h")):
+        if whole < limit:
+            return f"{round(whole / unit)} {name}"
+    return f"{round(whole / 86400)} days"
+
+
+def _text(said: object, style: str = "") -> Text:
+    return Text(escaped(str(said)), style)
