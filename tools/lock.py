@@ -1,4 +1,8 @@
-"""Resolve requirements.lock anew: exact versions with hashes, no index address."""
+"""Resolve the locks anew: exact versions with hashes, no index address.
+
+Without an argument `requirements.lock` and that of the pictures; with `peers` those of the libraries that the
+benchmarks are held beside.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +13,30 @@ import tempfile
 import tomllib
 
 HEADER = """\
-# Exact versions with hashes, resolved from pyproject.toml by `make lock`. Do not edit by hand.
+# Exact versions with hashes, resolved from pyproject.toml by `make {target}`. Do not edit by hand.
 """
+PEER = "peer-"
+"""What the names of the groups of dependencies of a peer begin with."""
 
 
 def main() -> None:
     """Write the lock of everything: the package, all its extras, and the tools that check it. Beside it, with the same
-    versions, those of the tools that draw the pictures in `docs/` and of the browser's, which nobody else needs.
+    versions, those of the tools that draw the pictures in `docs/` and of the browser's, which nobody else needs. Or those
+    of the peers.
     """
     groups = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["dependency-groups"]
+    if sys.argv[1:] == ["peers"]:
+        for name in groups:
+            if name.startswith(PEER):
+                resolve(f"benchmarks/peers/{name.removeprefix(PEER)}.lock", groups[name], target="lock-peers")
+        return
     resolve("requirements.lock", groups["dev"], "pyproject.toml", "--all-extras")
     for name in ("pictures", "page"):
         resolve(f"tools/{name}.lock", groups[name], "--constraint", "requirements.lock")
 
 
-def resolve(lock: str, wanted: list[str], *more: str) -> None:
-    """Write the lock of what is wanted."""
+def resolve(lock: str, wanted: list[str], *more: str, target: str = "lock") -> None:
+    """Write the lock of what is wanted; `target` is the one of the Makefile that does."""
     with tempfile.TemporaryDirectory() as folder:
         resolved, tools = pathlib.Path(folder) / "resolved", pathlib.Path(folder) / "tools.in"
         tools.write_text("\n".join(wanted))
@@ -38,7 +50,7 @@ def resolve(lock: str, wanted: list[str], *more: str) -> None:
             ],
             check=True,
         )
-        pathlib.Path(lock).write_text(HEADER + resolved.read_text())
+        pathlib.Path(lock).write_text(HEADER.format(target=target) + resolved.read_text())
 
 
 if __name__ == "__main__":
