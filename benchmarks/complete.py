@@ -1,35 +1,53 @@
-"""CPU of `agent.complete` beside the bare SDK, interleaved in one process: by messages, by calls in flight, by wire.
+"""CPU of `agent.complete` beside the bare SDK, by wire, by messages, by calls in flight and by how fast is answered.
 
-`python -m benchmarks.complete BACKEND URL` prints one JSON object: microseconds of this process's CPU per call, the
-median over the rounds. "ours" is past the SDK, over our connections; "httpx2" is `LLM_HTTP_TRANSPORT=httpx2`.
+`python -m benchmarks.complete JOB` measures one scenario and prints one JSON object: microseconds of this process's CPU
+per call for each side. "ours" is past the SDK, over our connections; "httpx2" is `LLM_HTTP_TRANSPORT=httpx2`.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Awaitable, Callable
 from functools import partial
-from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import anthropic
-import anyio
 import openai
 from pydantic import SecretStr
 
 import understudy
 from understudy import AgentSettings, Message, RouteSettings, Settings, assistant, user
 
-SCENARIOS = (
-    *(("openai", messages, in_flight) for messages in (1, 11, 41) for in_flight in (1, 64)),
-    *(("openai", 1, in_flight) for in_flight in (256, 1000)),
-    ("anthropic", 1, 64),
-)
-"""Wire, messages, calls in flight."""
+from .measure import Job, Work, at_once, interleaved, main
 
-ROUNDS, CALLS = 7, {1: 60, 64: 192, 256: 512, 1000: 1000}
+
+class Scenario(NamedTuple):
+    """What is asked, how many ask at once, and after how many milliseconds the upstream answers."""
+
+    wire: str
+    messages: int
+    in_flight: int
+    delay: int
+
+
+FULL = (
+    *(Scenario("openai", messages, in_flight, 0) for messages in (1, 11, 41) for in_flight in (1, 64)),
+    *(Scenario("openai", 1, in_flight, 0) for in_flight in (256, 1000)),
+    *(Scenario("anthropic", messages, 64, 0) for messages in (1, 41)),
+    *(Scenario("openai", 1, in_flight, 50) for in_flight in (1, 64, 256, 1000)),
+    *(Scenario("openai", messages, 64, 50) for messages in (11, 41)),
+)
+SCENARIOS: dict[str, tuple[Scenario, ...]] = {
+    "asyncio": FULL,
+    "uvloop": tuple(each for each in FULL if each.wire == "openai" and each.messages == 1 and not each.delay),
+    "trio": FULL,
+}
+"""By event loop; another asyncio loop changes nothing that depends on the messages."""
+
+SIZES = {1: (40, 5), 64: (128, 5), 256: (512, 3), 1000: (1000, 3)}
+"""Calls of a round, and rounds, by calls in flight: fewer where a call costs more."""
+
+SLOWLY = (10, 5)
+"""The same of one call at a time that is answered late: it is waiting, not work, that takes long."""
+
 KEY = "sk-benchmark"
 
 
@@ -44,63 +62,64 @@ def as_dicts(messages: list[Message]) -> Any:
     return [{"role": message.role, "content": message.text} for message in messages]
 
 
-async def cpu_per_call(call: Callable[[], Awaitable[object]], in_flight: int) -> float:
-    """Return the CPU microseconds of one call, with `in_flight` of them at once."""
-
-    async def caller() -> None:
-        for _ in range(CALLS[in_flight] // in_flight):
-            await call()
-
-    begun = time.process_time()
-    async with anyio.create_task_group() as tasks:
-        for _ in range(in_flight):
-            tasks.start_soon(caller)
-    return (time.process_time() - begun) / CALLS[in_flight] * 1e6
-
-
-def settings(url: str, transport: str) -> Settings:
-    """Make an agent for each wire, over these connections."""
-    addresses = {"openai": url, "anthropic": url.removesuffix("/v1")}
-    agents = {
-        wire: AgentSettings(
-            primary=RouteSettings(transport=wire, model="a-model", base_url=address, api_key=SecretStr(KEY))
-        )
-        for wire, address in addresses.items()
-    }
+def settings(job: Job, scenario: Scenario, transport: str) -> Settings:
+    """Make the agent, over these connections."""
+    route = RouteSettings(
+        transport=scenario.wire,
+        model=model(scenario),
+        base_url=job.url if scenario.wire == "openai" else job.address,
+        api_key=SecretStr(KEY),
+    )
+    agents = {"agent": AgentSettings(primary=route)}
     return Settings.in_code(agents=agents, http_transport=transport, max_concurrency=1000)
 
 
-async def measure(url: str) -> list[dict[str, Any]]:
-    """Measure every scenario, the sides taking turns."""
-    rows: list[dict[str, Any]] = []
+def model(scenario: Scenario) -> str:
+    """Return the model that answers after the delay."""
+    return "slow" if scenario.delay else "a-model"
+
+
+def sides(scenario: Scenario, backend: str) -> tuple[str, ...]:
+    """Return who takes turns: the library's connections, which are not the default, only where answers come at once."""
+    return ("bare", "ours") if scenario.delay or backend == "uvloop" else ("bare", "httpx2", "ours")
+
+
+def size(job: Job, scenario: Scenario) -> tuple[int, int]:
+    """Return the calls of each caller in a round, and the rounds."""
+    if job.quick:
+        return 1, 1
+    calls, rounds = SLOWLY if scenario.delay and scenario.in_flight == 1 else SIZES[scenario.in_flight]
+    return calls // scenario.in_flight, rounds
+
+
+def bare(first: openai.AsyncOpenAI, second: anthropic.AsyncAnthropic, scenario: Scenario) -> Work:
+    """Return the call of the SDK alone."""
+    messages, name = as_dicts(conversation(scenario.messages)), model(scenario)
+    if scenario.wire == "openai":
+        return partial(first.chat.completions.create, model=name, messages=messages)
+    return partial(second.messages.create, model=name, max_tokens=4096, messages=messages)
+
+
+async def measure(job: Job) -> dict[str, Any]:
+    """Measure one scenario, the sides taking turns."""
+    scenario = Scenario(*job.scenario)
+    messages = conversation(scenario.messages)
+    each, rounds = size(job, scenario)
     async with (
-        openai.AsyncOpenAI(base_url=url, api_key=KEY) as first,
-        anthropic.AsyncAnthropic(base_url=url.removesuffix("/v1"), api_key=KEY) as second,
-        understudy.open_supervisor(settings(url, "understudy")) as ours,
-        understudy.open_supervisor(settings(url, "httpx2")) as library,
+        openai.AsyncOpenAI(base_url=job.url, api_key=KEY) as first,
+        anthropic.AsyncAnthropic(base_url=job.address, api_key=KEY) as second,
+        understudy.open_supervisor(settings(job, scenario, "understudy")) as ours,
+        understudy.open_supervisor(settings(job, scenario, "httpx2")) as library,
     ):
-        for wire, length, in_flight in SCENARIOS:
-            messages = conversation(length)
-            dicts = as_dicts(messages)
-            bare: Callable[[], Awaitable[object]] = (
-                partial(first.chat.completions.create, model="a-model", messages=dicts)
-                if wire == "openai"
-                else partial(second.messages.create, model="a-model", max_tokens=4096, messages=dicts)
-            )
-            sides: dict[str, tuple[Callable[[], Awaitable[object]], list[float]]] = {
-                "bare": (bare, []),
-                "httpx2": (partial(library.agent(wire).complete, messages), []),
-                "ours": (partial(ours.agent(wire).complete, messages), []),
-            }
-            for number in range(ROUNDS + 1):
-                for call, figures in sides.values():
-                    spent = await cpu_per_call(call, in_flight)
-                    if number:  # the first round opens connections
-                        figures.append(spent)
-            medians = {name: median(figures) for name, (_, figures) in sides.items()}
-            rows.append({"wire": wire, "messages": length, "in_flight": in_flight, **medians})
-    return rows
+        calls: dict[str, Work] = {
+            "bare": bare(first, second, scenario),
+            "httpx2": partial(library.agent("agent").complete, messages),
+            "ours": partial(ours.agent("agent").complete, messages),
+        }
+        work = {side: at_once(calls[side], scenario.in_flight, each) for side in sides(scenario, job.backend)}
+        figures = await interleaved(work, each * scenario.in_flight, rounds, job.process)
+    return {**scenario._asdict(), **figures}
 
 
 if __name__ == "__main__":
-    print(json.dumps(anyio.run(measure, sys.argv[2], backend=sys.argv[1])))
+    main(measure)

@@ -1,13 +1,12 @@
 """CPU that a login adds to a call, beside the same provider asked with a key of its own.
 
-`python -m benchmarks.credential BACKEND` prints one JSON object, in microseconds of CPU: reading the token of the
+`python -m benchmarks.credential JOB` prints one JSON object, in microseconds of CPU: reading the token of the
 moment (the look in admission, and taking what it found), and all that `RenewingProvider` adds to a call.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -21,6 +20,8 @@ from understudy import Response, Text
 from understudy.actors._renewing import RenewingProvider
 from understudy.credentials import Host, Keeper, LoginSource, Mode
 from understudy.providers import Provider, Request, Upstream
+
+from .measure import Job, main
 
 ROUNDS, CALLS = 15, 20_000
 
@@ -64,7 +65,7 @@ def cpu_of_token(keeper: Keeper) -> float:
     return (time.process_time() - begun) / CALLS * 1e6
 
 
-async def measure() -> dict[str, Any]:
+async def measure(job: Job) -> dict[str, Any]:
     """Measure each of them, interleaved."""
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "login.json"
@@ -76,7 +77,7 @@ async def measure() -> dict[str, Any]:
         bare, request = Instant(), Request("a-model", ())
         renewing = RenewingProvider(bare, keeper, "nous", follows=False)
         figures: dict[str, list[float]] = {"token": [], "call": []}
-        for _ in range(ROUNDS):
+        for _ in range(1 if job.quick else ROUNDS):
             figures["token"].append(cpu_of_token(keeper))
             alone = await cpu_of(lambda: bare.complete(request))
             figures["call"].append(await cpu_of(lambda: renewing.complete(request)) - alone)
@@ -84,4 +85,4 @@ async def measure() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(anyio.run(measure, backend=sys.argv[1])))
+    main(measure)

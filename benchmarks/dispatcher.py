@@ -1,12 +1,10 @@
 """CPU of the dispatcher alone: `agent.complete` with a hook over a provider that answers at once; `admit` + `settle`.
 
-`python -m benchmarks.dispatcher BACKEND` prints one JSON object, in microseconds of CPU.
+`python -m benchmarks.dispatcher JOB` prints one JSON object, in microseconds of CPU.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from statistics import median
@@ -19,6 +17,8 @@ from understudy import AgentSettings, Response, RouteSettings, Settings, Text, u
 from understudy.actors import Endpoint, Permit
 from understudy.providers import Request, Target, Upstream, Verdict
 from understudy.supervisor import Event
+
+from .measure import Job, main
 
 ROUNDS, CALLS, IN_FLIGHT = 9, 2000, (1, 100, 1000)
 
@@ -67,7 +67,7 @@ def cpu_of_permits(endpoint: Endpoint) -> float:
     return (time.process_time() - begun) / CALLS * 1e6
 
 
-async def measure() -> dict[str, Any]:
+async def measure(job: Job) -> dict[str, Any]:
     """Measure the whole dispatcher, less the provider alone, by the number in flight, and the permits."""
     route = RouteSettings(transport="openai", model="a-model", base_url="http://instant.test/v1")
     settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route)})
@@ -78,7 +78,7 @@ async def measure() -> dict[str, Any]:
     endpoint.open()
     async with understudy.open_supervisor(settings, connect=lambda _: Instant(), hooks=[listen]) as supervisor:
         agent = supervisor.agent("deriver")
-        for _ in range(ROUNDS):
+        for _ in range(1 if job.quick else ROUNDS):
             for in_flight in IN_FLIGHT:
                 alone = await cpu_of(lambda: provider.complete(request), in_flight)
                 own[in_flight].append(await cpu_of(lambda: agent.complete(messages), in_flight) - alone)
@@ -87,4 +87,4 @@ async def measure() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(anyio.run(measure, backend=sys.argv[1])))
+    main(measure)

@@ -1,89 +1,110 @@
-"""What a hand-over costs, what a route that is passed over costs, and how much memory a call in flight takes.
+"""What a call costs by what becomes of it: answered by its primary, handed over, or sent past a closed-off primary.
 
-`python -m benchmarks.handover BACKEND URL` prints one JSON object: microseconds of CPU per call for a call that its
-primary answers, one that is handed over after a 500, and one whose primary is barred by its circuit; bytes per call in
-flight.
+`python -m benchmarks.handover JOB` measures one scenario and prints one JSON object: microseconds of CPU per call, 32
+in flight. "bare" is what a program would write by hand: the SDK without retries, and a second client in an `except`.
 """
 
 from __future__ import annotations
 
-import gc
-import json
-import sys
-import time
-import tracemalloc
-from collections.abc import Awaitable, Callable
-from functools import partial
-from statistics import median
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
 
-import anyio
+import openai
 from pydantic import SecretStr
 
 import understudy
-from understudy import Agent, AgentSettings, RouteSettings, Settings, user
+from understudy import AgentSettings, RouteSettings, Settings, Supervisor, user
 
-ROUNDS, CALLS, IN_FLIGHT = 9, 300, 1000
-QUESTION = [user("Who wrote Faust?")]
-
-
-def settings(url: str) -> Settings:
-    """Make an agent whose primary answers, one whose primary is down, and one whose primary never answers."""
-
-    def agent(model: str) -> AgentSettings:
-        first = RouteSettings(transport="openai", model=model, base_url=url, api_key=SecretStr("sk-benchmark"))
-        second = RouteSettings(transport="lmstudio", model="a-model", base_url=url)
-        return AgentSettings(primary=first, fallbacks=(second,))
-
-    return Settings.in_code(agents={model: agent(model) for model in ("a-model", "down", "hold")}, max_concurrency=2000)
+from .measure import Job, Work, at_once, interleaved, main
 
 
-async def cpu_of(call: Callable[[], Awaitable[object]]) -> float:
-    """Return the microseconds of CPU per call."""
-    begun = time.process_time()
-    for _ in range(CALLS):
-        await call()
-    return (time.process_time() - begun) / CALLS * 1e6
+class Fate(NamedTuple):
+    """What becomes of a call: the model that its primary asks, and whether anybody listens there."""
+
+    model: str
+    refused: bool = False
+    barred: bool = False
 
 
-async def bytes_in_flight(agent: Agent) -> float:
-    """Return the memory of a call that waits for its answer, its connection included."""
+FATES = {
+    "answered": Fate("a-model"),
+    "429": Fate("limited"),
+    "500": Fate("down"),
+    "refused": Fate("a-model", refused=True),
+    "hang": Fate("hold"),
+    "circuit open": Fate("down", barred=True),
+}
+SCENARIOS = tuple((name,) for name in FATES)
 
-    async def wait() -> None:
-        await agent.complete(QUESTION, timeout=600)
+ROUNDS, EACH, IN_FLIGHT = 5, 8, 32
+PATIENCE = 0.05
+"""Seconds of an attempt at a primary that hangs; chosen: as long as a slow answer of the upstream takes."""
 
-    async with anyio.create_task_group() as callers:
-        callers.start_soon(wait)  # what is made once
-        await anyio.sleep(0.2)
-        gc.collect()
-        tracemalloc.start()
-        for _ in range(IN_FLIGHT):
-            callers.start_soon(wait)
-        await anyio.sleep(2)
-        gc.collect()
-        used, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        callers.cancel_scope.cancel()
-    return used / IN_FLIGHT
+KEY = "sk-benchmark"
+QUESTION = "Who wrote Faust?"
 
 
-async def measure(url: str) -> dict[str, float]:
-    """Measure each of them, interleaved."""
-    figures: dict[str, list[float]] = {"answered": [], "handed over": [], "passed over": []}
-    async with understudy.open_supervisor(settings(url)) as supervisor:
-        plain, down = supervisor.agent("a-model"), supervisor.agent("down")
-        for number in range(ROUNDS + 1):
-            supervisor.force_closed("openai", "down", reason="asked every time")
-            for name, agent in (("answered", plain), ("handed over", down)):
-                spent = await cpu_of(partial(agent.complete, QUESTION))
-                if number:
-                    figures[name].append(spent)
-            supervisor.force_open("openai", "down", reason="never asked")
-            spent = await cpu_of(partial(down.complete, QUESTION))
-            if number:
-                figures["passed over"].append(spent)
-        memory = await bytes_in_flight(supervisor.agent("hold"))
-    return {**{name: median(rounds) for name, rounds in figures.items()}, "bytes": memory}
+def settings(job: Job, fate: Fate) -> Settings:
+    """Make the agent; circuits are kept, and bar nobody but by hand: each call has to have the same fate."""
+    primary = RouteSettings(
+        transport="openai",
+        model=fate.model,
+        base_url=job.refused if fate.refused else job.url,
+        api_key=SecretStr(KEY),
+        timeout=PATIENCE if fate.model == "hold" else None,
+    )
+    second = RouteSettings(transport="lmstudio", model="a-model", base_url=job.url)
+    agents = {"agent": AgentSettings(primary=primary, fallbacks=(second,))}
+    return Settings.in_code(agents=agents, circuit_observe_only=not fate.barred)
+
+
+def ours(supervisor: Supervisor, fate: Fate) -> Work:
+    """Return the call of an agent, and see that it is answered by whom it has to be."""
+    if fate.barred:
+        supervisor.force_open("openai", fate.model, reason="never asked", lasts_for=3600)
+    agent, messages = supervisor.agent("agent"), [user(QUESTION)]
+    attempts = 1 if fate in (FATES["answered"], FATES["circuit open"]) else 2
+
+    async def call() -> None:
+        response = await agent.complete(messages)
+        assert len(response.attempts) == attempts, response.attempts
+
+    return call
+
+
+def by_hand(first: openai.AsyncOpenAI, second: openai.AsyncOpenAI, fate: Fate) -> Work:
+    """Return the same call as a program would write it without a library."""
+    messages: Any = [{"role": "user", "content": QUESTION}]
+    create: Callable[..., Any] = first.chat.completions.create
+
+    async def call() -> object:
+        with suppress(openai.APIError):
+            return await create(model=fate.model, messages=messages)
+        return await second.chat.completions.create(model="a-model", messages=messages)
+
+    return call
+
+
+async def measure(job: Job) -> dict[str, Any]:
+    """Measure one scenario, the sides taking turns."""
+    (name,) = job.scenario
+    fate = FATES[name]
+    each, rounds = (1, 1) if job.quick else (EACH, ROUNDS)
+    address = job.refused if fate.refused else job.url
+    patience = PATIENCE if fate.model == "hold" else 180
+    async with (
+        openai.AsyncOpenAI(base_url=address, api_key=KEY, max_retries=0, timeout=patience) as first,
+        openai.AsyncOpenAI(base_url=job.url, api_key=KEY, max_retries=0) as second,
+        understudy.open_supervisor(settings(job, fate)) as supervisor,
+    ):
+        calls: dict[str, Work] = {"ours": ours(supervisor, fate)}
+        if not fate.barred:
+            calls["bare"] = by_hand(first, second, fate)
+        work = {side: at_once(call, IN_FLIGHT, each) for side, call in calls.items()}
+        figures = await interleaved(work, IN_FLIGHT * each, rounds, job.process)
+    return {"fate": name, **figures}
 
 
 if __name__ == "__main__":
-    print(json.dumps(anyio.run(measure, sys.argv[2], backend=sys.argv[1])))
+    main(measure)

@@ -1,49 +1,61 @@
-"""CPU per chunk of a stream, against the bare SDK of each wire, and the memory of an open stream.
+"""CPU per chunk of a stream, beside the bare SDK of each wire: of bursts, and of chunks that come one by one.
 
-`python -m benchmarks.stream BACKEND URL` prints one JSON object: for each wire microseconds of this process's CPU per
-chunk of a burst of 100 (the request and its head included), the median over the rounds, and bytes per open stream.
+`python -m benchmarks.stream JOB` measures one scenario and prints one JSON object: microseconds of this process's CPU
+per chunk, the request and its head included. A burst is 100 chunks that come at once, read one stream after the other;
+a trickle is 50 chunks, one every 20 ms, of 64 streams at once: each wakes the event loop.
 """
 
 from __future__ import annotations
 
-import gc
-import json
-import sys
-import time
-import tracemalloc
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from functools import partial
-from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import anthropic
-import anyio
 import openai
 from pydantic import SecretStr
 
 import understudy
 from understudy import Agent, AgentSettings, RouteSettings, Settings
 
-from .upstream import CHUNKS
+from .measure import Job, at_once, interleaved, main
+from .upstream import CHUNKS, TRICKLE
 
-ROUNDS, STREAMS, OPEN = 9, 20, 200
+
+class Scenario(NamedTuple):
+    """What is read, and how."""
+
+    wire: str
+    pace: str
+
+
+SCENARIOS = tuple(Scenario(wire, pace) for pace in ("burst", "trickle") for wire in ("openai", "anthropic"))
+
+MODELS = {"burst": "a-model", "trickle": "trickle"}
+"""Which model streams at which pace."""
+
+SIZES = {"burst": (CHUNKS, 1, 20, 5), "trickle": (TRICKLE, 64, 1, 3)}
+"""Chunks of a stream, streams at once, streams of each reader, rounds."""
+
 QUESTION: Any = [{"role": "user", "content": "Who wrote Faust?"}]
+KEY = "sk-benchmark"
+
+Read = Callable[[], Awaitable[int]]
 
 
-async def bare_openai(client: openai.AsyncOpenAI) -> int:
+async def bare_openai(client: openai.AsyncOpenAI, model: str) -> int:
     """Read one stream with the SDK alone; return the number of chunks."""
     chunks = 0
-    async with await client.chat.completions.create(model="a-model", messages=QUESTION, stream=True) as stream:
+    async with await client.chat.completions.create(model=model, messages=QUESTION, stream=True) as stream:
         async for chunk in stream:
             chunks += bool(chunk.choices and chunk.choices[0].delta.content)
     return chunks
 
 
-async def bare_anthropic(client: anthropic.AsyncAnthropic) -> int:
+async def bare_anthropic(client: anthropic.AsyncAnthropic, model: str) -> int:
     """The same with the other SDK."""
     chunks = 0
-    async with await client.messages.create(model="a-model", max_tokens=9, messages=QUESTION, stream=True) as stream:
+    async with await client.messages.create(model=model, max_tokens=9, messages=QUESTION, stream=True) as stream:
         async for event in stream:
             chunks += event.type == "content_block_delta"
     return chunks
@@ -58,67 +70,37 @@ async def ours(agent: Agent) -> int:
     return chunks
 
 
-async def cpu_per_chunk(read: Callable[[], Awaitable[int]]) -> float:
-    """Return the CPU microseconds of a chunk, over a number of streams one after the other."""
-    begun = time.process_time()
-    for _ in range(STREAMS):
-        assert await read() == CHUNKS
-    return (time.process_time() - begun) / STREAMS / CHUNKS * 1e6
+async def whole(read: Read, chunks: int) -> None:
+    """Read a stream, and see that all of it came."""
+    came = await read()
+    assert came == chunks, came
 
 
-async def bytes_per_open(agent: Agent) -> float:
-    """Return the memory of a stream of which the first piece has come, and more is waited for."""
-    async with AsyncExitStack() as streams:
-        await streams.enter_async_context(agent.stream(QUESTION))  # what is made once
-        gc.collect()
-        tracemalloc.start()
-        for _ in range(OPEN):
-            await streams.enter_async_context(agent.stream(QUESTION))
-        gc.collect()
-        used, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    return used / OPEN
+def settings(job: Job, scenario: Scenario) -> Settings:
+    """Make an agent on the wire."""
+    url = job.url if scenario.wire == "openai" else job.address
+    route = RouteSettings(transport=scenario.wire, model=MODELS[scenario.pace], base_url=url, api_key=SecretStr(KEY))
+    return Settings.in_code(agents={"agent": AgentSettings(primary=route)})
 
 
-def settings(url: str) -> Settings:
-    """Make an agent for each wire, and one whose streams do not go on."""
-    routes = {
-        "openai": RouteSettings(transport="openai", model="a-model", base_url=url, api_key=SecretStr("sk-benchmark")),
-        "anthropic": RouteSettings(
-            transport="anthropic", model="a-model", base_url=url.removesuffix("/v1"), api_key=SecretStr("sk-benchmark")
-        ),
-        "open": RouteSettings(transport="openai", model="open", base_url=url, api_key=SecretStr("sk-benchmark")),
-    }
-    return Settings.in_code(agents={name: AgentSettings(primary=route) for name, route in routes.items()})
-
-
-async def measure(url: str) -> dict[str, Any]:
-    """Measure both wires, the two sides taking turns."""
-    key, figures = "sk-benchmark", dict[str, Any]()
+async def measure(job: Job) -> dict[str, Any]:
+    """Measure one scenario, the two sides taking turns."""
+    scenario = Scenario(*job.scenario)
+    chunks, in_flight, each, rounds = SIZES[scenario.pace]
+    if job.quick:
+        each, rounds = 1, 1
     async with (
-        openai.AsyncOpenAI(base_url=url, api_key=key) as first,
-        anthropic.AsyncAnthropic(base_url=url.removesuffix("/v1"), api_key=key) as second,
-        understudy.open_supervisor(settings(url)) as supervisor,
+        openai.AsyncOpenAI(base_url=job.url, api_key=KEY) as first,
+        anthropic.AsyncAnthropic(base_url=job.address, api_key=KEY) as second,
+        understudy.open_supervisor(settings(job, scenario)) as supervisor,
     ):
-        bare: dict[str, Callable[[], Awaitable[int]]] = {
-            "openai": lambda: bare_openai(first),
-            "anthropic": lambda: bare_anthropic(second),
-        }
-        for wire, alone in bare.items():
-            agent = supervisor.agent(wire)
-            sides: dict[str, tuple[Callable[[], Awaitable[int]], list[float]]] = {
-                "bare": (alone, []),
-                "ours": (partial(ours, agent), []),
-            }
-            for number in range(ROUNDS + 1):
-                for read, costs in sides.values():
-                    spent = await cpu_per_chunk(read)
-                    if number:  # the first round opens connections
-                        costs.append(spent)
-            figures[wire] = {side: median(costs) for side, (_, costs) in sides.items()}
-        figures["bytes"] = await bytes_per_open(supervisor.agent("open"))
-    return figures
+        model = MODELS[scenario.pace]
+        alone = {"openai": partial(bare_openai, first, model), "anthropic": partial(bare_anthropic, second, model)}
+        readers: dict[str, Read] = {"bare": alone[scenario.wire], "ours": partial(ours, supervisor.agent("agent"))}
+        work = {side: at_once(partial(whole, read, chunks), in_flight, each) for side, read in readers.items()}
+        figures = await interleaved(work, chunks * in_flight * each, rounds, job.process)
+    return {**scenario._asdict(), **figures}
 
 
 if __name__ == "__main__":
-    print(json.dumps(anyio.run(measure, sys.argv[2], backend=sys.argv[1])))
+    main(measure)

@@ -1,13 +1,12 @@
 """CPU that traces add to a call: `agent.complete` over a provider that answers at once, with Langfuse and without.
 
-`python -m benchmarks.traces BACKEND` prints one JSON object, in microseconds of CPU: what a call costs without tracers,
+`python -m benchmarks.traces JOB` prints one JSON object, in microseconds of CPU: what a call costs without tracers,
 what one of our own that does nothing adds, and what Langfuse adds, in the caller's thread and in all threads together.
 The host is a process of its own that takes everything.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -16,7 +15,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from statistics import median
 from typing import Any
 
-import anyio
 from pydantic import SecretStr
 
 import understudy
@@ -24,6 +22,7 @@ from understudy import AgentSettings, RouteSettings, Settings, Supervisor, user
 from understudy.supervisor import Begun, Over
 
 from .dispatcher import Instant
+from .measure import Job, main
 
 ROUNDS, CALLS = 9, 1000
 
@@ -80,14 +79,14 @@ async def cpu_of(supervisor: Supervisor) -> tuple[float, float]:
     return (time.thread_time() - own) / CALLS * 1e6, (time.process_time() - whole) / CALLS * 1e6
 
 
-async def measure() -> dict[str, float]:
+async def measure(job: Job) -> dict[str, float]:
     """Measure each of them, interleaved."""
     route = RouteSettings(transport="openai", model="a-model", base_url="http://instant.test/v1")
     plain: dict[str, Any] = {"agents": {"deriver": AgentSettings(primary=route)}}
     figures: dict[str, list[float]] = {"none": [], "nothing": [], "own": [], "whole": []}
     with host() as url:
         keys = {"langfuse_public_key": "pk", "langfuse_secret_key": SecretStr("sk-lf-12345678"), "langfuse_host": url}
-        for _ in range(ROUNDS):
+        for _ in range(1 if job.quick else ROUNDS):
             for name, more, tracers in (("none", {}, []), ("nothing", {}, [Nothing()]), ("langfuse", keys, [])):
                 settings = Settings.in_code(**plain, **more)
                 async with understudy.open_supervisor(
@@ -103,4 +102,4 @@ async def measure() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(anyio.run(measure, backend=sys.argv[1])))
+    main(measure)

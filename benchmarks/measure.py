@@ -1,0 +1,147 @@
+"""How it is measured: what a process is told to measure, and CPU time of sides that take turns.
+
+Beside every figure stands how busy the upstream was meanwhile: what is measured against an upstream at its limit is
+the upstream. Its CPU time is read from the clock that Linux keeps for each process. Linux only.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple, final
+
+import anyio
+
+BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "asyncio": ("asyncio", {}),
+    "uvloop": ("asyncio", {"use_uvloop": True}),
+    "trio": ("trio", {}),
+}
+"""What the event loops are called here, and what anyio calls them."""
+
+LIMIT = 0.85
+"""Share of a core above which the upstream counts as the limit; chosen: below it, waiting in its queue stays short."""
+
+Work = Callable[[], Awaitable[object]]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one process measures: on which event loop, against which upstream, and which row of its table.
+
+    `quick` asks for the fewest calls that go through all of the code: its figures mean nothing.
+    """
+
+    backend: str = "asyncio"
+    url: str = ""
+    refused: str = ""
+    process: int = 0
+    scenario: tuple[Any, ...] = ()
+    quick: bool = False
+
+    def text(self) -> str:
+        """Return it as an argument of a command line."""
+        return json.dumps(asdict(self))
+
+    @property
+    def address(self) -> str:
+        """Where the Anthropic SDK finds the upstream."""
+        return self.url.removesuffix("/v1")
+
+
+def job(text: str) -> Job:
+    """Read what `Job.text` wrote."""
+    given = json.loads(text)
+    return Job(**{**given, "scenario": tuple(given["scenario"])})
+
+
+def main(measure: Callable[[Job], Awaitable[Any]]) -> None:
+    """Measure what the command line says, and print it as JSON."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # three sides of a thousand connections each
+    given = job(sys.argv[1])
+    backend, options = BACKENDS[given.backend]
+    print(json.dumps(anyio.run(measure, given, backend=backend, backend_options=options)))
+
+
+def cpu_of(process: int) -> float:
+    """Return the seconds of CPU that another process has used; 0 where there is none.
+
+    Source: Linux, include/linux/posix-timers.h, `make_process_cpuclock(pid, CPUCLOCK_SCHED)`, which
+    `clock_getcpuclockid(3)` is made of.
+    """
+    return time.clock_gettime((~process << 3) | 2) if process else 0.0
+
+
+class Instant(NamedTuple):
+    """The clocks at one moment: of all threads of this process, of the upstream, and of the wall."""
+
+    own: float
+    upstream: float
+    wall: float
+
+
+def now(process: int) -> Instant:
+    """Read the clocks; `process` is the upstream's."""
+    return Instant(time.process_time(), cpu_of(process), time.perf_counter())
+
+
+def share(spent: list[Instant]) -> float:
+    """Return the share of a core that the upstream used over some spans."""
+    wall = sum(span.wall for span in spent)
+    return sum(span.upstream for span in spent) / wall if wall else 0.0
+
+
+async def spent_on(work: Work, process: int) -> Instant:
+    """Do something; return what all of the clocks moved on by."""
+    gc.collect()  # what the side before has left is not this one's
+    begun = now(process)
+    await work()
+    return Instant(*(after - before for before, after in zip(begun, now(process), strict=True)))
+
+
+async def interleaved(sides: Mapping[str, Work], units: int, rounds: int, process: int = 0) -> dict[str, float]:
+    """Return for each side the microseconds of CPU of a unit, the median over the rounds, the sides taking turns.
+
+    A first round is not counted: it opens connections and fills caches. Where there is an upstream, `upstream` is the
+    share of a core that it used, of the side that kept it busiest.
+
+    Args:
+        units: What each side does so many of in a round: calls, or chunks.
+    """
+    spent: dict[str, list[Instant]] = {side: [] for side in sides}
+    for number in range(rounds + 1):
+        for side, work in sides.items():
+            took = await spent_on(work, process)
+            if number:
+                spent[side].append(took)
+    costs = {side: median(span.own for span in spans) / units * 1e6 for side, spans in spent.items()}
+    return {**costs, "upstream": max(map(share, spent.values()))} if process else costs
+
+
+def at_once(call: Work, in_flight: int, each: int) -> Work:
+    """Return the work of so many callers at once, each of which makes `each` calls."""
+
+    async def caller() -> None:
+        for _ in range(each):
+            await call()
+
+    async def work() -> None:
+        async with anyio.create_task_group() as callers:
+            for _ in range(in_flight):
+                callers.start_soon(caller)
+
+    return work
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process has resident."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -1,0 +1,78 @@
+"""What was measured, kept in `docs/performance.json`: tables and plots are drawn from it, without measuring anew."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+from .measure import LIMIT
+from .tables import Row, Table
+
+RECORD = Path(__file__).parent.parent / "docs" / "performance.json"
+
+
+def load() -> dict[str, Any]:
+    """Return what was measured last."""
+    record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    return record
+
+
+def rounded(value: Any) -> Any:
+    """Return figures with the four digits that they have some meaning in."""
+    match value:
+        case float():
+            return float(f"{value:.4g}")
+        case dict():
+            return {name: rounded(each) for name, each in value.items()}
+        case list():
+            return [rounded(each) for each in value]
+        case _:
+            return value
+
+
+def save(part: str, figures: dict[str, Any]) -> None:
+    """Put one part of the figures in the place of those that there were."""
+    record = {**load(), part: rounded(figures)}
+    RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def set_up(packages: Sequence[str]) -> dict[str, Any]:
+    """Say what machine this is, and which versions are measured."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    model = re.search(r"model name\s*: (.*)", text)
+    return {
+        "machine": model[1] if model else platform.machine(),
+        "cores": text.count("processor\t"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "versions": {package: version(package) for package in packages},
+    }
+
+
+def over_the_limit(rows: Iterable[Row]) -> list[str]:
+    """Return what was measured while the upstream used so much of its core that it may have been the limit."""
+    return [
+        f"{row['upstream']:.0%} of a core: " + ", ".join(f"{name} {row[name]}" for name in row if name != "upstream")
+        for row in rows
+        if row.get("upstream", 0.0) > LIMIT
+    ]
+
+
+def show(tables: Iterable[Table]) -> None:
+    """Print tables."""
+    console = Console(highlight=False)
+    for table in tables:
+        grid = Grid(*table.head, box=None)
+        for row in table.rows:
+            grid.add_row(*row)
+        console.print(f"\n{table.title}:")
+        console.print(grid)
