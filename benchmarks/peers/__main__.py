@@ -1,0 +1,95 @@
+"""`make bench-peers`: the peers beside the bare SDK and this library, each figure from fresh processes in turn.
+
+Peers whose environments are there (`make peers`) are measured. With `--save` the figures go into
+`docs/performance.json`. It fails where the mock upstream was so busy that it may have been the limit.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from .. import upstream
+from ..record import over_the_limit, save, set_up, show
+from ..runs import ROOT, last_line
+from ..tables import Row, peer_tables
+
+ENVIRONMENTS = ROOT / ".peers"
+
+
+class Peer(NamedTuple):
+    """A peer: its module, what it is called, its environment, and whether it has a fallback of its own."""
+
+    module: str
+    title: str
+    environment: str = ""
+    falls_back: bool = True
+
+
+PEERS = (
+    Peer("bare", "bare SDK"),
+    Peer("ours", "ours"),
+    Peer("litellm", "LiteLLM", "litellm", falls_back=False),
+    Peer("litellm_router", "LiteLLM Router", "litellm"),
+    Peer("langchain", "LangChain", "langchain"),
+    Peer("pydantic_ai", "pydantic-ai", "pydantic-ai"),
+    Peer("tensorzero", "TensorZero", "tensorzero"),
+)
+ROUNDS = {"call": 3, "conversation": 3, "handover": 3, "stream": 3, "memory": 3, "trio": 1}
+"""What is measured of each, and in how many fresh processes."""
+
+
+def python(peer: Peer) -> Path:
+    """Return the Python of its environment."""
+    return ENVIRONMENTS / peer.environment / "bin" / "python" if peer.environment else Path(sys.executable)
+
+
+def middle(rows: list[Row]) -> Row:
+    """Return the median of each figure; of the upstream's share the highest."""
+    return {
+        name: max(row[name] for row in rows)
+        if name == "upstream"
+        else median(row[name] for row in rows)
+        if type(rows[0][name]) in (int, float)
+        else rows[0][name]
+        for name in rows[0]
+    }
+
+
+def all_measured(peers: list[Peer], *, quick: bool = False) -> list[Row]:
+    """Return the figures of each peer, all taking turns, telling on standard error how far it is."""
+    rows: list[Row] = []
+    with upstream.running() as at:
+        for what, rounds in ROUNDS.items():
+            took: dict[Peer, list[Row]] = {peer: [] for peer in peers if peer.falls_back or what != "handover"}
+            for _ in range(1 if quick else rounds):
+                for peer, runs in took.items():
+                    begun = time.monotonic()
+                    task: dict[str, Any] = {"url": at.url, "process": at.process, "what": what, "quick": quick}
+                    runs.append(
+                        last_line([str(python(peer)), "-m", f"benchmarks.peers.{peer.module}", json.dumps(task)])
+                    )
+                    print(f"{what}, {peer.title}: {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
+            rows += [{"what": what, "peer": peer.title, **middle(runs)} for peer, runs in took.items()]
+    return rows
+
+
+def main() -> None:
+    """Measure everything and print it; write it down where that is asked for."""
+    peers = [peer for peer in PEERS if python(peer).exists()]
+    if missing := [peer.title for peer in PEERS if peer not in peers]:
+        print("no environment (make peers):", ", ".join(missing), file=sys.stderr)
+    rows = all_measured(peers, quick="--quick" in sys.argv)
+    show(peer_tables(rows))
+    if busy := over_the_limit(rows):
+        sys.exit("the mock upstream may have been the limit:\n" + "\n".join(busy))
+    if "--save" in sys.argv:
+        save("peers", {"about": set_up(()), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
