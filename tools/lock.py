@@ -21,8 +21,8 @@ PEER = "peer-"
 
 def main() -> None:
     """Write the lock of everything: the package, all its extras, and the tools that check it. Beside it, with the same
-    versions, those of the tools that draw the pictures in `docs/` and of the browser's, which nobody else needs. Or those
-    of the peers.
+    versions, those of the tools that draw the pictures in `docs/` and of the browser's, which nobody else needs. Or
+    those of the peers.
     """
     groups = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["dependency-groups"]
     if sys.argv[1:] == ["peers"]:
