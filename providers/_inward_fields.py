@@ -136,7 +136,7 @@ def each(value: object, where: str, expected: str = "a list of objects") -> list
         raise wrong(where, expected)
     found = [(f"{where}[{number}]", item) for number, item in enumerate(value)]
     for place, item in found:
-        if not isinstance(item, Mapping):
+        if not isinstance(item, dict):
             raise wrong(place, "an object")
     return found
 
@@ -222,7 +222,7 @@ def effort(gathering: Gathering, where: str, value: Any) -> None:
 
 def texts(_: Gathering, where: str, value: Any) -> None:
     """Take an object of texts."""
-    if not isinstance(value, Mapping) or not all(isinstance(text, str) for text in value.values()):
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise wrong(where, "an object of texts")
 
 
@@ -232,14 +232,12 @@ def labels(gathering: Gathering, where: str, value: Any) -> None:
     gathering.leave_out(where)
 
 
-def shape(gathering: Gathering, where: str, name: str, schema: Any) -> None:
-    """Take the schema that an answer has to be valid by.
+def shape(gathering: Gathering, where: str, name: str, schema: Mapping[str, Any]) -> None:
+    """Take the schema, an object, that an answer has to be valid by.
 
     Raises:
         UnreadableError: It is none.
     """
-    if not isinstance(schema, Mapping):
-        raise wrong(where, "a JSON schema, an object")
     if not _is_sound(schema):
         raise wrong(where, "a valid JSON schema")
     if is_object(schema):
@@ -259,21 +257,15 @@ def _is_sound(schema: Mapping[str, Any]) -> bool:
     return True
 
 
-def tool(where: str, name: Any, description: Any, schema: Any) -> Tool:
-    """Return a tool.
+def tool(where: str, name: Any, description: str | None, schema: Mapping[str, Any] | None) -> Tool:
+    """Return a tool, the fields of which were looked at if they are there.
 
     Raises:
-        UnreadableError: Its name, its description or its schema is none.
+        UnreadableError: It has no name.
     """
     if not isinstance(name, str) or not name:
         raise wrong(f"{where}.name", "a text that is not empty")
-    if not isinstance(description or "", str):
-        raise wrong(f"{where}.description", "a text")
-    if schema is None:
-        return Tool(name, description or "")
-    if not isinstance(schema, Mapping):
-        raise wrong(where, "a tool with a JSON schema, an object")
-    return Tool(name, description or "", schema)
+    return Tool(name, description or "") if schema is None else Tool(name, description or "", schema)
 
 
 def settle_tools(gathering: Gathering, tools: list[Tool] | None, choice: str | None, parallel: bool | None) -> None:

@@ -165,8 +165,8 @@ def _tools(gathering: Gathering, value: Any) -> list[Tool] | None:
             take(gathering, given, _TOOL, where)
             definition = required(given, "function", where)
             take(gathering, definition, _DEFINITION, f"{where}.function")
-            parts = (definition.get(name) for name in ("name", "description", "parameters"))
-            found.append(tool(f"{where}.function", *parts))
+            name, description, schema = map(definition.get, ("name", "description", "parameters"))
+            found.append(tool(f"{where}.function", name, description, schema))
     return found if len(gathering.untold) == before else None
 
 
@@ -195,7 +195,7 @@ def chosen(gathering: Gathering, value: Any, where: str) -> str:
     Raises:
         UnreadableError: It is none.
     """
-    name = required(value, "name", where) if isinstance(value, Mapping) else None
+    name = required(value, "name", where) if isinstance(value, dict) else None
     if not isinstance(name, str) or not name:
         raise wrong(f"{where}.name", "the name of a tool")
     if name in _WORDS:

@@ -95,7 +95,7 @@ def nested(rules: Rules) -> Rule:
     """Return the rule of an object, each field of which has one."""
 
     def rule(gathering: Gathering, where: str, value: Any) -> None:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise wrong(where, "an object")
         take(gathering, value, rules, where)
 

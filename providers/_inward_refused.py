@@ -85,11 +85,11 @@ def check_refused(body: Mapping[str, Any]) -> None:
     for name, value in body.items():
         if is_refused(name):
             raise _refusal((None, name))
-        if name not in CONTENT and isinstance(value, (Mapping, list)):
+        if name not in CONTENT and isinstance(value, (dict, list)):
             _check_within(value, (None, name))
     tools = body.get("tools")
     for number, definition in enumerate(tools if isinstance(tools, list) else ()):
-        if isinstance(definition, Mapping) and _is_mcp(definition):
+        if isinstance(definition, dict) and _is_mcp(definition):
             _check_within(definition, (None, f"tools[{number}]"))
 
 
@@ -108,7 +108,7 @@ def _check_within(value: Any, where: _Place) -> None:
         part, place = left.pop()
         if isinstance(part, list):
             left += [(inner, (place, f"[{number}]")) for number, inner in enumerate(part)]
-        elif isinstance(part, Mapping):
+        elif isinstance(part, dict):
             for name, inner in part.items():
                 step = (place, f".{name}")
                 if is_refused(name):

@@ -35,7 +35,7 @@ def decode_body(body: bytes) -> dict[str, Any]:
         raise _no_json(body, error) from None
     if type(read) is not dict:
         raise UnreadableError("the body must be a JSON object")
-    if body.count(b"{") + body.count(b"[") <= DEEPEST and _again(read) == body:
+    if body.count(b"{") + body.count(b"[") <= DEEPEST and encode(read) == body:
         return read
     names, depth = _measured(read)
     if depth > DEEPEST or names != _members(body):
@@ -55,13 +55,6 @@ def _no_json(body: bytes, error: ValueError) -> UnreadableError:
     if "depth" in str(what):
         return _where(body)
     return UnreadableError(f"the body is no JSON: {str(what).partition(': ')[0]}, at character {place}")
-
-
-def _again(read: dict[str, Any]) -> bytes | None:
-    try:
-        return encode(read)
-    except ValueError:  # deeper than orjson writes
-        return None
 
 
 def _measured(top: dict[str, Any]) -> tuple[int, int]:
@@ -109,9 +102,8 @@ def _where(body: bytes) -> UnreadableError:
                 if len(names) > DEEPEST:
                     return UnreadableError(f"the body is nested more than {DEEPEST} deep, at byte {token.start()}")
             case 0x7D | 0x5D:
-                if names:
-                    names.pop()
-            case _ if token[1] is not None and names:
+                names.pop()
+            case _ if token[1] is not None:
                 name = decode(token[0][: token.start(1) - token.start()])
                 if name in names[-1]:
                     return UnreadableError(f"the body has a name twice in one object, at byte {token.start()}")

@@ -178,6 +178,11 @@ INEXPRESSIBLE: list[tuple[dict[str, Any], str]] = [
         "tool_choice.function.name (auto)",
     ),
     ({"stream_options": {"chunk": 1}}, "stream_options.chunk"),
+    (
+        {**BOTH, "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [CUSTOM]}}},
+        "tool_choice.allowed_tools.tools[0] (custom)",
+    ),
+    (choice("never", "add", **BOTH), "tool_choice.allowed_tools.mode (never)"),
 ]
 
 
@@ -269,6 +274,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"tool_choice": "required"}, "tool_choice must come with tools", "tools"),
     ({**BOTH, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice must be auto", "tools"),
     (choice("auto", "x", **BOTH), "tool_choice.allowed_tools.tools names x, which is not among tools", "tool_choice"),
+    ({**BOTH, "tool_choice": {"type": "function", "function": {"name": 1}}}, "tool_choice.function.name must", "tool"),
+    ({**BOTH, "tool_choice": {"type": "function", "function": 1}}, "tool_choice.function.name must", "tool_choice"),
     ({**BOTH, "parallel_tool_calls": "no"}, "parallel_tool_calls must be true or false", "parallel_tool_calls"),
     (format_of(name="n", schema={"type": "object", "properties": {"a": {"enum": 5}}}), "response_format", "response_"),
     (format_of(schema=SCHEMA), "response_format.json_schema.name is missing", "response_format.json_schema.name"),
@@ -503,6 +510,13 @@ def test_an_answer_cannot_begin_anew() -> None:
     writing.event(TextDelta("a"))
     with pytest.raises(ValueError, match="cannot begin anew"):
         writing.event(restarted)
+
+
+def test_what_only_an_issuer_reads_is_left_out_where_it_cannot_be_read() -> None:
+    """Details that are no JSON were never a server's."""
+    response = Response((Text("a"), Reasoning("hm", details="no JSON")), "m", "t", "stop")
+    message = json.loads(written("openai", response, asked("openai")))["choices"][0]["message"]
+    assert "reasoning_details" not in message
 
 
 def test_a_refusal_is_told_as_one() -> None:
