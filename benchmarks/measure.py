@@ -142,6 +142,20 @@ def at_once(call: Work, in_flight: int, each: int) -> Work:
     return work
 
 
+QUIET, QUIET_FOR, AT_MOST = 0.05, 1.0, 60.0
+"""A process is quiet that uses less than this share of a core for so long; seconds, and how long to wait for that."""
+
+
+async def quiet() -> None:
+    """Wait until this process hardly does anything any more: all that wait have come as far as they come."""
+    with anyio.move_on_after(AT_MOST):
+        while True:
+            begun = time.process_time()
+            await anyio.sleep(QUIET_FOR)
+            if time.process_time() - begun < QUIET * QUIET_FOR:
+                return
+
+
 def resident() -> int:
     """Return the bytes of memory that this process has resident."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -18,18 +18,18 @@ from pydantic import SecretStr
 import understudy
 from understudy import AgentSettings, RouteSettings, Settings, user
 
-from .measure import Job, Work, main, resident
+from .measure import Job, Work, main, quiet, resident
 
 SCENARIOS = tuple((what, side) for what in ("call", "stream") for side in ("bare", "ours"))
-IN_FLIGHT, FEW, WAIT_FOR = 1000, 20, 3.0
-"""How many wait, how many are there before (what is made once), and seconds until all have sent their request."""
+IN_FLIGHT, FEW = 1000, 20
+"""How many wait, and how many are there before: what is made once is made by them."""
 
 KEY = "sk-benchmark"
 QUESTION: Any = [{"role": "user", "content": "Who wrote Faust?"}]
 MODELS = {"call": "hold", "stream": "open"}
 
 
-async def bytes_each(wait: Work, count: int, wait_for: float) -> float:
+async def bytes_each(wait: Work, count: int) -> float:
     """Return what the memory grows by for each of `count` that wait."""
 
     async def one() -> None:
@@ -38,12 +38,12 @@ async def bytes_each(wait: Work, count: int, wait_for: float) -> float:
     async with anyio.create_task_group() as waiting:
         for _ in range(FEW):
             waiting.start_soon(one)
-        await anyio.sleep(wait_for / 6)
+        await quiet()
         gc.collect()
         before = resident()
         for _ in range(count):
             waiting.start_soon(one)
-        await anyio.sleep(wait_for)
+        await quiet()
         gc.collect()
         grown = resident() - before
         waiting.cancel_scope.cancel()
@@ -67,7 +67,7 @@ async def our_open(agent: understudy.Agent) -> None:
 async def measure(job: Job) -> dict[str, Any]:
     """Measure one side."""
     what, side = job.scenario
-    count, wait_for = (FEW, 0.3) if job.quick else (IN_FLIGHT, WAIT_FOR)
+    count = FEW if job.quick else IN_FLIGHT
     route = RouteSettings(transport="openai", model=MODELS[what], base_url=job.url, api_key=SecretStr(KEY))
     settings = Settings.in_code(agents={"agent": AgentSettings(primary=route)}, max_concurrency=2 * IN_FLIGHT)
     async with (
@@ -82,7 +82,7 @@ async def measure(job: Job) -> dict[str, Any]:
             ("stream", "bare"): partial(held_open, client),
             ("stream", "ours"): partial(our_open, agent),
         }
-        grown = await bytes_each(waits[what, side], count, wait_for)
+        grown = await bytes_each(waits[what, side], count)
     return {"what": what, "side": side, "bytes": grown}
 
 

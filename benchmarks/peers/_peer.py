@@ -65,8 +65,11 @@ TASKS = {
     "memory": Task("hold", 1, 1000, 0),
     "trio": Task("a-model", 1, 1, 1),
 }
-FEW, WAIT_FOR = 20, 4.0
-"""Of calls whose memory is measured, those that are there before; seconds until all have sent their request."""
+FEW = 20
+"""Of calls whose memory is measured, those that are there before."""
+
+QUIET, QUIET_FOR, AT_MOST = 0.05, 1.0, 60.0
+"""All have sent their request when the process uses less than this share of a core for so long; in seconds."""
 
 
 def conversation(length: int) -> Turns:
@@ -137,15 +140,25 @@ def sockets() -> int:
     return sum(name.startswith("socket:") for name in names)
 
 
+async def quiet() -> None:
+    """Wait until all that wait have come as far as they come."""
+    until = time.monotonic() + AT_MOST
+    while time.monotonic() < until:
+        begun = time.process_time()
+        await asyncio.sleep(QUIET_FOR)
+        if time.process_time() - begun < QUIET * QUIET_FOR:
+            return
+
+
 async def memory(asking: Asking, task: Task, quick: bool) -> dict[str, float]:
     """Return by how much memory grows for each call that waits, and how many connections are open then."""
-    count, wait_for = (2 * FEW, 0.3) if quick else (task.in_flight, WAIT_FOR)
+    count = 2 * FEW if quick else task.in_flight
     waiting = [asyncio.ensure_future(asking.complete()) for _ in range(FEW)]
-    await asyncio.sleep(wait_for / 6)
+    await quiet()
     gc.collect()
     before, open_before = resident(), sockets()
     waiting += [asyncio.ensure_future(asking.complete()) for _ in range(count - FEW)]
-    await asyncio.sleep(wait_for)
+    await quiet()
     gc.collect()
     grown, connections = resident() - before, sockets() - open_before
     for each in waiting:
