@@ -49,6 +49,8 @@ SLOWLY = (10, 5)
 """The same of one call at a time that is answered late: it is waiting, not work, that takes long."""
 
 KEY = "sk-benchmark"
+PATIENCE = 600.0
+"""Seconds that all sides give a connection, too: a thousand of them at once on a busy machine are no failure."""
 
 
 def conversation(length: int) -> list[Message]:
@@ -71,7 +73,7 @@ def settings(job: Job, scenario: Scenario, transport: str) -> Settings:
         api_key=SecretStr(KEY),
     )
     agents = {"agent": AgentSettings(primary=route)}
-    return Settings.in_code(agents=agents, http_transport=transport, max_concurrency=1000)
+    return Settings.in_code(agents=agents, http_transport=transport, max_concurrency=1000, connect_timeout=PATIENCE)
 
 
 def model(scenario: Scenario) -> str:
@@ -106,8 +108,8 @@ async def measure(job: Job) -> dict[str, Any]:
     messages = conversation(scenario.messages)
     each, rounds = size(job, scenario)
     async with (
-        openai.AsyncOpenAI(base_url=job.url, api_key=KEY) as first,
-        anthropic.AsyncAnthropic(base_url=job.address, api_key=KEY) as second,
+        openai.AsyncOpenAI(base_url=job.url, api_key=KEY, timeout=PATIENCE) as first,
+        anthropic.AsyncAnthropic(base_url=job.address, api_key=KEY, timeout=PATIENCE) as second,
         understudy.open_supervisor(settings(job, scenario, "understudy")) as ours,
         understudy.open_supervisor(settings(job, scenario, "httpx2")) as library,
     ):
