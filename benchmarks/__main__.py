@@ -1,7 +1,8 @@
 """`make bench`: every scenario, each in a fresh process; the figures are CPU time, to be read as ratios.
 
 With `--save` they go into `docs/performance.json`, with the machine and the versions that they are from. It fails where
-the mock upstream was so busy that it may have been the limit.
+the mock upstream was so busy that it may have been the limit. `--quick` makes the fewest calls that show that it
+works.
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ def measured(step: Step, at: upstream.Upstream, *, quick: bool = False) -> Row:
     return {"backend": step.backend, **row}
 
 
-def all_measured() -> dict[str, list[Row]]:
+def all_measured(*, quick: bool = False) -> dict[str, list[Row]]:
     """Return every figure, by benchmark, telling on standard error how far it is."""
     figures: dict[str, list[Row]] = {}
     with upstream.running() as at:
         for number, step in enumerate(STEPS, 1):
             begun = time.monotonic()
-            row = measured(step, at)
+            row = measured(step, at, quick=quick)
             figures.setdefault(step.module, []).append(row)
             named = " ".join(map(str, (step.module, step.backend, *step.scenario)))
             print(f"{number}/{len(STEPS)} {named}: {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
@@ -72,12 +73,13 @@ def all_measured() -> dict[str, list[Row]]:
 
 def main() -> None:
     """Measure everything and print it; write it down where that is asked for."""
-    figures = all_measured()
+    quick = "--quick" in sys.argv
+    figures = all_measured(quick=quick)
     show(own_tables(figures))
     if busy := over_the_limit(row for rows in figures.values() for row in rows):
         sys.exit("the mock upstream may have been the limit:\n" + "\n".join(busy))
     if "--save" in sys.argv:
-        save("bench", {"about": set_up(PACKAGES), **figures})
+        save("bench", {"about": set_up(PACKAGES, quick=quick), **figures})
 
 
 if __name__ == "__main__":

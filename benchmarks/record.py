@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -44,8 +45,8 @@ def save(part: str, figures: dict[str, Any]) -> None:
     RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def set_up(packages: Sequence[str]) -> dict[str, Any]:
-    """Say what machine this is, and which versions are measured."""
+def set_up(packages: Sequence[str], *, quick: bool) -> dict[str, Any]:
+    """Say what machine this is, which versions are measured, and whether by the fewest calls."""
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.exists() else ""
     model = re.search(r"model name\s*: (.*)", text)
@@ -54,6 +55,7 @@ def set_up(packages: Sequence[str]) -> dict[str, Any]:
         "cores": text.count("processor\t"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "quick": quick,
         "versions": {package: version(package) for package in packages},
     }
 
@@ -69,7 +71,7 @@ def over_the_limit(rows: Iterable[Row]) -> list[str]:
 
 def show(tables: Iterable[Table]) -> None:
     """Print tables."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
     for table in tables:
         grid = Grid(*table.head, box=None)
         for row in table.rows:

@@ -1,7 +1,8 @@
 """`make bench-peers`: the peers beside the bare SDK and this library, each figure from fresh processes in turn.
 
 Peers whose environments are there (`make peers`) are measured. With `--save` the figures go into
-`docs/performance.json`. It fails where the mock upstream was so busy that it may have been the limit.
+`docs/performance.json`. It fails where the mock upstream was so busy that it may have been the limit. `--quick` makes
+the fewest calls that show that all works.
 """
 
 from __future__ import annotations
@@ -83,12 +84,13 @@ def main() -> None:
     peers = [peer for peer in PEERS if python(peer).exists()]
     if missing := [peer.title for peer in PEERS if peer not in peers]:
         print("no environment (make peers):", ", ".join(missing), file=sys.stderr)
-    rows = all_measured(peers, quick="--quick" in sys.argv)
+    quick = "--quick" in sys.argv
+    rows = all_measured(peers, quick=quick)
     show(peer_tables(rows))
     if busy := over_the_limit(rows):
         sys.exit("the mock upstream may have been the limit:\n" + "\n".join(busy))
     if "--save" in sys.argv:
-        save("peers", {"about": set_up(()), "rows": rows})
+        save("peers", {"about": set_up((), quick=quick), "rows": rows})
 
 
 if __name__ == "__main__":
