@@ -7,18 +7,23 @@ ROOMS := --cov=actors --cov=credentials --cov=gateway --cov=providers --cov=supe
 CODE := understudy tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak test-page pictures lock format lint types cover wheel
+PEERS := $(patsubst benchmarks/peers/%.lock,.peers/%/.built,$(wildcard benchmarks/peers/*.lock))
+DRAWING := $(VENV)/pictures/.built
+.PHONY: help demo test check bench peers bench-peers figures performance soak test-page pictures lock lock-peers \
+  format lint types cover wheel
 
 help:
 	@echo "make demo    fifty agents through an outage of their primary, on loopback"
 	@echo "make test    the tests"
 	@echo "make test-page  the gateway's page in a real browser: needs Chromium, by default /usr/bin/chromium"
 	@echo "make check   what CI runs: format, lint, types, tests with coverage, 4,000 simulated outages, the built wheel"
-	@echo "make bench   CPU per call beside the bare SDK"
+	@echo "make bench   CPU per call beside the bare SDK; about ten minutes"
+	@echo "make bench-peers  CPU per call beside other libraries, those that make peers has installed"
+	@echo "make performance  both, written into docs/performance.md; make figures only draws what was measured last"
 	@echo "make soak    load, cancellation and circuits with hundreds of seeds: an hour"
 	@echo "make format  rewrite the code in its one format"
 	@echo "make pictures  draw the pictures in docs/ anew, from a real trace and real metrics"
-	@echo "make lock    resolve requirements.lock anew from pyproject.toml"
+	@echo "make lock    resolve requirements.lock anew from pyproject.toml; make lock-peers those of the other libraries"
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -45,6 +50,26 @@ format: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
 
+# The environments of the peers stand beside $(VENV): they outlive it, and what they hold never meets what we lock.
+peers: $(PEERS)
+
+.peers/%/.built: benchmarks/peers/%.lock
+	@rm -rf $(@D)
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
+bench-peers: $(STAMP)
+	@$(BIN)/python -m benchmarks.peers
+
+performance: $(STAMP) $(DRAWING)
+	@$(BIN)/python -m benchmarks --save
+	@$(BIN)/python -m benchmarks.peers --save
+	@$(MAKE) --no-print-directory figures
+
+figures: $(DRAWING)
+	@$(VENV)/pictures/bin/python tools/performance.py
+
 soak: $(STAMP)
 	@$(BIN)/python -m tests.whole_system --backend trio --seeds 10000
 	@UNDERSTUDY_SOAK=1 UNDERSTUDY_CANCELLATIONS=100000 $(BIN)/python -m pytest tests/test_over_sockets.py \
@@ -56,10 +81,13 @@ test-page: $(STAMP)
 	  -r requirements.lock -r tools/page.lock
 	@PYTHONPATH=. $(VENV)/page/bin/python -m pytest -p no:cacheprovider tests/browser/in_a_browser.py
 
-pictures: $(STAMP)
+$(DRAWING): $(STAMP) tools/pictures.lock
 	@$(PYTHON) -m venv $(VENV)/pictures
 	@$(VENV)/pictures/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 	  -r requirements.lock -r tools/pictures.lock
+	@touch $@
+
+pictures: $(DRAWING)
 	@PYTHONPATH=. $(VENV)/pictures/bin/python tools/pictures.py
 
 lock:
@@ -67,3 +95,6 @@ lock:
 	@$(BIN)/pip install --quiet --disable-pip-version-check pip-tools
 	@$(BIN)/python tools/lock.py
 	@rm -f $(STAMP)
+
+lock-peers: $(STAMP)
+	@$(BIN)/python tools/lock.py peers

@@ -1,0 +1,273 @@
+"""The benchmarks: that what is written of them is what was measured, and that each of them still runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import __main__ as own
+from benchmarks import complete, handover, memory, startup, stream, upstream
+from benchmarks.document import setting, written
+from benchmarks.measure import BACKENDS, Instant, Job, at_once, interleaved, job, share
+from benchmarks.peers import __main__ as peers
+from benchmarks.plots import beside_peers, by_size, pictures
+from benchmarks.record import load, over_the_limit, rounded
+from benchmarks.runs import last_line
+from benchmarks.tables import Table, calls, chunks, fates, markdown, peer_tables, us
+from benchmarks.tables import memory as table_of_memory
+
+DOCS = Path(__file__).parent.parent / "docs"
+RECORD = load()
+
+
+def call(**more: Any) -> dict[str, Any]:
+    """Make a row of whole answers."""
+    row = {"backend": "asyncio", "wire": "openai", "messages": 1, "in_flight": 64, "delay": 0}
+    return {**row, "bare": 1200.0, "httpx2": 900.0, "ours": 150.0, "upstream": 0.254, **more}
+
+
+def peer(title: str, cpu: float, **more: Any) -> list[dict[str, Any]]:
+    """Make the rows of a peer."""
+    versions = {"versions": {"a-package": "1.0"}}
+    rows = [{"what": what, "cpu": cpu, "upstream": 0.1, **versions} for what in ("call", "conversation", "stream")]
+    rows += [{"what": "memory", "bytes": 20480.0, "connections": 1000.0, **versions}, {"what": "trio", "trio": False}]
+    return [{"peer": title, **row, **more} for row in rows]
+
+
+def test_the_document_has_the_figures_that_were_measured() -> None:
+    """Its tables are those of docs/performance.json: `make figures` would change nothing."""
+    text = (DOCS / "performance.md").read_text(encoding="utf-8")
+    assert written(text, RECORD) == text
+
+
+def test_the_pictures_are_those_of_the_figures() -> None:
+    """Each has the mark of what was measured last, no date, and is shown in the document."""
+    text = (DOCS / "performance.md").read_text(encoding="utf-8")
+    for picture in pictures(RECORD):
+        drawn = (DOCS / picture.name).read_text(encoding="utf-8")
+        assert f"figures {picture.digest}" in drawn
+        assert "<dc:date>" not in drawn
+        assert "prefers-color-scheme:dark" in drawn
+        assert f"]({picture.name})" in text
+
+
+def test_no_figure_was_measured_against_an_upstream_at_its_limit() -> None:
+    """What was written down is what the sides cost, not what the mock upstream could do."""
+    rows = [row for rows in RECORD.get("bench", {}).values() if isinstance(rows, list) for row in rows]
+    assert over_the_limit([*rows, *RECORD.get("peers", {}).get("rows", [])]) == []
+
+
+def test_a_busy_upstream_is_named() -> None:
+    """With what was measured then, so that it can be measured anew."""
+    assert over_the_limit([call(), {"what": "memory"}]) == []
+    (said,) = over_the_limit([call(upstream=0.9)])
+    assert said.startswith("90% of a core: backend asyncio, wire openai, messages 1, in_flight 64")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, ""), (6.55, "6.5 µs"), (19.96, "20.0 µs"), (150.4, "150 µs"), (6539.0, "6,539 µs")]
+)
+def test_microseconds_are_shown_with_the_digits_that_count(value: float | None, shown: str) -> None:
+    """One digit after the point where there are few, none where there are many."""
+    assert us(value) == shown
+
+
+def test_the_table_of_calls() -> None:
+    """One row for each scenario, asyncio first, and those that are answered at once before those that are not."""
+    late = call(delay=50)
+    del late["httpx2"]
+    table = calls([call(backend="trio"), late, call(in_flight=1000)])
+    assert [row[0] for row in table.rows] == ["asyncio", "asyncio", "trio"]
+    assert table.rows[0][1:] == ("openai", "1", "1,000", "0 ms", "1,200 µs", "900 µs", "150 µs", "0.12x", "25%")
+    assert table.rows[1][4:] == ("50 ms", "1,200 µs", "", "150 µs", "0.12x", "25%")
+
+
+def test_the_tables_of_streams_of_hand_overs_and_of_memory() -> None:
+    """A side that was not measured leaves its cells empty; the sides of a measure of memory meet in one row."""
+    both = {"backend": "trio", "bare": 100.0, "ours": 5.0, "upstream": 0.0}
+    (row,) = chunks([{**both, "wire": "anthropic", "pace": "burst"}]).rows
+    assert row == ("trio", "anthropic", "100 at once", "100 µs", "5.0 µs", "0.05x", "0%")
+    (row,) = fates([{"backend": "trio", "fate": "circuit open", "ours": 5.0, "upstream": 0.0}]).rows
+    assert row == ("trio", "sent past its primary, whose circuit is open", "", "5.0 µs", "", "0%")
+    sides = [
+        {"backend": "trio", "what": "call", "side": side, "bytes": n} for side, n in (("bare", 4096), ("ours", 1024))
+    ]
+    assert table_of_memory(sides).rows == [("trio", "a call", "4 KiB", "1 KiB", "0.25x")]
+
+
+def test_the_tables_of_peers() -> None:
+    """A peer without a fallback has an empty cell there; what runs on trio is said, and each version."""
+    handed_over = {"what": "handover", "peer": "b", "cpu": 300.0, "upstream": 0.3}
+    costs, more = peer_tables([*peer("a", 100.0), *peer("b", 200.0), handed_over])
+    assert costs.rows == [
+        ("a", "100 µs", "100 µs", "", "100 µs", "10%"),
+        ("b", "200 µs", "200 µs", "300 µs", "200 µs", "30%"),
+    ]
+    assert more.rows[0] == ("a", "20 KiB", "1,000", "no", "a-package 1.0")
+
+
+def test_markdown() -> None:
+    """A table stands under its title."""
+    assert markdown(Table("What", ("a", "b"), [("1", "2")])) == "### What\n\n| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_a_document_without_marks_is_not_written() -> None:
+    """Figures that would be lost are an error."""
+    about = {"machine": "A", "cores": 2, "system": "Linux 6", "python": "3.11", "quick": False, "versions": {}}
+    record = {"peers": {"about": about, "rows": peer("a", 1.0)}}
+    with pytest.raises(ValueError, match="no marks for peers"):
+        written("# Performance\n", record)
+    text = written("before\n<!-- peers -->\nold\n<!-- end of peers -->\nafter\n", record)
+    assert text.startswith("before\n<!-- peers -->\nA, 2 cores, Linux 6; Python 3.11.\n\n### CPU per call beside")
+    assert text.endswith("\n\n<!-- end of peers -->\nafter\n")
+    assert written(text, record) == text
+    assert setting({**about, "versions": {"anyio": "4"}}) == "A, 2 cores, Linux 6; Python 3.11; anyio 4."
+    assert "quick run" in setting({**about, "quick": True})
+
+
+def test_the_picture_by_size() -> None:
+    """One panel by calls in flight, one by messages, of those calls alone that differ in nothing else."""
+    other = [call(backend="trio"), call(delay=50), call(wire="anthropic")]
+    rows = [call(in_flight=1000, ours=300.0), call(), call(messages=41, bare=6000.0), *other]
+    first, second = by_size(rows).panels
+    assert (first.ticks, second.ticks) == (("64", "1,000"), ("1", "41"))
+    assert [series.label for series in first.series] == ["bare SDK", "ours, over httpx2", "ours"]
+    assert first.series[2].values == (150.0, 300.0)
+    assert second.series[0].values == (1200.0, 6000.0)
+
+
+def test_the_picture_of_peers() -> None:
+    """The cheapest comes first, which is drawn at the bottom; other figures are another picture."""
+    rows = [*peer("dear", 900.0), *peer("cheap", 100.0)]
+    picture = beside_peers(rows)
+    assert [panel.ticks for panel in picture.panels] == [("cheap", "dear")] * 2
+    assert picture.panels[0].series[0].values == (100.0, 900.0)
+    assert picture.digest == beside_peers(rows).digest != beside_peers(peer("cheap", 100.0)).digest
+    assert [each.name for each in pictures({"peers": {"rows": rows}})] == ["performance-peers.svg"]
+
+
+def test_figures_are_kept_with_four_digits() -> None:
+    """More of them is noise, and a new record would differ from the old one in every line."""
+    assert rounded({"a": [1234.567, 3], "b": "c"}) == {"a": [1235.0, 3], "b": "c"}
+
+
+def test_the_middle_of_the_runs_of_a_peer() -> None:
+    """Medians; but of the upstream's share the highest, for a single run at the limit is one too many."""
+    rows = [{"cpu": cpu, "upstream": cpu / 10, "versions": {}} for cpu in (3.0, 1.0, 2.0)]
+    assert peers.middle(rows) == {"cpu": 2.0, "upstream": 0.3, "versions": {}}
+
+
+def test_the_share_of_the_upstream() -> None:
+    """Of the time that passed, all spans together."""
+    assert share([Instant(1, 1, 2), Instant(1, 2, 2)]) == 0.75
+    assert share([]) == 0
+
+
+def test_a_job_travels_on_a_command_line() -> None:
+    """What a process reads is what it was given."""
+    given = Job("trio", "http://127.0.0.1:1/v1", scenario=("openai", 1, 64, 0), quick=True)
+    assert job(given.text()) == given
+    assert given.address == "http://127.0.0.1:1"
+
+
+@pytest.mark.anyio
+async def test_sides_take_turns() -> None:
+    """In each round each of them, the first round not counted; a round makes all of its calls."""
+    made: list[str] = []
+
+    async def make(side: str) -> None:
+        made.append(side)
+
+    work = {side: at_once(lambda side=side: make(side), 2, 2) for side in ("a", "b")}  # type: ignore[misc]
+    figures = await interleaved(work, 4, rounds=1)
+    assert made == [*"aaaabbbb"] * 2
+    assert set(figures) == {"a", "b"}
+
+
+REQUESTS = [
+    (b'"model":"a-model"', b"HTTP/1.1 200", 1, 0.0),
+    (b'"model": "down", "stream": true', b"HTTP/1.1 500", 1, 0.0),
+    (b'"model":"limited"', b"HTTP/1.1 429", 1, 0.0),
+    (b'"model":"slow"', b"HTTP/1.1 200", 1, upstream.DELAY),
+    (b'"model":"open","stream":true', b"HTTP/1.1 200", 1, 0.0),
+    (b'"model":"trickle","stream":true', b"HTTP/1.1 200", upstream.TRICKLE + 1, 0.0),
+]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize(("body", "head", "parts", "after"), REQUESTS)
+def test_the_upstream_answers_as_the_model_says(path: str, body: bytes, head: bytes, parts: int, after: float) -> None:
+    """On both wires, however a client writes its JSON."""
+    said = upstream.reply(b"POST %s HTTP/1.1\r\n\r\n{%s}" % (path.encode(), body))
+    assert (said.parts[0][: len(head)], len(said.parts), said.after) == (head, parts, after)
+    assert upstream.reply(b'POST / HTTP/1.1\r\n\r\n{"model":"hold"}').parts == ()
+
+
+@pytest.fixture(scope="module")
+def at() -> Iterator[upstream.Upstream]:
+    """Run the upstream."""
+    with upstream.running() as running:
+        yield running
+
+
+RUNS = [
+    own.Step("complete", "trio", complete.Scenario("anthropic", 1, 64, 50)),
+    own.Step("stream", "uvloop", stream.SCENARIOS[0]),
+    own.Step("handover", "trio", ("hang",)),
+    own.Step("memory", "asyncio", ("stream", "ours")),
+    own.Step("startup", "asyncio", ("import understudy",)),
+]
+
+
+@pytest.mark.processes
+@pytest.mark.long
+@pytest.mark.parametrize("step", RUNS, ids=lambda step: f"{step.module}-{step.backend}")
+def test_each_benchmark_runs(step: own.Step, at: upstream.Upstream) -> None:
+    """With the fewest calls that go through all of it, in a process of its own."""
+    row = own.measured(step, at, quick=True)
+    assert row["backend"] == step.backend
+    assert all(row[side] > 0 for side in ("bare", "ours", "upstream") if side in row)
+
+
+@pytest.mark.processes
+@pytest.mark.long
+@pytest.mark.parametrize(("module", "what"), [("bare", "handover"), ("ours", "stream")])
+def test_a_peer_prints_what_it_costs(module: str, what: str, at: upstream.Upstream) -> None:
+    """One object, on its last line. Those that have an environment of their own are not run here."""
+    task = json.dumps({"url": at.url, "process": at.process, "what": what, "quick": True})
+    found = last_line([sys.executable, "-m", f"benchmarks.peers.{module}", task])
+    assert found["cpu"] > 0
+    assert "openai" in found["versions"]
+
+
+def test_every_step_is_one_that_there_is() -> None:
+    """Each event loop has a name that anyio knows, and each scenario belongs to its benchmark."""
+    known = {
+        "complete": complete.FULL,
+        "stream": stream.SCENARIOS,
+        "handover": handover.SCENARIOS,
+        "memory": memory.SCENARIOS,
+        "startup": startup.SCENARIOS,
+    }
+    for step in own.STEPS:
+        assert step.backend in BACKENDS
+        assert step.scenario in known.get(step.module, ((),))
+    assert len(set(own.STEPS)) == len(own.STEPS)
+
+
+def test_each_peer_has_a_lock_and_a_module() -> None:
+    """With exact versions, hashes, and the address of no index."""
+    folder = Path(peers.__file__).parent
+    assert {each.environment for each in peers.PEERS} - {""} == {path.stem for path in folder.glob("*.lock")}
+    for each in peers.PEERS:
+        assert (folder / f"{each.module}.py").exists()
+    for path in folder.glob("*.lock"):
+        text = path.read_text()
+        assert "://" not in text
+        assert not re.search(r"^-", text, re.MULTILINE)
