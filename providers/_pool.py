@@ -185,7 +185,8 @@ class Pool:
         """Close every connection; whoever uses one learns it from its next read."""
         self._is_closed = True
         connections = [*self._in_use, *(connection for found in self._idle.values() for connection in found)]
-        self._idle.clear()
+        for found in self._idle.values():
+            found.clear()  # whoever is looking through one finds nothing more there
         self._kept = 0
         for waiter in self._waiting:
             waiter.event.set()

@@ -388,3 +388,26 @@ async def test_ten_thousand_cancellations_lose_nothing() -> None:
         await anyio.sleep(1)
         assert server.open == 0
     gc.collect()
+
+
+async def test_closed_while_somebody_looks_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is about to close a stale one goes on to no other, and the count of those that are kept stays right."""
+    pool, close = pool_of(), Connection.close
+    async with served() as server:
+        first, second = [await pool.acquire(server.origin, wait_for=1) for _ in range(2)]
+        for connection in (first, second):
+            await asked(connection, b"/")
+            await pool.release(connection)
+        for stream in server.streams:
+            await stream.aclose()
+        await anyio.sleep(0.01)
+
+        async def closing(self: Connection) -> None:
+            if not pool._is_closed:
+                await pool.aclose()
+            await close(self)
+
+        monkeypatch.setattr(Connection, "close", closing)
+        with pytest.raises(anyio.ClosedResourceError):
+            await pool.acquire(server.origin, wait_for=1)
+        assert (pool.taken, pool.kept) == (0, 0)
