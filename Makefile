@@ -16,7 +16,7 @@ help:
 	@echo "make demo    fifty agents through an outage of their primary, on loopback"
 	@echo "make test    the tests"
 	@echo "make test-page  the gateway's page in a real browser: needs Chromium, by default /usr/bin/chromium"
-	@echo "make check   what CI runs: format, lint, types, tests with coverage, 4,000 simulated outages, the built wheel"
+	@echo "make check   what CI runs: format, lint, types, tests with coverage and over httpx2, simulated outages, the wheel"
 	@echo "make bench   CPU per call beside the bare SDK; about ten minutes"
 	@echo "make bench-peers  CPU per call beside other libraries, those that make peers has installed"
 	@echo "make performance  both, written into docs/performance.md; make figures only draws what was measured last"
@@ -41,7 +41,7 @@ test: $(STAMP)
 	@$(BIN)/python -m pytest
 
 check: $(STAMP)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/stages.py format lint types cover rest simulation wheel
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/stages.py format lint types cover rest library simulation wheel
 
 format: $(STAMP)
 	@$(BIN)/ruff format .

@@ -43,9 +43,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture(autouse=True)
-def _http_transport(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the library's own transport carry requests where the environment says so: both have to do the same."""
-    if os.environ.get("UNDERSTUDY_TEST_TRANSPORT") == "httpx2":
+def _http_transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the library's own transport carry requests where the environment says so: both have to do the same.
+
+    Tests with the mark `transports` choose for themselves.
+    """
+    chooses = request.node.get_closest_marker("transports") is not None
+    if os.environ.get("UNDERSTUDY_TEST_TRANSPORT") == "httpx2" and not chooses:
         monkeypatch.setattr("understudy.providers._http._transport", lambda *_: None)
 
 

@@ -19,7 +19,12 @@ from understudy.providers._direct import prepare
 from understudy.providers._sdk import SDKProvider
 from understudy.simulation import Answer, Script, SimulatedServer, Status, simulated_server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.sockets,
+    pytest.mark.transports,
+    pytest.mark.usefixtures("few_certificates"),
+]
 
 PARAMETERS: dict[str, Parameters] = {
     "nothing": {},

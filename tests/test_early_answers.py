@@ -21,7 +21,7 @@ from understudy.simulation._answers import answer
 from .every_checkpoint import Cancelled, Everywhere, by_scope, by_task, by_task_again
 from .over_sockets import FIXTURES, Behave, Place, deaf, listening, self_signed
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.transports]
 
 LARGE = Request("a-model", (user("x" * 12_000_000),))
 """More than the kernel takes before anybody has read."""

@@ -31,7 +31,12 @@ from .every_checkpoint import Stepped, by_scope, by_task, by_task_again
 from .over_sockets import listening, reset
 from .streams import LAST, chunk, head, stream_of
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.sockets,
+    pytest.mark.transports,
+    pytest.mark.usefixtures("few_certificates"),
+]
 
 CANCELLATIONS = int(os.environ.get("UNDERSTUDY_CANCELLATIONS", "5000"))
 """On each backend; `make soak` asks for more."""

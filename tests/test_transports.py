@@ -36,7 +36,12 @@ from . import test_upstream as streams
 from .over_sockets import FIXTURES, Behave, listening, reset, self_signed
 from .streams import WIRES, Played, close
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.sockets,
+    pytest.mark.transports,
+    pytest.mark.usefixtures("few_certificates"),
+]
 
 OURS, LIBRARY = "understudy", "httpx2"
 WAYS = (OURS, LIBRARY)

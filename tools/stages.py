@@ -122,6 +122,21 @@ def rest() -> bool:
     return beside(*trio, *((*PYTEST, "-m", "long", *files) for files in parts(marked="long")))
 
 
+LIBRARY: tuple[tuple[str, ...], ...] = (
+    ("tests/test_contract.py", "tests/test_kept_pairs.py"),
+    ("tests/test_upstream.py", "tests/test_secrets.py"),
+    ("tests/test_over_sockets.py", "tests/test_streams_over_sockets.py"),
+)
+"""The tests that go over the library's connections, too: what a caller sees of them, whole and in streams, in parts of
+about the same length. The table of failures is asked over both by `tests/test_transports.py`."""
+
+
+def library() -> bool:
+    """Run tests over the connections of the library, which `LLM_HTTP_TRANSPORT=httpx2` chooses, on both backends."""
+    chosen = "sockets and not long and not transports"
+    return beside(*((*PYTEST, "-m", chosen, *files) for files in LIBRARY), UNDERSTUDY_TEST_TRANSPORT="httpx2")
+
+
 def simulate() -> bool:
     """Run the simulations."""
     return beside(*SIMULATIONS, UNDERSTUDY_EXAMPLES="2000", UNDERSTUDY_WIRE_SEEDS="50")
@@ -133,6 +148,7 @@ STAGES: dict[str, Callable[[], bool]] = {
     "types": lambda: python("-m", "mypy"),
     "cover": cover,
     "rest": rest,
+    "library": library,
     "simulation": simulate,
     "wheel": wheel,
 }
