@@ -2,28 +2,36 @@
 
 from ._act import act
 from ._app import Gateway
+from ._asgi import ASGIApplication
 from ._console import FeedConsole
 from ._feed import CrowdedError, Feed
+from ._guard import Guard, Refusal
 from ._keys import Action, key_text, parse_key, read_action
 from ._limits import Limits
 from ._page import page_file
 from ._server import Server, serve, serve_listeners
+from ._token import GatewayToken, gateway_token
 from ._updates import merged
 from ._values import Application, Head, HTTPAnswer, HTTPRequest
 
 __all__ = (
+    "ASGIApplication",
     "Action",
     "Application",
     "CrowdedError",
     "Feed",
     "FeedConsole",
     "Gateway",
+    "GatewayToken",
+    "Guard",
     "HTTPAnswer",
     "HTTPRequest",
     "Head",
     "Limits",
+    "Refusal",
     "Server",
     "act",
+    "gateway_token",
     "key_text",
     "merged",
     "page_file",

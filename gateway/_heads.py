@@ -77,6 +77,21 @@ def head_of(answer: HTTPAnswer, framing: Framing, *, date: str, closes: bool) ->
         raise AnswerError("a field of an answer holds what is not latin-1") from None
 
 
+def fields_of(answer: HTTPAnswer, framing: Framing) -> list[tuple[bytes, bytes]]:
+    """Return the fields of an answer whose framing, but for a length, is somebody else's.
+
+    Raises:
+        AnswerError: As for `head_of`.
+    """
+    head_of(answer, framing, date="", closes=False)
+    fields = [(name, value) for name, value in answer.headers if name not in _OURS]
+    if framing is Framing.LENGTH:
+        fields.append(("content-length", str(len(answer.body))))
+    if answer.closes:
+        fields.append(("connection", "close"))
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+
+
 def chunk_of(part: bytes) -> bytes:
     """Return a part as a chunk; nothing for an empty one, which would end the body."""
     return b"%x\r\n%b\r\n" % (len(part), part) if part else b""

@@ -178,7 +178,19 @@ def read_head(data: bytes, peer: str = "") -> Incoming:
         raise Violation(400, f"the head of the request is malformed: {error}") from None
     if not fields.is_whole:
         raise Violation(400, "the head of the request is malformed")
-    headers, special = _sorted(fields)
+    return read_fields(method, target, _text(fields), is_old=is_old, peer=peer)
+
+
+def read_fields(method: str, target: str, headers: Headers, *, is_old: bool, peer: str) -> Incoming:
+    """Return the request that the fields of a head announce: all that can be judged where somebody else parsed it.
+
+    Raises:
+        Violation: It could be read in more than one way.
+    """
+    special: dict[str, list[str]] = {}
+    for name, value in headers:
+        if name in _SPECIAL:
+            special.setdefault(name, []).append(value)
     host = _host(special.get("host", []))
     length = _length(special, is_old=is_old)
     said = ",".join(special.get("connection", ())).lower()
@@ -227,16 +239,11 @@ def _request_line(line: bytes) -> tuple[str, str, bool]:
     return method.decode("ascii"), target.decode("ascii"), _VERSIONS[version]
 
 
-def _sorted(fields: _Fields) -> tuple[Headers, dict[str, list[str]]]:
-    """Return the fields as text, and those that say how the request is to be read."""
+def _text(fields: _Fields) -> Headers:
+    """Return the fields as text, decoded together: that costs a fifth."""
     names = b"\n".join(fields.names).lower().decode("latin-1").split("\n") if fields.names else []
     values = b"\n".join(fields.values).decode("latin-1").split("\n")
-    headers = tuple([(name, value.strip(" \t")) for name, value in zip(names, values, strict=False)])
-    special: dict[str, list[str]] = {}
-    for name, value in headers:
-        if name in _SPECIAL:
-            special.setdefault(name, []).append(value)
-    return headers, special
+    return tuple([(name, value.strip(" \t")) for name, value in zip(names, values, strict=False)])
 
 
 def _host(said: list[str]) -> str:

@@ -55,6 +55,7 @@ PURE: set[str] = {
     "gateway/_status",
     "gateway/_updates",
     "gateway/_chunks",
+    "gateway/_guard",
     "gateway/_heads",
     "gateway/_http1",
     "gateway/_limits",
