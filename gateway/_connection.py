@@ -181,10 +181,9 @@ class Connection:
         self._incoming, self._open = None, None
         incoming = self._incoming = await self._next_head()
         refusal = self._house.refusal(incoming)
+        if refusal is not None:
+            return await self._send(refusal, closes=not self._reader.skip_body(incoming))
         self._reader.expect_body(incoming, self._house.limits.body_size)
-        if refusal is not None:  # its body is not waited for; what comes of it belongs to no request
-            is_skipped = not incoming.expects and self._reader.take_body() is not None
-            return await self._send(refusal, closes=self._house.is_draining or not is_skipped)
         body = await self._body(incoming)
         self._phase, self.due = Phase.BUSY, math.inf
         admission = self._house.admission
@@ -201,6 +200,7 @@ class Connection:
         reader, house = self._reader, self._house
         found = reader.take_head()
         if found is not None:
+            await anyio.lowlevel.checkpoint()  # who sends many at once does not keep the others waiting
             return found
         limits = house.limits
         if self._has_left:

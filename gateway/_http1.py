@@ -120,6 +120,13 @@ class Reader:
         self._length, self._limit = incoming.length or 0, limit
         self._chunks = Chunks(limit) if incoming.length is None else None
 
+    def skip_body(self, incoming: Incoming) -> bool:
+        """Pass over a body that nobody wants; say whether it is all here, so that what follows is the next request."""
+        if incoming.length is None or incoming.length > len(self._buffer) or (incoming.expects and incoming.length):
+            return False
+        del self._buffer[: incoming.length]
+        return True
+
     def take_body(self) -> bytes | None:
         """Return the body, once it is whole.
 

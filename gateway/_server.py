@@ -24,7 +24,7 @@ from ..supervisor import background_tasks
 from ._connection import Connection
 from ._house import House
 from ._limits import Limits
-from ._sockets import Refused, bind
+from ._sockets import BACKLOG, Refused, bind
 from ._values import Application
 from ._wire import Gone, SocketWire, StreamWire, Wire, peer_of
 
@@ -139,7 +139,8 @@ class Server:
                     await anyio.wait_readable(own)
                     if not self._accept(own):
                         await anyio.sleep(ACCEPT_AGAIN_AFTER)
-            self._accept(own)
+            for _ in range(BACKLOG // _AT_ONCE):
+                self._accept(own)
         finally:
             own.close()
             self._stopped(scope)

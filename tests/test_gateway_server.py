@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from understudy.gateway import HTTPAnswer, HTTPRequest, Limits
+from understudy.gateway import Head, HTTPAnswer, HTTPRequest, Limits
 
 from .gateway_clients import ASKED, Client, Told, in_memory, parts_of, text
 
@@ -285,7 +285,30 @@ async def test_a_refused_request_is_answered_before_its_body_is_read() -> None:
         assert (got.status, got.headers["connection"]) == (401, "close")
         await client.send(b"x" * 100_000)
         assert await client.is_closed()
+        client = await place.connect()  # neither is it said of a stranger's body how long it may be
+        assert (await client.ask(ASKED.replace(b"length: 2", b"length: 99999999")[:-2])).status == 401
+        client = await place.connect()
+        got = await client.ask(ASKED.replace(b"content-length: 2", b"transfer-encoding: chunked")[:-2] + b"rubbish")
+        assert (got.status, got.headers["connection"]) == (401, "close")
     assert place.application.asked == []
+
+
+async def test_who_asks_for_much_at_once_does_not_keep_others_waiting() -> None:
+    """Between two requests of one connection everybody else has a turn."""
+    order: list[str] = []
+
+    def refusing(head: Head) -> HTTPAnswer:
+        order.append(head.target)
+        return text("no", 401)
+
+    async with in_memory(Told(refusing=refusing)) as place:
+        greedy, modest = await place.connect(), await place.connect()
+        await greedy.send(GET * 500)
+        await modest.send(GET.replace(b"/a", b"/b"))
+        assert (await modest.read("GET")).status == 401
+        assert order.index("/b") < 50
+        for _ in range(500):
+            assert (await greedy.read("GET")).status == 401
 
 
 async def test_who_expects_a_100_gets_it_before_the_body_is_read() -> None:
