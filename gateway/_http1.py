@@ -201,7 +201,7 @@ def read_fields(method: str, target: str, headers: Headers, *, is_old: bool, pee
     host = _host(special.get("host", []))
     length = _length(special, is_old=is_old)
     said = ",".join(special.get("connection", ())).lower()
-    closes = is_old or (bool(said) and "close" in {word.strip() for word in said.split(",")})
+    closes = is_old or ("close" in said and "close" in [word.strip() for word in said.split(",")])
     return Incoming(
         Head(method, _origin_form(target, method, host), headers, peer),
         length,
