@@ -167,7 +167,7 @@ class _Lines:
             self._told_at = anyio.current_time()
             return event
         while True:
-            await anyio.sleep_until((anyio.current_time() // EVERY + 1) * EVERY)
+            await anyio.sleep_until(next_look(anyio.current_time()))
             self._shown, event = self._feed.changed(self._shown)
             now = anyio.current_time()
             if not event and now - self._told_at >= BEAT_EVERY:
@@ -175,6 +175,13 @@ class _Lines:
             if event:
                 self._told_at = now
                 return event
+
+
+def next_look(now: float) -> float:
+    """Return the instant of the next look: the same for all subscribers, who then share one view, and never one that
+    is a hair's breadth away.
+    """
+    return (round(now / EVERY) + 1) * EVERY
 
 
 def told(name: str, value: JSON) -> bytes:
