@@ -20,7 +20,7 @@ from understudy._status import TOKEN_FILE, ago, recent, tables
 from understudy.gateway import Feed
 from understudy.simulation import Answer, Script, Status
 
-from .browser.stand_in import StandIn, serving
+from .browser.house import House
 from .scenario import ask, opened
 
 TOKEN = "the-token-of-this-test-0123456789abcdef"
@@ -38,7 +38,7 @@ def gateway() -> Iterator[str]:
             feed.watch(supervisor)
             for _ in range(3):
                 await ask(agent)
-            async with serving(StandIn(supervisor, feed, TOKEN)) as url:
+            async with House(supervisor, feed, TOKEN).open() as url:
                 yield url
 
     with ExitStack() as stack:
@@ -111,6 +111,16 @@ def test_what_is_no_gateway_is_said_to_be_none(gateway: str, monkeypatch: pytest
     monkeypatch.setenv("UNDERSTUDY_TOKEN", TOKEN)
     result = status("--url", f"{gateway}/nothing")
     assert (result.exit_code, "is no gateway: HTTP 404" in result.output) == (1, True)
+
+
+def test_watching_draws_what_there_is_until_the_connection_ends(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that goes is said to have gone: 1."""
+    monkeypatch.setenv("UNDERSTUDY_TOKEN", TOKEN)
+    monkeypatch.setattr("understudy._status.SILENT_FOR", 2.0)  # it beats every 10 s: this one seems to hang
+    result = status("--url", gateway, "--watch")
+    assert result.exit_code == 1
+    assert "anthropic/anthropic-model" in result.stdout
+    assert "no gateway answers" in result.output
 
 
 @pytest.mark.commands

@@ -26,6 +26,9 @@ PARTS = 6
 
 ROOMS = ("actors", "credentials", "gateway", "providers", "simulation", "supervisor", "telemetry", "understudy")
 
+PAGE = ("index.html", "page.css", "page.js")
+"""Files of the gateway's page, which is no Python."""
+
 IMPORT = """
 import pathlib, sys, understudy
 from understudy import Settings, open_supervisor, user
@@ -100,6 +103,7 @@ def wheel() -> bool:
             archive.extractall(unpacked)
         foreign = [name for name in names if not name.startswith(("understudy/", "understudy-"))]
         missing = [room for room in ROOMS if not any(f"{room}/__init__.py" in name for name in names)]
+        missing += [file for file in PAGE if f"understudy/gateway/page/{file}" not in names]
         if foreign or missing or "understudy/py.typed" not in names:
             print(f"the wheel has {foreign} and lacks {missing}")
             return False

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from understudy.gateway import Feed
 from understudy.simulation import Script, Status, World
 
-from .stand_in import StandIn, serving
+from .house import House
 from .story import at_work, past, remembered, script
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -38,10 +38,10 @@ ENDPOINT = "openai at https://api.openai.com/v1"
 
 @dataclass
 class Gateway:
-    """The stand-in, as a test sees it from its own thread."""
+    """A gateway, as a test sees it from its own thread."""
 
     portal: BlockingPortal
-    stand_in: StandIn
+    house: House
     world: World
     url: str
 
@@ -51,7 +51,7 @@ class Gateway:
 
     def status(self, key: str) -> str:
         """Return the state of a circuit, as the feed has it."""
-        rows = self.portal.call(self.stand_in.feed.snapshot)["circuits"]
+        rows = self.portal.call(self.house.feed.snapshot)["circuits"]
         return str(next(row["state"] for row in rows if row["key"] == key))
 
 
@@ -89,14 +89,14 @@ def opened(*, remembers: bool = False) -> Iterator[Gateway]:
     async def running() -> Any:
         feed, world = Feed("0.1.0"), World({name: script(0.25) for name in past()})
         async with at_work(world, feed, events) as supervisor:
-            stand_in = StandIn(supervisor, feed, TOKEN)
-            async with serving(stand_in) as url:
-                yield stand_in, world, url
+            house = House(supervisor, feed, TOKEN)
+            async with house.open() as url:
+                yield house, world, url
 
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal())
-        stand_in, world, url = stack.enter_context(portal.wrap_async_context_manager(running()))
-        yield Gateway(portal, stand_in, world, url)
+        house, world, url = stack.enter_context(portal.wrap_async_context_manager(running()))
+        yield Gateway(portal, house, world, url)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def looking(browser: Browser, gateway: Gateway, *, signs_in: bool = True, **cont
             expect(page.locator("#link")).to_have_text("Live")
         yield page
     assert all(url.startswith((gateway.url + "/", "data:")) for url in seen.asked), seen.asked
-    assert not any(TOKEN in target for target in [*gateway.stand_in.asked, *seen.asked])
+    assert not any(TOKEN in target for target in [*gateway.house.asked, *seen.asked])
     refusals = [text for text in seen.said if "Failed to load resource" in text and not signs_in]
     assert seen.said == refusals
 
@@ -213,11 +213,10 @@ def test_a_lost_connection_is_said_and_made_again(browser: Browser, gateway: Gat
         page.get_by_label("Gateway token").fill(TOKEN)
         page.keyboard.press("Enter")
         expect(page.locator("#link")).to_have_text("Live")
-        gateway.stand_in.is_down = True
-        gateway.portal.call(gateway.stand_in.streams.cancel)
+        gateway.portal.call(gateway.house.stop)
         expect(page.locator("#link")).to_contain_text("Connection lost, again in")
         expect(page.locator("#board")).to_have_class("stale")
-        gateway.stand_in.is_down = False
+        gateway.portal.call(gateway.house.start)
         page.get_by_role("button", name="Connect now").click()
         expect(page.locator("#link")).to_have_text("Live")
         expect(page.locator("#board")).not_to_have_class("stale")
@@ -263,8 +262,8 @@ def test_what_a_provider_says_is_never_markup(browser: Browser, gateway: Gateway
 
 
 PICTURES: dict[str, dict[str, Any]] = {
-    "page-light": {"viewport": {"width": 1280, "height": 1060}, "color_scheme": "light"},
-    "page-dark": {"viewport": {"width": 1280, "height": 1060}, "color_scheme": "dark"},
+    "page-light": {"viewport": {"width": 1280, "height": 1400}, "color_scheme": "light"},
+    "page-dark": {"viewport": {"width": 1280, "height": 1400}, "color_scheme": "dark"},
     "page-phone": {"viewport": {"width": 380, "height": 1500}, "color_scheme": "light"},
 }
 
