@@ -5,16 +5,17 @@ from ._app import Gateway
 from ._asgi import ASGIApplication
 from ._console import FeedConsole
 from ._feed import CrowdedError, Feed
-from ._guard import Guard, Refusal
+from ._guard import SELF, Guard, Refusal, is_loopback
 from ._keys import Action, key_text, parse_key, read_action
 from ._limits import Limits
-from ._page import page_file
+from ._page import files, page_file
 from ._server import Server, serve, serve_listeners
 from ._token import GatewayToken, gateway_token
 from ._updates import merged
 from ._values import Application, Head, HTTPAnswer, HTTPRequest
 
 __all__ = (
+    "SELF",
     "ASGIApplication",
     "Action",
     "Application",
@@ -31,7 +32,9 @@ __all__ = (
     "Refusal",
     "Server",
     "act",
+    "files",
     "gateway_token",
+    "is_loopback",
     "key_text",
     "merged",
     "page_file",

@@ -21,6 +21,7 @@ from typing import Any, Protocol, final
 from ..providers import DIALECTS, ConfigurationError, Dialect, Line, Problem, tell
 from ..supervisor import Inlet, Supervisor
 from ._asking import JSON, no_model, opened, question_of, streamed, told, whole
+from ._guard import Refusal
 from ._refusals import INTERNAL, Refused
 from ._values import Head, Headers, HTTPAnswer, HTTPRequest
 
@@ -36,14 +37,6 @@ PATHS: Mapping[str, Dialect] = {
 ALIVE, READY, METRICS, MODELS = "/livez", "/readyz", "/metrics", "/v1/models"
 
 TEXT: Headers = (("content-type", "text/plain; version=0.0.4; charset=utf-8"),)
-
-
-class Refusal(Protocol):
-    """Why somebody is not let in."""
-
-    status: int
-    said: str
-    headers: Headers
 
 
 class Console(Protocol):
@@ -85,6 +78,11 @@ class Gateway:
         self._inlets = {name: Inlet(supervisor.agent(name)) for name in supervisor.agents}
         self._guard, self._metrics, self._console = guard, metrics, console
         self._begun, self._is_draining = int(time.time()), False
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What a client may call a model: agents, and aliases."""
+        return tuple(self._names)
 
     def drain(self) -> None:
         """Say from now on that it is not ready."""

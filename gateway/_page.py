@@ -42,6 +42,11 @@ SAFE: Headers = (
 )
 
 
+def files() -> tuple[str, ...]:
+    """Return the path of every file."""
+    return tuple(FILES)
+
+
 def page_file(path: str) -> HTTPAnswer | None:
     """Return the file of the page that has this path; None if none has."""
     if path not in FILES:

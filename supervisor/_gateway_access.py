@@ -26,11 +26,17 @@ class GatewayAccess:
     origins: tuple[str, ...] = ()
     token: SecretStr | None = None
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What says which token it is, by the names of the variables."""
+        given = {} if self.token is None else {"UNDERSTUDY_TOKEN": self.token.get_secret_value()}
+        return {**given, "UNDERSTUDY_TOKEN_FILE": str(self.token_path)}
+
 
 def gateway_access(settings: Settings) -> GatewayAccess:
     """Return how the gateway is reached."""
     return GatewayAccess(
-        settings.gateway_token_path,
+        settings.understudy_token_file,
         settings.gateway_aliases,
         settings.gateway_hosts,
         settings.gateway_origins,

@@ -29,7 +29,6 @@ from ._route_settings import FIELDS_IN_CODE, AgentSettings, Seconds
 from ._source import AgentsSource
 from ._values import address, aliases, at_home, file_path, hosts, listed, origins, problem, variable_of
 from ._values import key as usable_key
-from ._values import token as usable_token
 
 FilePath = Annotated[Path, AfterValidator(file_path)]
 """A path, which may begin with the home folder's `~`."""
@@ -100,9 +99,9 @@ class Settings(BaseSettings):
     )
     gateway_hosts: Hosts = Field(default=(), validation_alias="gateway_hosts")
     gateway_origins: Origins = Field(default=(), validation_alias="gateway_origins")
-    gateway_token_path: FilePath = Field(
+    understudy_token_file: FilePath = Field(
         default_factory=partial(at_home, ".understudy", "gateway_token"),
-        validation_alias="gateway_token_path",
+        validation_alias="understudy_token_file",
         validate_default=False,
     )
     understudy_token: SecretStr | None = Field(default=None, validation_alias="understudy_token")
@@ -175,15 +174,15 @@ class Settings(BaseSettings):
     def _usable_address(cls, url: str | None) -> str | None:
         return address(url)
 
-    @field_validator(*(f"{transport}_api_key" for transport in TRANSPORTS), "nous_refresh_token", "langfuse_secret_key")
+    @field_validator(
+        *(f"{transport}_api_key" for transport in TRANSPORTS),
+        "nous_refresh_token",
+        "langfuse_secret_key",
+        "understudy_token",
+    )
     @classmethod
     def _usable_key(cls, key: SecretStr | None) -> SecretStr | None:
         return usable_key(key)
-
-    @field_validator("understudy_token")
-    @classmethod
-    def _usable_token(cls, token: SecretStr | None) -> SecretStr | None:
-        return usable_token(token)
 
     @model_validator(mode="wrap")
     @classmethod

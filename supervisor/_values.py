@@ -94,8 +94,8 @@ EXPECTED: dict[str, str] = {
     "gateway_aliases": "names of models and the agents that they mean: gpt-5=deriver, …",
     "gateway_hosts": "names of hosts, with commas between them",
     "gateway_origins": "origins such as https://app.example.com, with commas between them",
-    "gateway_token_path": _FILE,
-    "understudy_token": "a token: at least 32 printable ASCII characters without spaces",
+    "understudy_token_file": _FILE,
+    "understudy_token": _KEY,
     "namespace": "a text of 1 to 200 characters on one line",
     **{f"{transport}_base_url": _URL for transport in TRANSPORTS},
     **{f"{transport}_api_key": _KEY for transport in TRANSPORTS},
@@ -132,7 +132,7 @@ OF_LANGFUSE = frozenset(
 )
 
 OF_GATEWAY = frozenset(
-    {"gateway_aliases", "gateway_hosts", "gateway_origins", "gateway_token_path", "understudy_token"}
+    {"gateway_aliases", "gateway_hosts", "gateway_origins", "understudy_token_file", "understudy_token"}
 )
 
 UNPREFIXED = OF_NOUS | OF_LANGFUSE | OF_GATEWAY | {"namespace"}
@@ -211,18 +211,6 @@ def key(key: SecretStr | None) -> SecretStr | None:
     if not text or " " in text or not text.isascii() or not text.isprintable():
         raise ValueError(_KEY)
     return Key(text)
-
-
-def token(token: SecretStr | None) -> SecretStr | None:
-    """Return a usable token; a `ValueError` says what one is. Shorter ones can be guessed (R-GW-1)."""
-    usable = key(token)
-    if usable is not None and len(usable.get_secret_value()) < SHORTEST_TOKEN:
-        raise ValueError(EXPECTED["understudy_token"])
-    return usable
-
-
-SHORTEST_TOKEN = 32
-"""Characters of the gateway's token (R-GW-1)."""
 
 
 def listed(text: object) -> object:

@@ -1,4 +1,4 @@
-"""The command line: `ask`, `check`, `demo`, `login`, `logout`, `simulate` and `status`.
+"""The command line: `ask`, `check`, `demo`, `login`, `logout`, `serve`, `simulate`, `status` and `token`.
 
 Exit codes: 0 ok, 1 the request failed, 2 the configuration or the command itself is wrong, 130 interrupted by Ctrl-C,
 143 ended by SIGTERM.
@@ -23,6 +23,7 @@ import click
 
 from ._ask import Question, Unsaved, events, text, whole
 from ._demo import Report, demo
+from ._serve import HOST, PORT, run_gateway, token_of
 from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_problems, show_report, show_trail
 from ._show_simulation import show_simulation
 from ._sign_in import sign_in, sign_out
@@ -281,6 +282,28 @@ def simulate(
         else:
             show_simulation(report, is_example=is_example)
     sys.exit(1 if report.failed else 0)
+
+
+@cli.command("serve", short_help="Serve all agents over HTTP.")
+@click.option("--host", default=HOST, show_default=True, help="The address to listen at; others need a strong token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: any that is free.")
+@_backend
+def serve_command(host: str, port: int, backend: str) -> None:
+    """Put all agents behind OpenAI's and Anthropic's HTTP, with a page that shows how they are, until SIGTERM or
+    Ctrl-C: then what is being answered has 30 s, and a second signal ends it now. Clients show the token that
+    `understudy token` prints, and call an agent a model.
+
+    Exits with 0 when it was stopped, with 2 if the configuration is wrong or the address is taken."""
+    with _faults_told(json_=False):
+        anyio.run(run_gateway, host, port, partial(click.echo, err=True), backend=backend)
+
+
+@cli.command("token", short_help="Print the gateway's token.")
+def token_command() -> None:
+    """Print the token that clients of the gateway show: UNDERSTUDY_TOKEN, or the one that was made and is kept in a
+    file; if there is none yet, it is made now."""
+    with _faults_told(json_=False):
+        click.echo(token_of())
 
 
 @cli.command(short_help="Show a running gateway.")

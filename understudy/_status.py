@@ -64,7 +64,7 @@ def access_to(url: str, environment: Mapping[str, str] = os.environ) -> Access:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
         raise click.UsageError("--url is the address of a gateway, such as http://127.0.0.1:4100")
-    token = environment.get("UNDERSTUDY_TOKEN", "").strip() or _stored()
+    token = environment.get("UNDERSTUDY_TOKEN", "").strip() or _stored(environment)
     if not token.isascii() or not token.isprintable() or " " in token:
         raise click.UsageError("the token is no token: it is printable ASCII without spaces")
     if not token:
@@ -72,9 +72,10 @@ def access_to(url: str, environment: Mapping[str, str] = os.environ) -> Access:
     return Access(url.rstrip("/"), token)
 
 
-def _stored() -> str:
+def _stored(environment: Mapping[str, str]) -> str:
+    path = Path(environment.get("UNDERSTUDY_TOKEN_FILE") or TOKEN_FILE)
     try:
-        return TOKEN_FILE.expanduser().read_text(encoding="ascii").strip()
+        return path.expanduser().read_text(encoding="ascii").strip()
     except (OSError, ValueError, RuntimeError):
         return ""
 

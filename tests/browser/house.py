@@ -1,4 +1,4 @@
-"""The gateway of the page's tests: the real server and application, with a guard that knows one token.
+"""The gateway of the page's tests: the real server, guard and application.
 
 It can be stopped, and started again at the same address.
 """
@@ -11,30 +11,22 @@ from contextlib import asynccontextmanager
 import anyio
 
 from understudy import Supervisor
-from understudy.gateway import Feed, FeedConsole, Gateway, Head, page_file, serve
-
-
-class NoToken:
-    """Why somebody is not let in."""
-
-    status: int = 401
-    said: str = "the token is missing, or another one"
-    headers: tuple[tuple[str, str], ...] = (("www-authenticate", "Bearer"),)
+from understudy.gateway import SELF, Feed, FeedConsole, Gateway, Guard, Head, Refusal, files, serve
 
 
 class House:
     """Serves one supervisor. `asked` are the targets that it was asked for."""
 
     def __init__(self, supervisor: Supervisor, feed: Feed, token: str) -> None:
-        self.feed, self._token = feed, token
+        self.feed = feed
+        self._guard = Guard([token], origins=[SELF], open_paths=files())
         self.asked: list[str] = []
         self._gateway = Gateway(supervisor, guard=self._refusal, console=FeedConsole(supervisor, feed))
         self._stopping, self._starting = anyio.Event(), anyio.Event()
 
-    def _refusal(self, head: Head) -> NoToken | None:
+    def _refusal(self, head: Head) -> Refusal | None:
         self.asked.append(head.target)
-        is_known = head.header("authorization") == f"Bearer {self._token}"
-        return None if is_known or page_file(head.path) is not None else NoToken()
+        return self._guard.judge(head, anyio.current_time())
 
     def stop(self) -> None:
         """Cut off whoever is served, and listen no more."""
