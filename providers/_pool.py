@@ -11,6 +11,7 @@ asyncio's own, can lose one. Those who find no place wait in the order in which 
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
@@ -326,4 +327,6 @@ def shut_down(stream: ByteStream) -> None:
     own: Any = stream.extra(SocketAttribute.raw_socket, None)
     if own is not None and own.fileno() >= 0:
         with suppress(OSError):  # it is gone already
-            own.shutdown(socket.SHUT_RDWR)
+            same = socket.socket(fileno=os.dup(own.fileno()))  # uvloop's own has no `shutdown`
+            with same:
+                same.shutdown(socket.SHUT_RDWR)
