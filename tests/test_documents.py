@@ -44,6 +44,9 @@ def programs(text: str) -> list[tuple[str, str, str]]:
 USING = programs(DOCUMENT)
 TELEMETRY_TEXT = (ROOT / "docs/telemetry.md").read_text()
 TELEMETRY = programs(TELEMETRY_TEXT)
+GATEWAY_TEXT = (ROOT / "docs/gateway.md").read_text()
+GATEWAY = programs(GATEWAY_TEXT)
+PROGRAMS = USING + TELEMETRY + GATEWAY
 
 
 def variables(text: str = README) -> dict[str, str]:
@@ -102,9 +105,7 @@ LEADS = (
 
 @pytest.mark.anyio
 @pytest.mark.commands
-@pytest.mark.parametrize(
-    ("code", "printed"), [row[1:] for row in USING + TELEMETRY], ids=[row[0] for row in USING + TELEMETRY]
-)
+@pytest.mark.parametrize(("code", "printed"), [row[1:] for row in PROGRAMS], ids=[row[0] for row in PROGRAMS])
 async def test_the_programs_in_the_docs_print_what_stands_under_them(code: str, printed: str, tmp_path: Path) -> None:
     """Each is a whole program, and says what the document says, with the README's variables and simulated vendors."""
     goethe = Script.always(Answer("Goethe."))
@@ -137,6 +138,7 @@ def test_the_document_has_a_program_for_each_matter() -> None:
     """None of them is lost because its form is not the one that the test above looks for."""
     assert len(USING) == DOCUMENT.count("```python") == 11
     assert len(TELEMETRY) == TELEMETRY_TEXT.count("anyio.run(main)") == 2
+    assert len(GATEWAY) == GATEWAY_TEXT.count("anyio.run(main)") == 1
 
 
 def test_the_document_names_each_metric_and_each_event() -> None:
