@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
-from ._inward import Asked, DialectName
+from ._inward import Asked, DialectName, UnreadableError
 from ._inward_fields import (
     ANYTHING,
     BOOL,
@@ -128,6 +128,13 @@ def _format(gathering: Gathering, where: str, value: Any) -> None:
         shape(gathering, f"{where}.schema", "answer", required(value, "schema", where))
 
 
+def _thread(_: Gathering, where: str, value: Any) -> None:
+    """Refuse a conversation that one provider keeps: whoever it is handed to would know but its last message."""
+    raise UnreadableError(
+        f"{where} is not supported: nothing is kept between requests; send the whole conversation as messages", where
+    )
+
+
 _FIELDS: Rules = {
     "model": TEXT,
     "messages": ANYTHING,
@@ -153,7 +160,7 @@ _FIELDS: Rules = {
     "container": cannot,
     "inference_geo": cannot,  # where data may be processed is a promise that nobody else has made
     "compaction": cannot,
-    "thread": cannot,
+    "thread": _thread,
 }
 
 _TOOL: Rules = {
@@ -283,7 +290,7 @@ class AnthropicDialect:
         self, status: int, said: str, *, kind: str = "", code: str | None = None, param: str | None = None
     ) -> bytes:
         """Return the JSON of an error."""
-        return anthropic_error(status, said, kind=kind)
+        return anthropic_error(status, said, kind=kind, param=param)
 
 
 ANTHROPIC = AnthropicDialect()

@@ -52,7 +52,17 @@ def openai_error(status: int, said: str, *, kind: str = "", code: str | None = N
     return encode({"error": error})
 
 
-def anthropic_error(status: int, said: str, *, kind: str = "") -> bytes:
+_DETAILS: Mapping[str, Mapping[str, object]] = {
+    "thread": {"error_code": "thread_unsupported_request", "unsupported": ["thread"]},
+}
+"""What is told beside the words where this field is at fault: their SDK then goes on without a thread (`ThreadState` of
+`@anthropic-ai/sdk` 1.14, whose tool runner asks for one by itself).
+"""
+
+
+def anthropic_error(status: int, said: str, *, kind: str = "", param: str | None = None) -> bytes:
     """Return an error in the form of messages, which has a place neither for a code nor for a field."""
-    error = {"type": kind or anthropic_kind(status), "message": said}
+    error: dict[str, object] = {"type": kind or anthropic_kind(status), "message": said}
+    if param is not None and param in _DETAILS:
+        error["details"] = _DETAILS[param]
     return encode({"type": "error", "error": error, "request_id": None})

@@ -226,6 +226,24 @@ async def test_mistakes_of_a_client(way: Way) -> None:
 
 @ways
 @wires
+@pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}], ids=str)
+async def test_a_thread_is_refused_in_the_vendors_words(way: Way, wire: str, thread: Any) -> None:
+    """What one provider keeps is lost to the next one: nobody is asked, and the SDK reads that it has to do without."""
+    async with door(way, (wire, WELL)) as at:
+        with pytest.raises(anthropic.BadRequestError, match="whole conversation") as caught:
+            await at.anthropic.messages.create(
+                model="deriver", messages=QUESTION, max_tokens=9, extra_body={"thread": thread}
+            )
+        body: Any = caught.value.body
+        assert body["error"]["details"] == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+        assert not at.servers[0].received
+        await at.anthropic.messages.create(
+            model="deriver", messages=QUESTION, max_tokens=9, extra_body={"thread": None}
+        )
+
+
+@ways
+@wires
 async def test_an_interruption_is_an_error(way: Way, wire: str) -> None:
     """After the first content there is an error of the SDK's own, and never an end that looks whole."""
     cut = Script.always(Breaks(Answer("Johann Wolfgang von Goethe."), after=2))
