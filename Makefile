@@ -9,13 +9,14 @@ CODE := understudy tests benchmarks examples
 .DEFAULT_GOAL := help
 PEERS := $(patsubst benchmarks/peers/%.lock,.peers/%/.built,$(wildcard benchmarks/peers/*.lock))
 DRAWING := $(VENV)/pictures/.built
-.PHONY: help demo test check bench peers bench-peers figures performance soak test-page pictures lock lock-peers \
+.PHONY: help demo test check bench peers bench-peers figures performance soak test-page test-clients pictures lock lock-peers \
   format lint types cover wheel
 
 help:
 	@echo "make demo    fifty agents through an outage of their primary, on loopback"
 	@echo "make test    the tests"
 	@echo "make test-page  the gateway's page in a real browser: needs Chromium, by default /usr/bin/chromium"
+	@echo "make test-clients  the gateway as LangChain, pydantic-ai, instructor, OpenAI's agents and the SDKs for Node meet it"
 	@echo "make check   what CI runs: format, lint, types, tests with coverage and over httpx2, simulated outages, the wheel"
 	@echo "make bench   CPU per call beside the bare SDK; about ten minutes"
 	@echo "make bench-peers  CPU per call beside other libraries, those that make peers has installed"
@@ -80,6 +81,9 @@ test-page: $(STAMP)
 	@$(VENV)/page/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 	  -r requirements.lock -r tools/page.lock
 	@PYTHONPATH=. $(VENV)/page/bin/python -m pytest -p no:cacheprovider tests/browser/in_a_browser.py
+
+test-clients: $(STAMP)
+	@$(BIN)/python -m tests.clients
 
 $(DRAWING): $(STAMP) tools/pictures.lock
 	@$(PYTHON) -m venv $(VENV)/pictures
