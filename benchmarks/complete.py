@@ -42,8 +42,8 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
 }
 """By event loop; another asyncio loop changes nothing that depends on the messages."""
 
-SIZES = {1: (40, 5), 64: (128, 5), 256: (512, 3), 1000: (1000, 3)}
-"""Calls of a round, and rounds, by calls in flight: fewer where a call costs more."""
+SIZES = {1: (40, 5), 64: (128, 5), 256: (512, 3), 1000: (2000, 3)}
+"""Calls of a round, and rounds, by calls in flight: two of each caller, because one that comes and goes costs more."""
 
 SLOWLY = (10, 5)
 """The same of one call at a time that is answered late: it is waiting, not work, that takes long."""

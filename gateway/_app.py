@@ -15,12 +15,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, final
 
 from ..providers import DIALECTS, ConfigurationError, Dialect, Line, Problem, tell
 from ..supervisor import Inlet, Supervisor
-from ._asking import JSON, no_model, opened, question_of, streamed, told, whole
+from ._asking import JSON, count_of, no_model, opened, question_of, streamed, told, whole
 from ._guard import Refusal
 from ._refusals import INTERNAL, Refused
 from ._values import Head, Headers, HTTPAnswer, HTTPRequest
@@ -30,9 +31,12 @@ _log = logging.getLogger("understudy.gateway")
 PATHS: Mapping[str, Dialect] = {
     "/v1/chat/completions": DIALECTS["openai"],
     "/v1/messages": DIALECTS["anthropic"],
+    "/v1/messages/count_tokens": DIALECTS["anthropic"],
     "/v1/responses": DIALECTS["responses"],
 }
 """Where each dialect is spoken."""
+
+COUNTS = "/v1/messages/count_tokens"
 
 ALIVE, READY, METRICS, MODELS = "/livez", "/readyz", "/metrics", "/v1/models"
 
@@ -123,7 +127,8 @@ class Gateway:
         dialect = PATHS.get(head.path)
         if dialect is None or head.method != "POST":
             return self._beside(head)
-        question = question_of(dialect, request, self._names, self._inlets)
+        read = count_of if head.path == COUNTS else partial(question_of, dialect)
+        question = read(request, self._names, self._inlets)
         if isinstance(question, Refused):
             return told(dialect, question)
         if not question.asked.streams:

@@ -9,7 +9,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import final
 
-from ..providers import Asked, Dialect, Line, Relay, Response, TrailedError, UnreadableError, decode_body, tell
+from ..providers import (
+    DIALECTS,
+    Asked,
+    Dialect,
+    Line,
+    Relay,
+    Response,
+    TrailedError,
+    UnreadableError,
+    decode_body,
+    tell,
+)
 from ..providers import number as is_number
 from ..supervisor import Inlet, Inquiry, ServedBy, Stream
 from ._parts import Parts
@@ -30,6 +41,8 @@ GIVEN_ON = ("anthropic-beta",)
 
 TIMEOUT = "x-understudy-timeout"
 """The header by which a client shortens the time for everything, in seconds."""
+
+NO_COUNT = "no route of this agent counts tokens: only those of Anthropic's do"
 
 NAMES = {"openai": "x-request-id", "responses": "x-request-id", "anthropic": "request-id"}
 """The header in which each dialect names a request."""
@@ -69,9 +82,24 @@ def question_of(
     agent = names.get(asked.model.lower())
     if agent is None:
         return no_model(names)
-    headers = {name: value for name in GIVEN_ON if (value := ",".join(request.head.all(name)))}
-    relay = Relay(dialect.name, asked.body, headers, asked.reason, asked.wants_usage)
+    relay = Relay(dialect.name, asked.body, _headers(request.head), asked.reason, asked.wants_usage)
     inquiry = Inquiry(asked.messages, asked.parameters, relay, timeout)
+    return Question(dialect, agent, inlets[agent], asked, inquiry, secrets.token_hex(12))
+
+
+def count_of(request: HTTPRequest, names: Mapping[str, str], inlets: Mapping[str, Inlet]) -> Question | Refused:
+    """Return a request whose tokens are to be counted; see `question_of`. It has no limit for an answer."""
+    dialect = DIALECTS["anthropic"]
+    try:
+        body = decode_body(request.body)
+        asked = dialect.read({"max_tokens": 1, **body})
+    except UnreadableError as error:
+        return Refused(400, error.said, parameter=error.field or None, is_final=True)
+    agent = names.get(asked.model.lower())
+    if agent is None:
+        return no_model(names)
+    relay = Relay("anthropic", body, _headers(request.head), NO_COUNT, counts=True)
+    inquiry = Inquiry(asked.messages, asked.parameters, relay)
     return Question(dialect, agent, inlets[agent], asked, inquiry, secrets.token_hex(12))
 
 
@@ -79,6 +107,11 @@ def no_model(names: Iterable[str]) -> Refused:
     """Say that a model is none, and which there are."""
     said = f"no such model: one of {', '.join(names)} is meant"
     return Refused(404, said, "model_not_found", "model", is_final=True)
+
+
+def _headers(head: Head) -> dict[str, str]:
+    """Return what of a client's headers goes to a provider of the same wire."""
+    return {name: value for name in GIVEN_ON if (value := ",".join(head.all(name)))}
 
 
 def _timeout(head: Head) -> float | None:
@@ -96,8 +129,9 @@ def _timeout(head: Head) -> float | None:
 
 async def whole(question: Question) -> HTTPAnswer:
     """Return the whole answer: the provider's own bytes where the request was given on as it came."""
+    inlet, inquiry = question.inlet, question.inquiry
     try:
-        response = await question.inlet.complete(question.inquiry)
+        response = await (inlet.count(inquiry) if inquiry.relay.counts else inlet.complete(inquiry))
         body = response.raw or _written(question, response)
     except Exception as error:  # noqa: BLE001 - no request makes a gateway fail
         return failed(question, error)

@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ._request import Response, Usage
+from ._verdicts import Verdict
+from ._wire import WireError, json_object, whole
+
 DONE = b"[DONE]"
 """What ends a stream of the OpenAI wire."""
 
@@ -25,6 +29,18 @@ def relayed(body: Mapping[str, Any], model: str, defaults: Mapping[str, Any]) ->
     if isinstance(thinking, Mapping) and isinstance(limit, int) and thinking.get("budget_tokens", 0) >= limit:
         del missing["thinking"]  # a budget has to be below the limit, and the limit is the client's
     return {**missing, **body, "model": model}
+
+
+def read_count(body: bytes, content_type: str, transport: str) -> Response:
+    """Return what says how many tokens a request has: an answer without content.
+
+    Raises:
+        WireError: It does not; `MALFORMED`.
+    """
+    tokens = whole(json_object(body, content_type).get("input_tokens"))
+    if tokens is None:
+        raise WireError(Verdict.MALFORMED, "the answer does not say how many tokens there are")
+    return Response((), "", transport, "other", Usage(tokens))
 
 
 def as_sent(events: Iterable[tuple[str, bytes]]) -> bytes:

@@ -126,7 +126,7 @@ class Relay:
 
     `headers` go with it. `reason` says why a provider with another wire cannot be asked; it is empty where one can.
     `wants_usage` says that the client asked a stream for the tokens. `defaults` is what is set for the route, and
-    stands in for what the client does not say.
+    stands in for what the client does not say. With `counts` nothing is asked but how many tokens it has.
     """
 
     wire: str
@@ -134,6 +134,7 @@ class Relay:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     reason: str = ""
     wants_usage: bool = False
+    counts: bool = False
     defaults: Parameters = field(default_factory=lambda: Parameters(), repr=False)
 
     def over(self, defaults: Parameters) -> Relay:

@@ -24,13 +24,18 @@ from ._json import encode
 from ._judge import read_evidence
 from ._messages import user
 from ._port import Target, Upstream
-from ._relay import relayed
+from ._relay import read_count, relayed
 from ._request import Parameters, Relay, Request, Response
 from ._settled import settle_client
 from ._shape import as_text, shown_as_text
 from ._upstream import Arrived, GivenOn, Incoming, no_stream, read_page
 from ._verdicts import Verdict
 from ._wire import Reading, Rendered, WireError
+
+COUNTS = "/count_tokens"
+"""Where, below the path for answers, Anthropic says how many tokens a request has
+(platform.claude.com/docs/en/api/messages-count-tokens).
+"""
 
 KEPT_CLIENTS = 64
 """Sets of headers whose client is kept (chosen: more routes than an endpoint has; others are made for each call)."""
@@ -136,6 +141,8 @@ class SDKProvider:
     def _rendered(self, request: Request) -> Rendered:
         try:
             if (relay := self._relay(request)) is not None:
+                if relay.counts:
+                    return Rendered({**relay.body, "model": request.model}, ())
                 return Rendered(relayed(relay.body, request.model, self._defaults(request.model, relay.defaults)), ())
             return self._wire.render(request)
         except ValueError as error:
@@ -144,6 +151,13 @@ class SDKProvider:
     def _relay(self, request: Request) -> Relay | None:
         """Return the request as a client sent it, if it is in this wire."""
         return request.relay if request.relay is not None and request.relay.wire == self._wire.name else None
+
+    def _counts(self, request: Request) -> bool:
+        """Say whether nothing is asked but how many tokens a request has."""
+        return request.relay is not None and request.relay.counts
+
+    def _path(self, request: Request) -> str:
+        return f"{self._wire.path}{COUNTS}" if self._counts(request) else self._wire.path
 
     def _defaults(self, model: str, parameters: Parameters) -> Mapping[str, Any]:
         """Return what is set for a route as the fields of a body."""
@@ -173,7 +187,7 @@ class SDKProvider:
     ) -> Arrived | Failed:
         """Send a request past the SDK where that can be, or else through it."""
         pool, parameters = self._http.pool, _with_headers(request)
-        if pool is None:
+        if pool is None or self._counts(request):
             return await self._post_by_client(request, content, is_stream)
         extras = extras_of(parameters)
         if extras not in self._prepared:
@@ -199,7 +213,11 @@ class SDKProvider:
         try:
             client, options = self._client_for(_with_headers(request))
             answer: httpx2.Response = await client.post(
-                self._wire.path, cast_to=httpx2.Response, content=content, options=options, stream=is_stream
+                self._wire.path + ("/count_tokens" if self._counts(request) else ""),
+                cast_to=httpx2.Response,
+                content=content,
+                options=options,
+                stream=is_stream,
             )
         except self._status_error as error:
             answer = error.response  # type: ignore[attr-defined]
@@ -257,7 +275,8 @@ class SDKProvider:
 
     def _read(self, request: Request, rendered: Rendered, answer: Arrived) -> Response | Failed:
         try:
-            response = self._wire.read(answer.content, answer.headers.get("content-type", ""), self._issuer)
+            read = read_count if self._counts(request) else self._wire.read
+            response = read(answer.content, answer.headers.get("content-type", ""), self._issuer)
         except WireError as error:
             failures = self._failures_of(request.parameters)
             return Failed(failures.unreadable(request.model, answer, answer.content, error))

@@ -25,6 +25,9 @@ from ._model import asked_over
 from ._reply import reply
 from ._script import Answer, Behaviour, Breaks, Call, Hang, Playback, Raw, Refused, Reset, Script, Status
 
+COUNTS = "/count_tokens"
+"""Where, below Anthropic's path for answers, it says how many tokens a request has."""
+
 
 class Guard(Protocol):
     """What stands before a simulated vendor: whom it lets in, and how its answers look."""
@@ -136,8 +139,9 @@ class SimulatedServer:
         return anyio.current_time() - self._begun
 
     async def _answer(self, connection: Connection, asked: Incoming) -> None:
-        wire: Wire = "anthropic" if asked.path.endswith("/messages") else "openai"
-        if not asked.path.endswith(("/messages", "/chat/completions")):
+        path, counts = asked.path.removesuffix(COUNTS), asked.path.endswith(f"/messages{COUNTS}")
+        wire: Wire = "anthropic" if path.endswith("/messages") else "openai"
+        if not path.endswith(("/messages", "/chat/completions")) or (path != asked.path and not counts):
             await self._behave(Status(404), connection, wire, {})
             return
         request = _request(wire, asked.body)
@@ -149,6 +153,8 @@ class SimulatedServer:
         try:
             refusal = self._guard.refusal(asked)
             behaviour = refusal or self._playback.play(request["model"], self._now())
+            if counts and isinstance(behaviour, Answer | Breaks):  # nothing is answered that could break off
+                behaviour = Status(200, body=json.dumps({"input_tokens": asked_over(wire, request).given}).encode())
             await self._behave(behaviour, connection, wire, request)
         finally:
             self.in_flight -= 1

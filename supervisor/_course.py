@@ -136,7 +136,10 @@ class Course:
 
     def streams(self, served: Served) -> bool:
         """Say whether what is asked of a route comes as a stream."""
-        return self._question.opens or self._question.stream_upstream or served.route.stream_upstream
+        question = self._question
+        if question.relay is not None and question.relay.counts:
+            return False
+        return question.opens or question.stream_upstream or served.route.stream_upstream
 
     def bounds(self, served: Served, now: float, *, is_probe: bool) -> Bounds:
         """Return how long an attempt may take, and until when."""

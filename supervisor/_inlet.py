@@ -42,6 +42,16 @@ class Inlet:
         """
         return await Dispatch(self._agent._chain, self._question(inquiry, opens=False)).answer()
 
+    async def count(self, inquiry: Inquiry) -> Response:
+        """Ask how many tokens a request has; the provider's own words are the response's `raw`. It is asked as any
+        request is, but no event and no trace tells of it.
+
+        Raises:
+            RequestRejectedError: No route of the agent speaks a wire that counts.
+            Exception: What `Agent.complete` raises.
+        """
+        return await Dispatch(self._agent._chain, self._question(inquiry, opens=False), is_round=True).answer()
+
     def stream(self, inquiry: Inquiry) -> Stream:
         """Ask for an answer as it comes; see `Agent.stream`. Events are `Relayed` where it is given on as it comes.
 

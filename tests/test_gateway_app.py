@@ -65,6 +65,26 @@ async def test_a_relayed_answer_is_the_providers_own(wire: str, path: str) -> No
         assert dict(answer.headers)["x-understudy-model"] == f"{wire}-model"
 
 
+async def test_tokens_are_counted_where_a_route_can() -> None:
+    """By the first route to Anthropic, in its own words, and as no request of the agent's; else that it cannot be."""
+    counting = Script.always(Status(200, body=b'{"input_tokens": 17, "new": 1}'))
+    question = {"model": "deriver", "messages": [{"role": "user", "content": "hi"}], "system": "Be brief."}
+    async with gateway(("openai", WELL), ("anthropic", counting)) as (it, servers):
+        answer, content = await asked(it, "POST", "/v1/messages/count_tokens", question)
+        assert (answer.status, content) == (200, b'{"input_tokens": 17, "new": 1}')
+        (received,) = servers[1].received
+        assert received.path == "/v1/messages/count_tokens"
+        assert received.body == {**question, "model": "anthropic-model"}
+        assert not servers[0].received
+        assert json.loads((await asked(it, "GET", "/status"))[1])["totals"]["requests"] == 0
+    async with gateway(("openai", WELL)) as (it, _):
+        answer, content = await asked(it, "POST", "/v1/messages/count_tokens", question)
+        assert answer.status == 400
+        assert "counts tokens" in json.loads(content)["error"]["message"]
+    async with gateway(("anthropic", Script.always(Status(200, body=b'{"tokens": 1}'))), retry_attempts=1) as (it, _):
+        assert (await asked(it, "POST", "/v1/messages/count_tokens", question))[0].status == 502
+
+
 async def test_what_a_client_sends_of_headers_stays_here() -> None:
     """Only `anthropic-beta` goes on; credentials, cookies and where it came from do not (R-GW-8)."""
     async with gateway(("anthropic", WELL)) as (it, servers):

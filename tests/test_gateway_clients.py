@@ -300,6 +300,14 @@ async def test_a_client_may_shorten_the_time(way: Way) -> None:
 
 
 @ways
+async def test_tokens_are_counted(way: Way) -> None:
+    """As Anthropic's SDK asks for it."""
+    async with door(way, ("anthropic", WELL)) as at:
+        count = await at.anthropic.messages.count_tokens(model="deriver", messages=QUESTION)
+        assert count.input_tokens == 3
+
+
+@ways
 async def test_models(way: Way) -> None:
     """Agents are what a client calls models, in the shape that its SDK reads."""
     async with door(way, ("openai", WELL)) as at:
