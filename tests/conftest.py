@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio.to_thread
 import pytest
+from anyio._core import _sockets
 
 from understudy.simulation import virtual_backend
 from understudy.simulation._clock import Backend
@@ -58,6 +59,7 @@ def _patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Let the clock of a test over sockets wait for threads."""
     if request.node.get_closest_marker("sockets") is not None:
         monkeypatch.setattr(anyio.to_thread, "run_sync", waiting_for_threads(anyio.to_thread.run_sync))
+        monkeypatch.setattr(_sockets, "getaddrinfo", waiting_for_threads(_sockets.getaddrinfo))  # a thread looks it up
 
 
 @pytest.fixture(autouse=True)
