@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hmac
 import statistics
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.gateway import Guard, Head, Refusal
+from understudy.gateway import Guard, Head, Refusal, _guard
 from understudy.gateway._guard import FAILURES, PEERS, SELF, WITHIN, is_loopback
 
 TOKEN = "Zm9yIGEgbG9uZyB0aW1lIEkgdXNlZCB0byBn"
@@ -318,3 +320,24 @@ def test_whatever_is_sent_is_judged(headers: list[tuple[str, str]], peer: str) -
 def test_what_is_the_loopback(name: str, expected: bool) -> None:
     """A name or an address, in brackets or without."""
     assert is_loopback(name) == expected
+
+
+def test_the_same_work_is_done_for_every_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is shown, and however much of it is right, digests of one length are compared with every token's, in the
+    function that takes as long for each (R-GW-2): there is no time to be learnt from.
+    """
+    good = ["a" * 40, "b" * 40, "c" * 40]
+    guard = Guard(good)
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(shown: bytes, known: bytes) -> bool:
+        compared.append((shown, known))
+        return hmac.compare_digest(shown, known)
+
+    monkeypatch.setattr(_guard, "hmac", SimpleNamespace(compare_digest=compare))
+    shown = ["", "a", "a" * 39, "a" * 39 + "b", "a" * 40, "c" * 40, "x" * 10_000]
+    for number, token in enumerate(shown):
+        before = len(compared)
+        guard.judge_token(Head("GET", "/", (("x-api-key", token),), f"10.0.0.{number}"), 0.0)
+        assert len(compared) - before == len(good)
+    assert {(len(left), len(right)) for left, right in compared} == {(32, 32)}
