@@ -142,12 +142,13 @@ class Gateway:
     def _beside(self, head: Head) -> HTTPAnswer:
         """Answer what is no question to an agent."""
         path = head.path
-        methods = "POST" if path in PATHS else "GET, HEAD"
+        methods = ("POST",) if path in PATHS else ("GET", "HEAD")
         if path not in PATHS and path not in {ALIVE, READY, METRICS, MODELS} and not path.startswith(f"{MODELS}/"):
             return told(dialect_of(head), Refused(404, "there is nothing at this path", is_final=True))
         if head.method not in methods:
-            why = Refused(405, f"this path takes {methods}", is_final=True)
-            return told(dialect_of(head), why, (("allow", methods),))
+            allowed = ", ".join(methods)
+            why = Refused(405, f"this path takes {allowed}", is_final=True)
+            return told(dialect_of(head), why, (("allow", allowed),))
         if path == ALIVE:
             return HTTPAnswer(200, JSON, b'{"status":"ok"}')
         if path == READY:

@@ -173,6 +173,14 @@ async def test_a_circuit_by_hand() -> None:
         assert "open, closed, reset" in json.loads(said)["error"]["message"]
 
 
+@pytest.mark.parametrize("method", ["GE", "E", "HEA", ", ", "OST", "get"])
+async def test_half_a_method_is_none(method: str) -> None:
+    """Only whole names of methods are taken."""
+    async with gateway(("openai", WELL)) as (it, _):
+        for path in ("/livez", "/readyz", "/v1/models", "/v1/chat/completions"):
+            assert (await asked(it, method, path))[0].status == 405
+
+
 def test_names_of_models() -> None:
     """Agents and aliases, whatever their case; an alias that means nobody, or hides an agent, is a mistake."""
     assert names_of(["deriver", "dialectic.max"], {"GPT-5": "Deriver"}) == {
