@@ -18,6 +18,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, final
+from urllib.parse import unquote
 
 from ..providers import DIALECTS, ConfigurationError, Dialect, Line, Problem, tell
 from ..supervisor import Inlet, Supervisor
@@ -163,7 +164,8 @@ class Gateway:
         is_anthropic = head.header("anthropic-version") is not None
         listed = [_model(known, self._begun, is_anthropic=is_anthropic) for known in self._names]
         if name:
-            found = next((model for model in listed if model["id"] == name), None)
+            asked = unquote(name).lower()  # as in a request; the path is what it went by so far
+            found = next((model for model in listed if model["id"] == asked), None)
             if found is None:
                 return told(dialect_of(head), no_model(self._names))
             return HTTPAnswer(200, JSON, json.dumps(found).encode())

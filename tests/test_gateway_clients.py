@@ -325,3 +325,12 @@ async def test_aliases() -> None:
         chat = await at.openai.chat.completions.create(model="gpt-5", messages=QUESTION)
         assert chat.choices[0].message.content == "Johann Wolfgang von Goethe."
         assert [model.id async for model in at.openai.models.list()] == ["deriver", "gpt-5"]
+
+
+async def test_an_alias_of_any_name_is_told_of() -> None:
+    """A client looks a model up by the name that it asks by: percent-encoded in its address, and whatever its case."""
+    aliases = {"openai/gpt-5": "deriver", "modèle 大": "deriver"}
+    async with door("over HTTP", ("openai", WELL), aliases=aliases) as at:
+        for alias in aliases:
+            assert (await at.openai.models.retrieve(alias)).id == alias
+            assert (await at.anthropic.models.retrieve(alias.upper())).id == alias
