@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import final
+from urllib.parse import quote
 
 from ..providers import (
     DIALECTS,
@@ -63,7 +64,7 @@ class Question:
     @property
     def headers(self) -> Headers:
         """The headers of every answer to it."""
-        return ((NAMES[self.dialect.name], f"req_{self.name}"), ("x-understudy-agent", self.agent))
+        return ((NAMES[self.dialect.name], f"req_{self.name}"), ("x-understudy-agent", _ascii(self.agent)))
 
 
 def question_of(
@@ -184,7 +185,15 @@ def told(dialect: Dialect, why: Refused, headers: Headers = ()) -> HTTPAnswer:
 def _of(served_by: ServedBy) -> Headers:
     return (
         ("x-understudy-transport", served_by.transport),
-        ("x-understudy-model", served_by.model),
+        ("x-understudy-model", _ascii(served_by.model)),
         ("x-understudy-attempts", str(served_by.attempt)),
         ("x-understudy-fallback", "true" if served_by.is_fallback else "false"),
     )
+
+
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+
+
+def _ascii(name: str) -> str:
+    """Return a name as a header can hold it: what is not printable ASCII is percent-encoded, as in an address."""
+    return quote(name, safe=_PRINTABLE, errors="replace")

@@ -334,3 +334,16 @@ async def test_an_alias_of_any_name_is_told_of() -> None:
         for alias in aliases:
             assert (await at.openai.models.retrieve(alias)).id == alias
             assert (await at.anthropic.models.retrieve(alias.upper())).id == alias
+
+
+@ways
+async def test_a_model_of_any_name_answers(way: Way) -> None:
+    """A name that no header can hold as it is stands there percent-encoded; whole or in a stream, the answer comes."""
+    async with door(way, ("openai", WELL), route={"model": "modèle\n大 50%"}) as at:
+        for client in (at.openai.chat.completions, at.anthropic.messages):
+            for streams in (False, True):
+                answer = await client.with_raw_response.create(
+                    model="deriver", max_tokens=100, messages=QUESTION, stream=streams
+                )
+                assert answer.headers["x-understudy-model"] == "mod%C3%A8le%0A%E5%A4%A7 50%"
+                await answer.http_response.aread()
