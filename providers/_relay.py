@@ -22,13 +22,17 @@ _LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 
 
 def relayed(body: Mapping[str, Any], model: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body that a provider is sent: the client's, for `model`, over what is set for the route."""
-    taken = body.keys() | (_LIMITS if not _LIMITS.isdisjoint(body) else frozenset())
+    """Return the body that a provider is sent: the client's, for `model`, over what is set for the route.
+
+    A field that is null says nothing, as in every dialect.
+    """
+    said = {name for name, value in body.items() if value is not None}
+    taken = said | (_LIMITS if not _LIMITS.isdisjoint(said) else frozenset())
     missing = {name: value for name, value in defaults.items() if name not in taken}
     thinking, limit = missing.get("thinking"), body.get("max_tokens")
     if isinstance(thinking, Mapping) and isinstance(limit, int) and thinking.get("budget_tokens", 0) >= limit:
         del missing["thinking"]  # a budget has to be below the limit, and the limit is the client's
-    return {**missing, **body, "model": model}
+    return {**body, **missing, "model": model}
 
 
 def read_count(body: bytes, content_type: str, transport: str) -> Response:

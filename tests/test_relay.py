@@ -190,6 +190,13 @@ def test_relayed_bodies() -> None:
     assert relayed({"max_tokens": 4000}, "m", {"thinking": thinking})["thinking"] == thinking
 
 
+def test_null_is_not_said() -> None:
+    """What is set for the route stands in for a field that is null, as where the request is told to another wire."""
+    body = {"max_tokens": None, "temperature": None, "stop": None}
+    defaults = {"max_completion_tokens": 7, "temperature": 0.5}
+    assert relayed(body, "m", defaults) == {**body, **defaults, "model": "m"}
+
+
 def test_events_as_they_are_sent() -> None:
     """A name if there is one, and a line for each line of the data."""
     assert as_sent([("", b"1"), ("ping", b"{\n}")]) == b"data: 1\n\nevent: ping\ndata: {\ndata: }\n\n"
