@@ -47,6 +47,12 @@ def read_count(body: bytes, content_type: str, transport: str) -> Response:
     return Response((), "", transport, "other", Usage(tokens))
 
 
+def choices_in(body: Mapping[str, Any]) -> int:
+    """Return how many answers a client asks for at once."""
+    wanted = body.get("n")
+    return wanted if type(wanted) is int and wanted > 1 else 1
+
+
 def as_sent(events: Iterable[tuple[str, bytes]]) -> bytes:
     """Return events as a server sends them."""
     return b"".join(map(_as_sent, events))

@@ -24,7 +24,7 @@ from ._json import encode
 from ._judge import read_evidence
 from ._messages import user
 from ._port import Target, Upstream
-from ._relay import read_count, relayed
+from ._relay import choices_in, read_count, relayed
 from ._request import Parameters, Relay, Request, Response
 from ._settled import settle_client
 from ._shape import as_text, shown_as_text
@@ -291,6 +291,7 @@ class SDKProvider:
         if kind.partition(";")[0].strip().lower() in {"", "text/event-stream"}:
             reading, finish = self._wire.reading(self._issuer, model), self._finisher(request, rendered, answer)
             relay = self._relay(request)
+            reading.choices = 1 if relay is None else choices_in(relay.body)
             shown = shown_as_text(request.parameters) if relay is None else None
             given_on = None if relay is None else GivenOn(with_usage=relay.wants_usage)
             return Incoming(answer, reading, failures, model, finish, shown=shown, given_on=given_on)

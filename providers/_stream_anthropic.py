@@ -53,6 +53,7 @@ class AnthropicReading:
     def __init__(self, transport: str, model: str) -> None:
         self.response: Response | None = None
         self.is_complete = self.extra = False
+        self.choices = 1
         self._transport, self._model = transport, model
         self._blocks: dict[int, _Block] = {}
         self._last, self._calls = -1, 0

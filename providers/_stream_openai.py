@@ -28,12 +28,14 @@ class OpenAIReading:
     def __init__(self, transport: str, model: str) -> None:
         self.response: Response | None = None
         self.is_complete = self.extra = False
+        self.choices = 1
         self._transport, self._model, self._is_named = transport, model, False
         self._text: list[str] = []
         self._field, self._thought = REASONING, list[str]()
         self._details, self._calls = Details(), Calls()
         self._has_content = self._is_refused = False
         self._finish_reason: object = None
+        self._others: dict[object, bool] = {}  # further choices by their index, and whether each has ended
         self._usage: object = None
 
     @property
@@ -66,7 +68,7 @@ class OpenAIReading:
     def end(self) -> None:
         """Take note that the stream has ended; see `Reading.end`."""
         if self.response is None:
-            if not self.is_complete:
+            if not (self.is_complete or (self._finish_reason and all(self._others.values()))):
                 raise truncated("a finish_reason and [DONE]")
             self._conclude()
 
@@ -100,6 +102,8 @@ class OpenAIReading:
             self._usage = usage
         if not self._is_named and isinstance(model := chunk.get("model"), str) and model:
             self._model, self._is_named = model, True
+        if self.choices > 1:
+            self._see_others(chunk)
         choice = _first(chunk)
         if choice is None:
             return ()
@@ -107,8 +111,19 @@ class OpenAIReading:
         events = self._content(delta) if delta else ()
         if finish_reason := choice.get("finish_reason"):
             check_end(finish_reason)
-            self._finish_reason, self.is_complete = finish_reason, True
+            self._finish_reason = finish_reason
+            self.is_complete = self._have_others_ended()
         return events
+
+    def _see_others(self, chunk: Mapping[str, Any]) -> None:
+        """Take note of which of the further choices have ended: nothing else is read of them."""
+        for choice in chunk.get("choices") or ():
+            if index := choice.get("index"):
+                self._others[index] = bool(choice.get("finish_reason")) or self._others.get(index, False)
+        self.is_complete = self._finish_reason is not None and self._have_others_ended()
+
+    def _have_others_ended(self) -> bool:
+        return self.choices == 1 or sum(self._others.values()) >= self.choices - 1
 
     def _content(self, delta: Mapping[str, Any]) -> list[ContentEvent]:
         events: list[ContentEvent] = []

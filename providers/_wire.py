@@ -38,12 +38,14 @@ class Reading(Protocol):
 
     `response` is the whole answer, as soon as there is one. `is_complete` says that nothing of its content is missing,
     though tokens may still be told: from now on a cut connection is no failure. `extra` says that more content came
-    after the end; it is ignored.
+    after the end; it is ignored. `choices` is how many answers were asked for at once: only a relayed request asks for
+    more than one, of which the first is read, and the others are waited for.
     """
 
     response: Response | None
     is_complete: bool
     extra: bool
+    choices: int
 
     @property
     def partial(self) -> Partial:

@@ -200,3 +200,38 @@ def test_null_is_not_said() -> None:
 def test_events_as_they_are_sent() -> None:
     """A name if there is one, and a line for each line of the data."""
     assert as_sent([("", b"1"), ("ping", b"{\n}")]) == b"data: 1\n\nevent: ping\ndata: {\ndata: }\n\n"
+
+
+@pytest.mark.parametrize("wants_usage", [False, True])
+@pytest.mark.parametrize("is_marked", [False, True])
+async def test_several_answers_are_given_on_whole(wants_usage: bool, is_marked: bool) -> None:
+    """A stream of several choices is whole when each has ended, in whichever order, and however long it takes."""
+
+    def piece(index: int, text: str, finish: str | None = None) -> bytes:
+        choice = {"index": index, "delta": {"content": text}, "finish_reason": finish}
+        return b"data: %b\n\n" % json.dumps({"model": "a-model", "choices": [choice]}).encode()
+
+    tokens = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":9}}\n\n'
+    came = [piece(0, "Goethe."), piece(0, "", "stop"), piece(1, "Johann "), piece(2, "J. W."), piece(2, "", "stop")]
+    came += [piece(1, "Wolfgang.", "stop"), tokens, *([b"data: [DONE]\n\n"] if is_marked else [])]
+    play = Played("openai", framed(came), pause=0.4)
+    async with playing("openai", play) as (inlet, _):
+        data = b""
+        asked = inquiry("openai", {**BODY, "n": 3}, reason="it asks for three", wants_usage=wants_usage)
+        async with inlet.stream(asked) as stream:
+            async for event in stream:
+                data += cast("Any", event).data if not isinstance(event, Finished) else b""
+            assert (stream.response.text, stream.response.usage.output_tokens) == ("Goethe.", 9)
+        expected = [event for event in came if wants_usage or event != tokens]
+        assert SSEDecoder().feed(data) == SSEDecoder().feed(b"".join(expected))
+
+
+async def test_several_answers_that_are_cut_are_interrupted() -> None:
+    """One that has ended is not all of them."""
+    ended = b'data: {"choices":[{"index":0,"delta":{"content":"Goethe."},"finish_reason":"stop"}]}\n\n'
+    begun = b'data: {"choices":[{"index":1,"delta":{"content":"Joh"},"finish_reason":null}]}\n\n'
+    async with playing("openai", Played("openai", framed([begun, ended]))) as (inlet, _):
+        with pytest.raises(StreamInterruptedError):
+            async with inlet.stream(inquiry("openai", {**BODY, "n": 2}, reason="it asks for two")) as stream:
+                async for _event in stream:
+                    pass
