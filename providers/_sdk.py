@@ -278,8 +278,10 @@ class SDKProvider:
             read = read_count if self._counts(request) else self._wire.read
             response = read(answer.content, answer.headers.get("content-type", ""), self._issuer)
         except WireError as error:
-            failures = self._failures_of(request.parameters)
-            return Failed(failures.unreadable(request.model, answer, answer.content, error))
+            if error.answer is None or self._relay(request) is None:
+                failures = self._failures_of(request.parameters)
+                return Failed(failures.unreadable(request.model, answer, answer.content, error))
+            response = error.answer
         except Exception as error:  # noqa: BLE001 - a bug of ours, told as such
             return self._failures.lost(request.model, error)
         return self._finisher(request, rendered, answer)(response)

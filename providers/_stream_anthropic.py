@@ -19,7 +19,7 @@ from ._messages import Reasoning
 from ._request import Response
 from ._stream import ContentEvent, Partial, PartialCall, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
 from ._wire import malformed, reported, truncated
-from ._wire_anthropic import conclude, read_block, read_input, read_usage
+from ._wire_anthropic import KNOWN, conclude, read_block, read_input, read_usage
 
 _CONTENT = {"text": "text", "thinking": "thinking", "tool_use": "input"}
 """Where the kinds of block whose content comes in deltas have it when they are sent whole."""
@@ -53,7 +53,7 @@ class AnthropicReading:
     def __init__(self, transport: str, model: str) -> None:
         self.response: Response | None = None
         self.is_complete = self.extra = False
-        self.choices = 1
+        self.choices, self.foreign = 1, 0
         self._transport, self._model = transport, model
         self._blocks: dict[int, _Block] = {}
         self._last, self._calls = -1, 0
@@ -107,6 +107,7 @@ class AnthropicReading:
             block.pieces.append(text)  # nearly all of them
             return (TextDelta(text),)
         if kind not in _DELTAS or block.kind not in _CONTENT:
+            self.foreign += 1
             return ()
         owner, name = _DELTAS[kind]
         if owner != block.kind:
@@ -141,6 +142,7 @@ class AnthropicReading:
         if type(index) is not int or index <= self._last:
             raise malformed("a block out of order")
         self._last, kind = index, _string(start["type"])
+        self.foreign += kind not in KNOWN
         block = _Block(start, kind, self._calls)
         events: Sequence[ContentEvent] = ()
         if kind == "tool_use":

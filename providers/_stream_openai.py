@@ -18,7 +18,7 @@ from ._request import Response
 from ._stream import ContentEvent, Partial, ReasoningDelta, TextDelta
 from ._turns_openai import REASONING
 from ._wire import malformed, reported, truncated
-from ._wire_openai import check_end, conclude, read_content, read_thought, read_usage
+from ._wire_openai import check_end, conclude, is_custom, is_foreign, read_content, read_thought, read_usage
 
 
 @final
@@ -28,11 +28,12 @@ class OpenAIReading:
     def __init__(self, transport: str, model: str) -> None:
         self.response: Response | None = None
         self.is_complete = self.extra = False
-        self.choices = 1
+        self.choices, self.foreign = 1, 0
         self._transport, self._model, self._is_named = transport, model, False
         self._text: list[str] = []
         self._field, self._thought = REASONING, list[str]()
         self._details, self._calls = Details(), Calls()
+        self._foreign: Mapping[str, Any] = {}
         self._has_content = self._is_refused = False
         self._finish_reason: object = None
         self._others: dict[object, bool] = {}  # further choices by their index, and whether each has ended
@@ -120,6 +121,7 @@ class OpenAIReading:
         for choice in chunk.get("choices") or ():
             if index := choice.get("index"):
                 self._others[index] = bool(choice.get("finish_reason")) or self._others.get(index, False)
+                self.foreign += _says(choice.get("delta") or {})
         self.is_complete = self._finish_reason is not None and self._have_others_ended()
 
     def _have_others_ended(self) -> bool:
@@ -145,7 +147,11 @@ class OpenAIReading:
                 self._text.append(refusal)
                 events.append(TextDelta(refusal))
         for call in delta.get("tool_calls") or ():
-            events += self._calls.add(call)
+            if not is_custom(call):
+                events += self._calls.add(call)
+        if is_foreign(delta):
+            self.foreign += 1
+            self._foreign = delta
         return events
 
     def _conclude(self) -> None:
@@ -153,7 +159,9 @@ class OpenAIReading:
             "refusal" if self._is_refused else "content": "".join(self._text),
             self._field: "".join(self._thought),
             "reasoning_details": self._details.whole(),
-            "tool_calls": self._calls.whole(),
+            "tool_calls": [*self._calls.whole(), *filter(is_custom, self._foreign.get("tool_calls") or ())],
+            "function_call": self._foreign.get("function_call"),
+            "audio": self._foreign.get("audio"),
         }
         choice = {"message": message, "finish_reason": self._finish_reason}
         self.response = conclude({"choices": [choice], "model": self._model, "usage": self._usage}, self._transport)

@@ -183,7 +183,7 @@ class Incoming:
         else:
             self._decode(await self._body.read())
         if reading.response is None and (is_over or self._body.is_at_end):
-            reading.end()
+            self._end()
         if reading.response is not None:
             self._response = self._finish(reading.response)
             if not is_over:
@@ -205,15 +205,37 @@ class Incoming:
     def _read_events(self, events: Sequence[Event], given_on: GivenOn | None = None) -> None:
         reading, queue = self._reading, self._events.extend
         for number, (event, data) in enumerate(events, 1):
-            is_complete, content = reading.is_complete, reading.feed(event, data)
+            is_complete, foreign = reading.is_complete, reading.foreign
+            try:
+                content = reading.feed(event, data)
+            except WireError as error:
+                self._take_foreign(error)
+                content = ()
             if given_on is not None:
-                given_on.add((event, data), is_content=bool(content), is_late=is_complete)
+                is_content = bool(content) or reading.foreign > foreign
+                given_on.add((event, data), is_content=is_content, is_late=is_complete)
             else:
                 queue(content if self._shown is None else self._shown(content))
             if reading.response is not None:
                 if reading.extra or number < len(events):
                     self._failures.tell_extra()
                 return
+
+    def _end(self) -> None:
+        try:
+            self._reading.end()
+        except WireError as error:
+            self._take_foreign(error)
+
+    def _take_foreign(self, error: WireError) -> None:
+        """Take an answer without anything that has a neutral form, where it is given on as it came.
+
+        Raises:
+            WireError: It is none, or is not given on.
+        """
+        if self._given_on is None or error.answer is None:
+            raise error
+        self._reading.response = error.answer
 
     async def _read_the_rest(self) -> bool:
         """Read more of what follows the answer; say whether it came in time."""
@@ -228,7 +250,7 @@ class Incoming:
         reading = self._reading
         if reading.is_complete and self._response is None:
             try:
-                reading.end()
+                self._end()
             except WireError as none:
                 error = none
             if reading.response is not None:

@@ -26,11 +26,14 @@ class Rendered:
 
 @final
 class WireError(Exception):
-    """An HTTP 200 that is no answer: `verdict` says what it is instead."""
+    """An HTTP 200 that is no answer: `verdict` says what it is instead.
 
-    def __init__(self, verdict: Verdict, message: str) -> None:
+    `answer` is there if it is one after all to whoever gets it as it came: it holds nothing that has a neutral form.
+    """
+
+    def __init__(self, verdict: Verdict, message: str, answer: Response | None = None) -> None:
         super().__init__(message)
-        self.verdict, self.message = verdict, message
+        self.verdict, self.message, self.answer = verdict, message, answer
 
 
 class Reading(Protocol):
@@ -39,13 +42,15 @@ class Reading(Protocol):
     `response` is the whole answer, as soon as there is one. `is_complete` says that nothing of its content is missing,
     though tokens may still be told: from now on a cut connection is no failure. `extra` says that more content came
     after the end; it is ignored. `choices` is how many answers were asked for at once: only a relayed request asks for
-    more than one, of which the first is read, and the others are waited for.
+    more than one, of which the first is read, and the others are waited for. `foreign` counts the events whose content
+    has no neutral form.
     """
 
     response: Response | None
     is_complete: bool
     extra: bool
     choices: int
+    foreign: int
 
     @property
     def partial(self) -> Partial:

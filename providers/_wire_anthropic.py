@@ -167,10 +167,18 @@ def conclude(answer: Mapping[str, Any], transport: str) -> Response:
     except (KeyError, TypeError, AttributeError, ValueError):
         raise WireError(Verdict.MALFORMED, "the answer has no content that can be read") from None
     said = any((isinstance(b, Text) and b.text) or isinstance(b, ToolCall) for b in blocks)
-    if not said and finish in {"stop", "tool_calls", "other"}:
-        raise WireError(Verdict.EMPTY, "the answer is finished, but has no text and no tool call")
     model = answer.get("model")
-    return Response(blocks, model if isinstance(model, str) else "", transport, finish, read_usage(answer.get("usage")))
+    model = model if isinstance(model, str) else ""
+    response = Response(blocks, model, transport, finish, read_usage(answer.get("usage")))
+    if not said and finish in {"stop", "tool_calls", "other"}:
+        is_foreign = any(part.get("type") not in KNOWN for part in content)
+        says = "the answer is finished, but has no text and no tool call"
+        raise WireError(Verdict.EMPTY, says, response if is_foreign else None)
+    return response
+
+
+KNOWN = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
+"""The kinds of block that have a neutral form."""
 
 
 def read_block(part: Mapping[str, Any], transport: str) -> Block | None:

@@ -206,10 +206,27 @@ def conclude(answer: Mapping[str, Any], transport: str) -> Response:
     calls = any(isinstance(block, ToolCall) for block in blocks)
     if calls and finish in {"stop", "other"}:  # several servers end a turn of tool calls with "stop"
         finish = "tool_calls"
-    if not calls and finish in {"stop", "tool_calls", "other"} and not _said(blocks):
-        raise WireError(Verdict.EMPTY, "the answer is finished, but has no text and no tool call")
     model = answer.get("model")
-    return Response(blocks, model if isinstance(model, str) else "", transport, finish, read_usage(answer.get("usage")))
+    model = model if isinstance(model, str) else ""
+    response = Response(blocks, model, transport, finish, read_usage(answer.get("usage")))
+    if not calls and finish in {"stop", "tool_calls", "other"} and not _said(blocks):
+        says = "the answer is finished, but has no text and no tool call"
+        raise WireError(Verdict.EMPTY, says, response if is_foreign(message) else None)
+    return response
+
+
+def is_foreign(message: Mapping[str, Any]) -> bool:
+    """Say whether a message, or a piece of one, holds content that has no neutral form: the older form of a tool call,
+    sound, or the call of a tool that takes no JSON.
+    """
+    if message.get("function_call") or message.get("audio"):
+        return True
+    return any(map(is_custom, message.get("tool_calls") or ()))
+
+
+def is_custom(call: Mapping[str, Any]) -> bool:
+    """Say whether a tool call is not that of a function."""
+    return "custom" in call and not call.get("function")
 
 
 def check_end(finish_reason: object) -> None:
@@ -239,7 +256,8 @@ def _read_message(message: Mapping[str, Any], transport: str) -> tuple[tuple[Blo
     elif isinstance(refusal, str) and refusal:
         blocks.append(Text(refusal, transport))
     for number, call in enumerate(message.get("tool_calls") or ()):
-        blocks.append(_read_call(call, number, transport))
+        if not is_custom(call):
+            blocks.append(_read_call(call, number, transport))
     return tuple(blocks), isinstance(refusal, str) and bool(refusal)
 
 

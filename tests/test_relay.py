@@ -12,7 +12,15 @@ import pytest
 from pydantic import SecretStr
 
 import understudy
-from understudy import AgentSettings, RequestRejectedError, RouteSettings, Settings, StreamInterruptedError, user
+from understudy import (
+    AgentSettings,
+    RequestRejectedError,
+    ResponseMalformedError,
+    RouteSettings,
+    Settings,
+    StreamInterruptedError,
+    user,
+)
 from understudy.providers import Finished, Parameters, Relay
 from understudy.providers._relay import as_sent, relayed
 from understudy.providers._sse import SSEDecoder
@@ -235,3 +243,80 @@ async def test_several_answers_that_are_cut_are_interrupted() -> None:
             async with inlet.stream(inquiry("openai", {**BODY, "n": 2}, reason="it asks for two")) as stream:
                 async for _event in stream:
                     pass
+
+
+def _chunks(*deltas: dict[str, Any], finish: str) -> list[bytes]:
+    """Make a stream of pieces."""
+    choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": finish})
+    told = [json.dumps({"model": "a-model", "choices": [choice]}).encode() for choice in choices]
+    return [b"data: %b\n\n" % chunk for chunk in (*told, b"[DONE]")]
+
+
+def _events(*blocks: dict[str, Any], stop: str) -> list[bytes]:
+    """Make a stream of blocks that come whole."""
+    told: list[dict[str, Any]] = [{"type": "message_start", "message": {"model": "a-model"}}]
+    for index, block in enumerate(blocks):
+        told.append({"type": "content_block_start", "index": index, "content_block": block})
+        told.append({"type": "content_block_stop", "index": index})
+    told += [{"type": "message_delta", "delta": {"stop_reason": stop}}, {"type": "message_stop"}]
+    return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in told]
+
+
+CALL = {"name": "add", "arguments": "{}"}
+SOUND = {"id": "a", "data": "AAAA", "transcript": "Goethe."}
+CUSTOM = {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "run", "input": "1+1"}}
+SEARCH = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Faust"}}
+
+FOREIGN: list[tuple[str, dict[str, Any], list[bytes]]] = [
+    *(
+        (
+            "openai",
+            {"choices": [{"index": 0, "message": {"content": None, **message}, "finish_reason": finish}]},
+            _chunks({"role": "assistant", "content": None}, message, finish=finish),
+        )
+        for message, finish in (
+            ({"function_call": CALL}, "function_call"),
+            ({"audio": SOUND}, "stop"),
+            ({"tool_calls": [CUSTOM]}, "tool_calls"),
+        )
+    ),
+    ("anthropic", {"content": [SEARCH], "stop_reason": "pause_turn"}, _events(SEARCH, stop="pause_turn")),
+]
+
+
+@pytest.mark.parametrize(("wire", "answer", "events"), FOREIGN)
+async def test_what_has_no_neutral_form_is_an_answer(wire: Any, answer: dict[str, Any], events: list[bytes]) -> None:
+    """A call in the older form, sound, what a hosted tool does: whole or in a stream, whoever asked for it gets it."""
+    body = json.dumps(answer).encode()
+    async with opened((wire, Script.always(Status(200, body=body)))) as (agent, _, _):
+        assert (await Inlet(agent).complete(inquiry(wire, reason="it asks for more"))).raw == body
+    async with playing(wire, Played(wire, framed(events))) as (inlet, _):
+        came = b""
+        async with inlet.stream(inquiry(wire, reason="it asks for more", wants_usage=True)) as stream:
+            async for event in stream:
+                came += cast("Any", event).data if not isinstance(event, Finished) else b""
+        assert SSEDecoder().feed(came) == SSEDecoder().feed(b"".join(events))
+
+
+@pytest.mark.parametrize(("wire", "answer", "events"), FOREIGN)
+async def test_what_has_no_neutral_form_is_content(wire: Any, answer: dict[str, Any], events: list[bytes]) -> None:
+    """It is handed out when it has come, not when the answer is whole."""
+    play = Played(wire, [head(), *map(chunk, events[:-2])], close)
+    async with playing(wire, play) as (inlet, _):
+        came = b""
+        with pytest.raises(StreamInterruptedError):
+            async with inlet.stream(inquiry(wire, reason="it asks for more")) as stream:
+                async for event in stream:
+                    came += cast("Any", event).data
+        assert b"a-model" in came
+
+
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+async def test_nothing_at_all_is_no_answer(wire: Any) -> None:
+    """An answer that is empty for everybody is handed over, as it is where it is not given on."""
+    events = _chunks({"content": ""}, finish="stop") if wire == "openai" else _events(stop="end_turn")
+    async with playing(wire, Played(wire, framed(events))) as (inlet, _):
+        with pytest.raises(ResponseMalformedError):
+            async with inlet.stream(inquiry(wire)):
+                pass
