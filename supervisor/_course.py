@@ -135,10 +135,13 @@ class Course:
         return True
 
     def streams(self, served: Served) -> bool:
-        """Say whether what is asked of a route comes as a stream."""
+        """Say whether what is asked of a route comes as a stream.
+
+        A whole answer that only its own bytes can say is not put together from one.
+        """
         question = self._question
-        if question.relay is not None and question.relay.counts:
-            return False
+        if question.relay is not None and question.relay.reason:
+            return question.opens
         return question.opens or question.stream_upstream or served.route.stream_upstream
 
     def bounds(self, served: Served, now: float, *, is_probe: bool) -> Bounds:

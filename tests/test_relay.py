@@ -96,6 +96,19 @@ async def test_what_no_route_can_be_told_is_rejected() -> None:
         assert not servers[0].received
 
 
+async def test_what_has_no_neutral_form_is_not_put_together_from_a_stream() -> None:
+    """Where whole answers are streamed upstream, one of several choices would be left: it is asked for whole."""
+    body = {**BODY, "n": 2}
+    async with opened(("openai", Script.always(Answer("Goethe."))), route={"stream_upstream": True}) as (
+        agent,
+        _,
+        servers,
+    ):
+        assert (await Inlet(agent).complete(inquiry("openai", body, reason="it asks for two"))).raw
+        assert (await Inlet(agent).complete(inquiry("openai"))).text == "Goethe."
+        assert [call.body.get("stream", False) for call in servers[0].received] == [False, True]
+
+
 async def test_headers_go_with_it() -> None:
     """Those of the client that a gateway lets through."""
     async with opened(("anthropic", Script.always(Answer("Goethe.")))) as (agent, _, servers):
