@@ -1,7 +1,8 @@
 """The Anthropic messages dialect: what a client asks. Pure. How it is answered stands in `_written_anthropic.py`.
 
 Thinking that another model did is written with an empty signature, because the field must be there. When it comes back
-it is nobody's: it is left out of the body too, for to Anthropic an empty signature is a false one.
+it is nobody's: it is left out of the body too, for to Anthropic an empty signature is a false one. What else of another
+model's turn Anthropic refuses is mended there as well, as it is where a conversation is told in neutral form.
 
 Source of the fields: platform.claude.com/docs/en/api/messages, as of the SDK `anthropic` 2.11 and its beta.
 """
@@ -9,6 +10,7 @@ Source of the fields: platform.claude.com/docs/en/api/messages, as of the SDK `a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_
 from typing import Any, final
 
 from ._inward import Asked, DialectName, UnreadableError
@@ -42,6 +44,7 @@ from ._inward_parts import Form, content, messages_in, nested
 from ._inward_refused import check_refused
 from ._messages import Block, Message, Reasoning, Text
 from ._request import Response, Tool
+from ._turns_anthropic import goes_on_unthinking, with_legal_ids
 from ._written_anthropic import AnthropicWriting, whole
 from ._written_errors import anthropic_error
 
@@ -228,18 +231,28 @@ def _unsigned(part: object) -> bool:
 
 
 def _relayed(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the body without thinking that nobody signed, and without messages that were nothing else."""
-    messages = body["messages"]
-    contents = [message["content"] for message in messages if isinstance(message.get("content"), list)]
-    if not any(_unsigned(part) for parts in contents for part in parts):
-        return body
+    """Return the body as Anthropic takes it where another model has answered in between: without thinking that nobody
+    signed, and without messages that were nothing else; with ids of tool calls that it allows; and without a budget for
+    thinking within a turn that began without.
+    """
+    messages: list[Mapping[str, Any]] = body["messages"]
     kept: list[Mapping[str, Any]] = []
     for message in messages:
-        if not isinstance(parts := message.get("content"), list):
+        parts = message.get("content")
+        if not isinstance(parts, list):
             kept.append(message)
-        elif rest := [part for part in parts if not _unsigned(part)]:
+            continue
+        rest = [with_legal_ids(part) for part in parts if not _unsigned(part)]
+        if len(rest) == len(parts) and all(map(is_, rest, parts)):
+            kept.append(message)
+        elif rest:
             kept.append({**message, "content": rest})
-    return {**body, "messages": kept or messages}
+    if len(kept) < len(messages) or not all(map(is_, kept, messages)):
+        body = {**body, "messages": kept or messages}
+    thinking = body.get("thinking")
+    if isinstance(thinking, Mapping) and thinking.get("type") == "enabled" and goes_on_unthinking(body["messages"]):
+        body = {name: value for name, value in body.items() if name != "thinking"}
+    return body
 
 
 def _own(messages: tuple[Message, ...]) -> tuple[Message, ...]:

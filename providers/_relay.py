@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ._request import Response, Usage
+from ._turns_anthropic import goes_on_unthinking
 from ._verdicts import Verdict
 from ._wire import WireError, json_object, whole
 
@@ -29,9 +30,8 @@ def relayed(body: Mapping[str, Any], model: str, defaults: Mapping[str, Any]) ->
     said = {name for name, value in body.items() if value is not None}
     taken = said | (_LIMITS if not _LIMITS.isdisjoint(said) else frozenset())
     missing = {name: value for name, value in defaults.items() if name not in taken}
-    thinking, limit = missing.get("thinking"), body.get("max_tokens")
-    if isinstance(thinking, Mapping) and isinstance(limit, int) and thinking.get("budget_tokens", 0) >= limit:
-        del missing["thinking"]  # a budget has to be below the limit, and the limit is the client's
+    if "thinking" in missing and not _may_think(missing["thinking"], body):
+        del missing["thinking"]
     return {**body, **missing, "model": model}
 
 
@@ -45,6 +45,23 @@ def read_count(body: bytes, content_type: str, transport: str) -> Response:
     if tokens is None:
         raise WireError(Verdict.MALFORMED, "the answer does not say how many tokens there are")
     return Response((), "", transport, "other", Usage(tokens))
+
+
+def _may_think(thinking: Any, body: Mapping[str, Any]) -> bool:
+    """Say whether thinking that is set for a route fits to what a client says: a budget has to be below its limit, and
+    not in the middle of a turn that began without; and no tool may be forced.
+
+    Source: platform.claude.com/docs/en/build-with-claude/extended-thinking, "Tool use with extended thinking".
+    """
+    if not isinstance(thinking, Mapping) or thinking.get("type") not in {"enabled", "adaptive"}:
+        return True
+    choice, limit = body.get("tool_choice"), body.get("max_tokens")
+    if isinstance(choice, Mapping) and choice.get("type") in {"any", "tool"}:
+        return False
+    if thinking["type"] == "adaptive":
+        return True
+    is_below = not isinstance(limit, int) or thinking.get("budget_tokens", 0) < limit
+    return is_below and not goes_on_unthinking(body.get("messages") or ())
 
 
 def choices_in(body: Mapping[str, Any]) -> int:

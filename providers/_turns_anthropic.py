@@ -8,7 +8,7 @@ model cannot read; what another server signed under this wire is a 400, and so n
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._history import CONTINUED, settled
@@ -114,6 +114,30 @@ def may_think(turns: Sequence[Turn]) -> bool:
         if begins and turn["content"][0]["type"] not in _THOUGHTS:
             return False
     return True
+
+
+def with_legal_ids(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a content block as a client sent it, with the id of its tool call as this wire takes it."""
+    name = {"tool_use": "id", "tool_result": "tool_use_id"}.get(part.get("type", ""), "")
+    identity = part.get(name)
+    if not isinstance(identity, str) or (legal := legal_id(identity, _ID)) == identity:
+        return part
+    return {**part, name: legal}
+
+
+def goes_on_unthinking(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Say of messages as a client sent them whether they end within a turn that began without thinking."""
+    turns: list[Turn] = []
+    for message in messages:
+        parts = message.get("content")
+        parts = [{"type": "text", "text": parts}] if isinstance(parts, str) else parts
+        if not parts or message.get("role") == "system":
+            continue
+        if turns and turns[-1]["role"] == message["role"]:
+            turns[-1] = {**turns[-1], "content": [*turns[-1]["content"], *parts]}
+        else:
+            turns.append({"role": message["role"], "content": list(parts)})
+    return bool(turns) and turns[-1]["role"] == "user" and not may_think(turns)
 
 
 def plain(turns: list[Turn]) -> list[Turn]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -269,6 +270,32 @@ def test_thinking_that_nobody_signed_comes_back_as_nobodys() -> None:
     ]
     assert read.messages[1].blocks[0] == Reasoning("hm")
     assert read.messages[5].blocks[0] == Reasoning("hm", signature="s", issuer="anthropic")
+
+
+def test_a_turn_of_another_model_goes_back_as_anthropic_takes_it() -> None:
+    """In the middle of a tool run that another model began: its ids may be others, and thinking by a budget is a 400.
+
+    Source of such ids: huggingface.co/moonshotai/Kimi-K2-Instruct, docs/tool_call_guidance.md.
+    """
+    identity = "functions.add:0"
+    use = {"type": "tool_use", "id": identity, "name": "add", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": identity, "content": "3"}
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    foreign = {"type": "thinking", "thinking": "hm", "signature": ""}
+    within = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [foreign, use]},
+        {"role": "user", "content": [result]},
+    ]
+
+    relayed = asked("anthropic", messages=within, thinking=thinking, max_tokens=4096).body
+    (sent,), (answered,) = (message["content"] for message in relayed["messages"][1:])
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", sent["id"])
+    assert sent["id"] == answered["tool_use_id"]
+    assert "thinking" not in relayed
+
+    after = [*within, {"role": "assistant", "content": "3"}, {"role": "user", "content": "go on"}]
+    assert asked("anthropic", messages=after, thinking=thinking, max_tokens=4096).body["thinking"] == thinking
 
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [

@@ -209,6 +209,19 @@ def test_relayed_bodies() -> None:
     thinking = {"type": "enabled", "budget_tokens": 2000}
     assert "thinking" not in relayed({"max_tokens": 1000}, "m", {"thinking": thinking})
     assert relayed({"max_tokens": 4000}, "m", {"thinking": thinking})["thinking"] == thinking
+    forced = {"tool_choice": {"type": "any"}, "max_tokens": 4000}
+    for each in (thinking, {"type": "adaptive"}):
+        assert "thinking" not in relayed(forced, "m", {"thinking": each})
+    assert "thinking" in relayed(forced, "m", {"thinking": {"type": "disabled"}})
+    call, result = (
+        {"type": "tool_use", "id": "c", "name": "f", "input": {}},
+        {"type": "tool_result", "tool_use_id": "c"},
+    )
+    turn = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [call]}]
+    within = {"messages": [*turn, {"role": "user", "content": [result]}], "max_tokens": 4000}
+    assert "thinking" not in relayed(within, "m", {"thinking": thinking})
+    after = {"messages": [*turn, {"role": "user", "content": "go on"}], "max_tokens": 4000}
+    assert "thinking" in relayed(after, "m", {"thinking": thinking})
 
 
 def test_null_is_not_said() -> None:
