@@ -163,7 +163,6 @@ INEXPRESSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"container": "c"}, "container"),
     ({"inference_geo": "eu"}, "inference_geo"),
     ({"compaction": {}}, "compaction"),
-    ({"thread": {"type": "create"}}, "thread"),
     ({"unheard_of": 0}, "unheard_of"),
     ({"output_config": {"effort": "ultra"}}, "output_config.effort (ultra)"),
     ({"output_config": {"task_budget": {}}}, "output_config.task_budget"),
