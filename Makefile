@@ -18,7 +18,7 @@ help:
 	@echo "make test-page  the gateway's page in a real browser: needs Chromium, by default /usr/bin/chromium"
 	@echo "make test-clients  the gateway as LangChain, pydantic-ai, instructor, OpenAI's agents and the SDKs for Node meet it"
 	@echo "make check   what CI runs: format, lint, types, tests with coverage and over httpx2, simulated outages, the wheel"
-	@echo "make bench   CPU per call beside the bare SDK; about ten minutes"
+	@echo "make bench   CPU per call beside the bare SDK, and what the gateway costs; about eleven minutes"
 	@echo "make bench-peers  CPU per call beside other libraries, those that make peers has installed"
 	@echo "make performance  both, written into docs/performance.md; make figures only draws what was measured last"
 	@echo "make soak    load, cancellation and circuits with hundreds of seeds: an hour"

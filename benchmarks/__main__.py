@@ -1,5 +1,7 @@
 """`make bench`: every scenario, each in a fresh process; the figures are CPU time, to be read as ratios.
 
+`library` or `gateway` on the command line measures that part alone.
+
 With `--save` they go into `docs/performance.json`, with the machine and the versions that they are from. It fails where
 the mock upstream was so busy that it may have been the limit. `--quick` makes the fewest calls that show that it
 works.
@@ -9,14 +11,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from . import complete, handover, memory, startup, stream, upstream
+from . import complete, gateway, handover, memory, startup, stream, upstream
 from .measure import Job
 from .record import over_the_limit, save, set_up, show
 from .runs import last_line
-from .tables import Row, own_tables
+from .tables import Row, Table, gateway_tables, own_tables
 
 PACKAGES = ("openai", "anthropic", "httpx2", "httptools", "anyio", "trio", "uvloop")
 LOOPS, BOTH, ONE = ("asyncio", "uvloop", "trio"), ("asyncio", "trio"), ("asyncio",)
@@ -45,6 +47,21 @@ STEPS = (
     *across("credential", BOTH, [()]),
     *across("traces", BOTH, [()]),
 )
+GATEWAY = tuple(across("gateway", BOTH, gateway.SCENARIOS))
+
+
+class Part(NamedTuple):
+    """What is measured and written down together: its name in the record, its steps, its tables."""
+
+    name: str
+    steps: Sequence[Step]
+    tables: Callable[[dict[str, list[Row]]], list[Table]]
+
+
+PARTS = {
+    "library": Part("bench", STEPS, own_tables),
+    "gateway": Part("gateway", GATEWAY, lambda figures: gateway_tables(figures["gateway"])),
+}
 
 
 def measured(step: Step, at: upstream.Upstream, *, quick: bool = False) -> Row:
@@ -58,28 +75,33 @@ def measured(step: Step, at: upstream.Upstream, *, quick: bool = False) -> Row:
     return {"backend": step.backend, **row}
 
 
-def all_measured(*, quick: bool = False) -> dict[str, list[Row]]:
-    """Return every figure, by benchmark, telling on standard error how far it is."""
+def all_measured(steps: Sequence[Step], *, quick: bool = False) -> dict[str, list[Row]]:
+    """Return the figures of some steps, by benchmark, telling on standard error how far it is."""
     figures: dict[str, list[Row]] = {}
     with upstream.running() as at:
-        for number, step in enumerate(STEPS, 1):
+        for number, step in enumerate(steps, 1):
             begun = time.monotonic()
             row = measured(step, at, quick=quick)
             figures.setdefault(step.module, []).append(row)
             named = " ".join(map(str, (step.module, step.backend, *step.scenario)))
-            print(f"{number}/{len(STEPS)} {named}: {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
+            print(f"{number}/{len(steps)} {named}: {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
     return figures
 
 
 def main() -> None:
     """Measure everything and print it; write it down where that is asked for."""
-    quick = "--quick" in sys.argv
-    figures = all_measured(quick=quick)
-    show(own_tables(figures))
+    for part in [part for name, part in PARTS.items() if name in sys.argv] or PARTS.values():
+        part_measured(part, quick="--quick" in sys.argv, keep="--save" in sys.argv)
+
+
+def part_measured(part: Part, *, quick: bool, keep: bool) -> None:
+    """Measure one part and print it; write it down if it is to be kept."""
+    figures = all_measured(part.steps, quick=quick)
+    show(part.tables(figures))
     if busy := over_the_limit(row for rows in figures.values() for row in rows):
         sys.exit("the mock upstream may have been the limit:\n" + "\n".join(busy))
-    if "--save" in sys.argv:
-        save("bench", {"about": set_up(PACKAGES, quick=quick), **figures})
+    if keep:
+        save(part.name, {"about": set_up(PACKAGES, quick=quick), **figures})
 
 
 if __name__ == "__main__":

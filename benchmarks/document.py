@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .tables import markdown, own_tables, peer_tables
+from .tables import gateway_tables, markdown, own_tables, peer_tables
 
 QUICK = "**From a quick run of a few calls: they show no more than that all of it works.**"
 
@@ -27,6 +27,12 @@ def parts(record: Mapping[str, Any]) -> dict[str, str]:
     if "peers" in record:
         tables = map(markdown, peer_tables(record["peers"]["rows"]))
         made["peers"] = "\n\n".join([setting(record["peers"]["about"]), *tables])
+    if "gateway" in record:
+        tables = map(markdown, gateway_tables(record["gateway"]["gateway"]))
+        made["gateway"] = "\n\n".join([setting(record["gateway"]["about"]), *tables])
+    if "gateways" in record:
+        tables = map(markdown, gateway_tables(record["gateways"]["rows"], "peer"))
+        made["gateways"] = "\n\n".join([setting(record["gateways"]["about"]), *tables])
     return made
 
 

@@ -156,6 +156,6 @@ async def quiet() -> None:
                 return
 
 
-def resident() -> int:
-    """Return the bytes of memory that this process has resident."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def resident(process: int = 0) -> int:
+    """Return the bytes of memory that a process has resident; by default this one."""
+    return int(Path(f"/proc/{process or 'self'}/statm").read_text().split()[1]) * resource.getpagesize()

@@ -145,6 +145,70 @@ def own_tables(figures: Mapping[str, Any]) -> list[Table]:
     return [*(table(figures[name]) for name, table in OWN.items()), alone(figures)]
 
 
+ASKED = {"whole": "a whole answer", "stream": "a stream of 100 chunks"}
+DIALECTS = {
+    "openai": "OpenAI",
+    "anthropic": "Anthropic",
+    "translated": "OpenAI, answered by Anthropic",
+}
+USED = ("gateway", "upstream", "load")
+
+
+def gateway_tables(rows: Iterable[Row], by: str = "backend") -> list[Table]:
+    """Return the tables of gateways, which differ in their event loop or in what they are: `backend` or `peer`."""
+    found = list(rows)
+    label = "event loop" if by == "backend" else ""
+    return [relayed(found, by, label), late(found, by, label), idle(found, by, label)]
+
+
+def relayed(rows: Iterable[Row], by: str, label: str) -> Table:
+    """Return the table of what a request costs a gateway."""
+    cells = [
+        (
+            *(row[by], ASKED[row["what"]], *(us(row.get(dialect)) for dialect in DIALECTS)),
+            *(percent(row[used]) for used in USED),
+        )
+        for row in rows
+        if row["what"] in ASKED
+    ]
+    head = (label, "asked for", *DIALECTS.values(), *USED)
+    return Table("CPU of the gateway per request, 64 connections", head, cells)
+
+
+def late(rows: Iterable[Row], by: str, label: str) -> Table:
+    """Return the table of how long answers take."""
+    times = ("direct p50", "direct p95", "gateway p50", "gateway p95")
+    cells = [
+        (
+            *(row[by], *(f"{row[time]:.0f} ms" for time in times), f"{row['gateway p50'] / row['direct p50']:.2f}x"),
+            *(f"{row['rate']:,.0f}", *(percent(row[used]) for used in USED)),
+        )
+        for row in rows
+        if row["what"] == "late"
+    ]
+    head = (label, *times, "p50 / direct", "answers a second", *USED)
+    return Table("How long an answer takes over an upstream that takes 50 ms, 256 connections", head, cells)
+
+
+def idle(rows: Iterable[Row], by: str, label: str) -> Table:
+    """Return the table of what memory a gateway takes, and of the versions where they are told."""
+    cells = [
+        (row[by], *(f"{row[when] / 2**20:.0f} MB" for when in ("idle", "after")), *_told(row))
+        for row in rows
+        if row["what"] == "whole"
+    ]
+    versions = ("versions",) if any(len(row) > 3 for row in cells) else ()
+    return Table("Resident memory of the gateway", (label, "idle", "after the requests above", *versions), cells)
+
+
+def _told(row: Row) -> list[str]:
+    return [_named(row["versions"])] if "versions" in row else []
+
+
+def _named(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
 MEASURES = ("call", "conversation", "handover", "stream")
 """Of the peers, what is CPU time."""
 
@@ -159,7 +223,7 @@ def by_peer(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
 
 def versions(measured: Mapping[str, Row]) -> str:
     """Return the versions that a peer was measured with."""
-    return ", ".join(f"{name} {version}" for name, version in measured["call"]["versions"].items())
+    return _named(measured["call"]["versions"])
 
 
 def peer_tables(rows: Iterable[Row]) -> list[Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
@@ -12,14 +13,15 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as own
-from benchmarks import complete, handover, memory, startup, stream, upstream
+from benchmarks import complete, gateway, handover, memory, served, startup, stream, upstream
 from benchmarks.document import setting, written
+from benchmarks.load import Client, Load, Side, Spent, in_turn, is_right, is_whole, request
 from benchmarks.measure import BACKENDS, Instant, Job, at_once, interleaved, job, share
 from benchmarks.peers import __main__ as peers
 from benchmarks.plots import beside_peers, by_size, pictures
 from benchmarks.record import load, over_the_limit, rounded
 from benchmarks.runs import last_line
-from benchmarks.tables import Table, calls, chunks, fates, markdown, peer_tables, us
+from benchmarks.tables import Table, calls, chunks, fates, gateway_tables, markdown, peer_tables, us
 from benchmarks.tables import memory as table_of_memory
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -59,8 +61,8 @@ def test_the_pictures_are_those_of_the_figures() -> None:
 
 def test_no_figure_was_measured_against_an_upstream_at_its_limit() -> None:
     """What was written down is what the sides cost, not what the mock upstream could do."""
-    rows = [row for rows in RECORD.get("bench", {}).values() if isinstance(rows, list) for row in rows]
-    assert over_the_limit([*rows, *RECORD.get("peers", {}).get("rows", [])]) == []
+    rows = [row for part in RECORD.values() for rows in part.values() if isinstance(rows, list) for row in rows]
+    assert over_the_limit(rows) == []
 
 
 def test_a_busy_upstream_is_named() -> None:
@@ -68,6 +70,8 @@ def test_a_busy_upstream_is_named() -> None:
     assert over_the_limit([call(), {"what": "memory"}]) == []
     (said,) = over_the_limit([call(upstream=0.9)])
     assert said.startswith("90% of a core: backend asyncio, wire openai, messages 1, in_flight 64")
+    (said,) = over_the_limit([{"what": "late", "upstream": 0.5, "load": 0.4}])
+    assert said.startswith("90% of a core: what late")
 
 
 @pytest.mark.parametrize(
@@ -110,6 +114,126 @@ def test_the_tables_of_peers() -> None:
         ("b", "200 µs", "200 µs", "300 µs", "200 µs", "30%"),
     ]
     assert more.rows[0] == ("a", "20 KiB", "1,000", "no", "a-package 1.0")
+
+
+def relayed(**more: Any) -> list[dict[str, Any]]:
+    """Make the rows of a gateway."""
+    used = {"gateway": 0.98, "upstream": 0.2, "load": 0.3, **more}
+    costs = {"openai": 200.0, "anthropic": 210.0, "translated": 300.0, **used}
+    waits = {"direct p50": 51.0, "direct p95": 52.0, "gateway p50": 61.2, "gateway p95": 70.0, "rate": 4100.0, **used}
+    return [
+        {"what": "whole", "idle": 110 * 2.0**20, "after": 120 * 2.0**20, **costs},
+        {"what": "stream", **costs, "openai": 1300.0},
+        {"what": "late", **waits},
+    ]
+
+
+def test_the_tables_of_the_gateway() -> None:
+    """What a request costs by the dialects, how long it takes beside the upstream itself, and memory."""
+    cpu, late, idle = gateway_tables(relayed(backend="trio"))
+    used = ("98%", "20%", "30%")
+    assert cpu.rows[0] == ("trio", "a whole answer", "200 µs", "210 µs", "300 µs", *used)
+    assert cpu.rows[1] == ("trio", "a stream of 100 chunks", "1,300 µs", "210 µs", "300 µs", *used)
+    assert late.rows == [("trio", "51 ms", "52 ms", "61 ms", "70 ms", "1.20x", "4,100", *used)]
+    assert (idle.head, idle.rows) == (
+        ("event loop", "idle", "after the requests above"),
+        [("trio", "110 MB", "120 MB")],
+    )
+
+
+def test_the_tables_of_other_gateways() -> None:
+    """A dialect that one does not speak leaves its cell empty; versions are told."""
+    rows = relayed(peer="a", versions={"a-package": "1.0"})
+    del rows[0]["anthropic"]
+    cpu, _, idle = gateway_tables(rows, "peer")
+    assert cpu.rows[0][:5] == ("a", "a whole answer", "200 µs", "", "300 µs")
+    assert idle.rows == [("a", "110 MB", "120 MB", "a-package 1.0")]
+
+
+def test_the_figures_of_rounds() -> None:
+    """Medians of the rounds; the shares are those of all the time that passed."""
+    rounds = [Spent(cpu, 0.1, 0.2, 1.0, (0.01, 0.02, 0.03, 0.04)) for cpu in (0.4, 0.8, 0.6)]
+    assert gateway.microseconds(rounds) == pytest.approx(150_000)
+    assert gateway.milliseconds(rounds, 50) == pytest.approx(25)
+    assert gateway.rate(rounds) == 4
+    assert gateway.shares(rounds) == pytest.approx({"gateway": 0.6, "upstream": 0.1, "load": 0.2})
+    idle = [Spent(0.9, 0.0, 0.1, 1.0, (0.01,))]
+    assert gateway.busiest({"a": rounds, "b": idle}) == gateway.shares(rounds)
+
+
+@pytest.mark.parametrize(
+    ("answer", "whole"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length:2\r\n\r\n{}", True),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n", False),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", True),
+    ],
+)
+def test_when_an_answer_is_whole(answer: bytes, whole: bool) -> None:
+    """By its length, or by its last chunk."""
+    assert is_whole(answer) is whole
+
+
+def test_an_error_is_no_answer() -> None:
+    """Nor is a stream that broke off."""
+    words = b"word " * 100
+    assert is_right(b"HTTP/1.1 200 OK\r\n\r\n" + words, streamed=True)
+    assert not is_right(b"HTTP/1.1 200 OK\r\n\r\n" + words[5:], streamed=True)
+    assert not is_right(b"HTTP/1.1 500 No\r\n\r\nJohann Wolfgang", streamed=False)
+
+
+@pytest.mark.anyio
+@pytest.mark.processes
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(("dialect", "streamed"), [("openai", False), ("anthropic", True)])
+async def test_the_load_is_a_closed_loop(dialect: str, streamed: bool, at: upstream.Upstream) -> None:
+    """Each connection asks as often as it should, and each answer is timed."""
+    given = request(dialect, "a-model", {}, streamed=streamed)
+    side = Side(gateway.direct(at.url).port, 0, given, streamed)
+    spent = await in_turn({"upstream": side}, Load(3, 4, 2), at.process)
+    assert [len(each.waits) for each in spent["upstream"]] == [12, 12]
+    assert all(each.upstream > 0 and each.asked == 0 for each in spent["upstream"])
+
+
+@pytest.mark.anyio
+@pytest.mark.processes
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_load_does_not_count_errors(at: upstream.Upstream) -> None:
+    """One wrong answer ends the run, with what was answered."""
+    side = Side(gateway.direct(at.url).port, 0, request("openai", "down", {}))
+    with pytest.raises(ValueError, match=r"HTTP/1\.1 500"):
+        await in_turn({"upstream": side}, Load(2, 1, 1), at.process)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_connection_that_is_lost_ends_the_run(anyio_backend: str) -> None:
+    """Nobody waits for an answer that cannot come."""
+    client = Client(Side(1, 0, b""))
+    client.connection_made(Unwritten())
+    asking = asyncio.ensure_future(client.ask(1))
+    await asyncio.sleep(0)
+    client.connection_lost(None)
+    with pytest.raises(ConnectionError, match="before all was answered"):
+        await asking
+
+
+class Unwritten(asyncio.Transport):
+    """A connection that takes everything."""
+
+    def write(self, data: bytes | bytearray | memoryview[int] | memoryview) -> None:
+        """Take it."""
+
+
+@pytest.mark.processes
+def test_a_gateway_that_does_not_start_says_why() -> None:
+    """With the words of its process."""
+    recipe = served.Recipe((sys.executable, "-c", "raise SystemExit('no luck')"))
+    other = served.Gateway("other", lambda port, url: recipe, lambda name, url: served.Called(name, {}))
+    with pytest.raises(RuntimeError, match="other does not listen; it said:\nno luck"), served.served(other, ""):
+        raise AssertionError
 
 
 def test_markdown() -> None:
@@ -222,6 +346,9 @@ RUNS = [
     own.Step("handover", "trio", ("hang",)),
     own.Step("memory", "asyncio", ("stream", "ours")),
     own.Step("startup", "asyncio", ("import understudy",)),
+    own.Step("gateway", "asyncio", ("whole",)),
+    own.Step("gateway", "trio", ("stream",)),
+    own.Step("gateway", "asyncio", ("late",)),
 ]
 
 
@@ -254,11 +381,13 @@ def test_every_step_is_one_that_there_is() -> None:
         "handover": handover.SCENARIOS,
         "memory": memory.SCENARIOS,
         "startup": startup.SCENARIOS,
+        "gateway": gateway.SCENARIOS,
     }
-    for step in own.STEPS:
+    steps = [step for part in own.PARTS.values() for step in part.steps]
+    for step in steps:
         assert step.backend in BACKENDS
         assert step.scenario in known.get(step.module, ((),))
-    assert len(set(own.STEPS)) == len(own.STEPS)
+    assert len(set(steps)) == len(steps)
 
 
 def test_each_peer_has_a_lock_and_a_module() -> None:
