@@ -20,9 +20,9 @@ from types import TracebackType
 from typing import Any, Protocol, final
 from urllib.parse import unquote
 
-from ..providers import DIALECTS, ConfigurationError, Dialect, Line, Problem, tell
-from ..supervisor import Inlet, Supervisor
-from ._asking import JSON, count_of, no_model, opened, question_of, streamed, told, whole
+from ..providers import DIALECTS, ConfigurationError, Dialect, Line, tell
+from ..supervisor import Inlet, Supervisor, alias_problems
+from ._asking import JSON, count_of, no_model, opened, question_of, refusal, streamed, told, whole
 from ._guard import Refusal
 from ._refusals import INTERNAL, Refused
 from ._values import Head, Headers, HTTPAnswer, HTTPRequest
@@ -97,10 +97,10 @@ class Gateway:
         """See `Application.refuse`."""
         if head.path == ALIVE:
             return None
-        refusal = self._guard(head)
-        if refusal is None:
+        why = self._guard(head)
+        if why is None:
             return None
-        return told(dialect_of(head), Refused(refusal.status, refusal.said, is_final=True), refusal.headers)
+        return told(dialect_of(head), Refused(why.status, why.said, is_final=True), why.headers)
 
     def broken(self, status: int, said: str, head: Head | None) -> HTTPAnswer:
         """See `Application.broken`."""
@@ -131,7 +131,7 @@ class Gateway:
         read = count_of if head.path == COUNTS else partial(question_of, dialect)
         question = read(request, self._names, self._inlets)
         if isinstance(question, Refused):
-            return told(dialect, question)
+            return refusal(dialect, question)
         if not question.asked.streams:
             return await whole(question)
         stream = await opened(question)
@@ -167,7 +167,7 @@ class Gateway:
             asked = unquote(name).lower()  # as in a request; the path is what it went by so far
             found = next((model for model in listed if model["id"] == asked), None)
             if found is None:
-                return told(dialect_of(head), no_model(self._names))
+                return told(dialect_of(head), no_model(self._names, name))
             return HTTPAnswer(200, JSON, json.dumps(found).encode())
         ends = {"has_more": False, "first_id": listed[0]["id"], "last_id": listed[-1]["id"]} if is_anthropic else {}
         return HTTPAnswer(200, JSON, json.dumps({"object": "list", "data": listed, **ends}).encode())
@@ -205,19 +205,9 @@ def names_of(agents: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str
         ConfigurationError: An alias means no agent, or has the name of another one; lists every one.
     """
     names = {agent: agent for agent in agents}
-    known, problems = ", ".join(names), list[Problem]()
-    for alias, agent in aliases.items():
-        if agent.lower() not in names.values():
-            expected = f"an agent for {alias!r}"
-            problems.append(Problem("GATEWAY_ALIASES", expected, f"{agent!r} is none: use one of {known}"))
-        elif names.get(alias.lower(), agent.lower()) != agent.lower():
-            remedy = f"{alias!r} is an agent itself: leave it out"
-            problems.append(Problem("GATEWAY_ALIASES", "names that no agent has", remedy))
-        else:
-            names[alias.lower()] = agent.lower()
-    if problems:
+    if problems := alias_problems(aliases, names):
         raise ConfigurationError(problems)
-    return names
+    return {**names, **{alias.lower(): agent.lower() for alias, agent in aliases.items()}}
 
 
 def _model(name: str, since: int, *, is_anthropic: bool) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ..providers import (
     TrailedError,
     UnreadableError,
     decode_body,
+    escaped,
     tell,
 )
 from ..providers import number as is_number
@@ -82,7 +83,7 @@ def question_of(
         return Refused(400, error.said, parameter=error.field or None, is_final=True)
     agent = names.get(asked.model.lower())
     if agent is None:
-        return no_model(names)
+        return no_model(names, asked.model)
     relay = Relay(dialect.name, asked.body, _headers(request.head), asked.reason, asked.wants_usage)
     inquiry = Inquiry(asked.messages, asked.parameters, relay, timeout)
     return Question(dialect, agent, inlets[agent], asked, inquiry, secrets.token_hex(12))
@@ -98,15 +99,15 @@ def count_of(request: HTTPRequest, names: Mapping[str, str], inlets: Mapping[str
         return Refused(400, error.said, parameter=error.field or None, is_final=True)
     agent = names.get(asked.model.lower())
     if agent is None:
-        return no_model(names)
+        return no_model(names, asked.model)
     relay = Relay("anthropic", body, _headers(request.head), NO_COUNT, counts=True)
     inquiry = Inquiry(asked.messages, asked.parameters, relay)
     return Question(dialect, agent, inlets[agent], asked, inquiry, secrets.token_hex(12))
 
 
-def no_model(names: Iterable[str]) -> Refused:
+def no_model(names: Iterable[str], asked: str) -> Refused:
     """Say that a model is none, and which there are."""
-    said = f"no such model: one of {', '.join(names)} is meant"
+    said = f"there is no model {escaped(asked[:100])!r} here: there are {', '.join(names)}"
     return Refused(404, said, "model_not_found", "model", is_final=True)
 
 
@@ -174,6 +175,11 @@ def failed(question: Question, error: Exception) -> HTTPAnswer:
     if isinstance(error, TrailedError):
         attempts = (("x-understudy-attempts", str(len(error.attempts))),)
     return told(question.dialect, why, (*question.headers, *attempts))
+
+
+def refusal(dialect: Dialect, why: Refused) -> HTTPAnswer:
+    """Return an error of a request that asked nobody, with a name to find it by."""
+    return told(dialect, why, ((NAMES[dialect.name], f"req_{secrets.token_hex(12)}"),))
 
 
 def told(dialect: Dialect, why: Refused, headers: Headers = ()) -> HTTPAnswer:

@@ -96,10 +96,12 @@ class Guard:
             return Refusal(400, "a request names exactly one Host")
         host = hosts[0].lower()
         if not (host in self._hosts or _name(host) in self._hosts or is_loopback(_name(host))):
-            return Refusal(421, "the gateway does not answer to this Host; allow it if it should")
+            return Refusal(421, "the gateway does not answer to this Host: put it into GATEWAY_HOSTS if it should")
         origins = head.all("origin")
         if any(not self._is_allowed(origin.lower(), host) for origin in origins) or len(origins) > 1:
-            return Refusal(403, "pages of this Origin may not ask the gateway; allow it if they should")
+            return Refusal(
+                403, "pages of this Origin may not ask the gateway: put it into GATEWAY_ORIGINS if they should"
+            )
         return None
 
     def judge_token(self, head: Head, now: float) -> Refusal | None:

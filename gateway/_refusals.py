@@ -15,15 +15,15 @@ from ..providers import (
     AllAttemptsFailedError,
     AllRoutesClosedError,
     AttemptError,
-    HandOver,
     StreamInterruptedError,
     TimeoutExceededError,
     UnderstudyError,
+    Verdict,
     outward_status,
 )
 from ._values import Headers
 
-STOPPING = "the gateway is stopping"
+STOPPING = "no more is taken: it is stopping"
 
 STOPPING_FOR = 1.0
 """Seconds after which a client of a gateway that stops may ask again: somebody else may listen there then (chosen)."""
@@ -49,6 +49,9 @@ class Refused:
         hint = () if self.retry_after is None else (("retry-after", str(max(math.ceil(self.retry_after), 0))),)
         return (*hint, ("x-should-retry", "false")) if self.is_final else hint
 
+
+OF_CLIENTS = frozenset({Verdict.CALLER, Verdict.CAPABILITY, Verdict.POLICY})
+"""What says that the request is at fault: then the provider's words are all there is to say."""
 
 INTERNAL = Refused(500, "the gateway failed; its log says why")
 
@@ -76,11 +79,11 @@ def refused(error: Exception) -> Refused:
 
 def _of_attempt(error: AttemptError) -> Refused:
     failure = error.failure
-    is_clients = failure.status is not None and error.verdict.rule.hand_over in {HandOver.NO, HandOver.OPT_IN}
+    passed = (f"\n  not asked: {route.transport} {route.model}: {route.reason}" for route in error.passed_over)
     return Refused(
         outward_status(error.verdict, failure.status),
-        failure.said if is_clients and failure.said else str(error),
-        failure.codes[0] if failure.codes else None,
+        failure.said if error.verdict in OF_CLIENTS and failure.said else str(error) + "".join(passed),
+        next((code for code in failure.codes if not code.endswith("_error")), None),  # the others are types
         failure.parameter or None,
         failure.retry_after,
         is_final=failure.retry_after is None,

@@ -163,13 +163,15 @@ def said(reason: str, about: About) -> str:
 
 
 def state_of(gate: GateHealth) -> str:
-    """Return what stands against an attempt: of several things the one that counts."""
+    """Return what stands against an attempt: of several things the one that counts. What only waits for its probe,
+    because its time is over, is half-open already.
+    """
     if gate.set_by_hand:
         return "forced_" + gate.set_by_hand.partition(":")[0]
     states = gate.circuit, gate.hold
-    if CircuitState.OPEN in states:
+    if CircuitState.OPEN in states and gate.reopens_in is not None:
         return "open" if gate.circuit is CircuitState.OPEN else "held"
-    return "half_open" if CircuitState.HALF_OPEN in states else "closed"
+    return "closed" if states == (CircuitState.CLOSED, CircuitState.CLOSED) else "half_open"
 
 
 def spans(changes: Iterable[Change], state: str, now: float) -> list[Span]:

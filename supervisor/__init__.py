@@ -4,7 +4,7 @@ from ._about import CallParameters
 from ._agent import Agent
 from ._events import AccessRefused, ActorRestarted, Event, HandedOver, RequestEnded, Returned
 from ._functions import as_tool
-from ._gateway_access import GatewayAccess
+from ._gateway_access import GatewayAccess, alias_problems
 from ._hooks import Hook, checked, named, total
 from ._inlet import Inlet, Inquiry
 from ._langfuse_access import LangfuseAccess
@@ -94,6 +94,7 @@ __all__ = (
     "Tracer",
     "TurnBegun",
     "TurnOver",
+    "alias_problems",
     "as_tool",
     "background_tasks",
     "checked",

@@ -99,6 +99,10 @@ class Account:
         """Take a route into the trail that was not asked."""
         self.passed_over.append(PassedOver(route.transport, route.model, str(refusal), refusal.retry_after))
 
+    def leave_out(self, route: Route, reason: str) -> None:
+        """Take a route into the trail that cannot be told what is asked."""
+        self.passed_over.append(PassedOver(route.transport, route.model, f"not told: {reason}"))
+
     def signed(self, response: Response, price: Price | None, *, is_fallback: bool) -> Response:
         """Return the response with its trail, and with what it cost."""
         return replace(

@@ -75,6 +75,9 @@ class Course:
         routes, first = chain.routes, question.first
         self._order: tuple[Served, ...] = (routes[first], *routes[:first], *routes[first + 1 :]) if first else routes
         if question.relay is not None and question.relay.reason:
+            for served in self._order:
+                if served.route.wire != question.relay.wire:
+                    account.leave_out(served.route, question.relay.reason)
             self._order = tuple(served for served in self._order if served.route.wire == question.relay.wire)
         self.stays = self._order[0].place > 0
         self._lone = len(self._order) == 1

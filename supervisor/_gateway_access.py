@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from ..providers import Problem
 from ._settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,18 @@ class GatewayAccess:
         """What says which token it is, by the names of the variables."""
         given = {} if self.token is None else {"UNDERSTUDY_TOKEN": self.token.get_secret_value()}
         return {**given, "UNDERSTUDY_TOKEN_FILE": str(self.token_path)}
+
+
+def alias_problems(aliases: Mapping[str, str], agents: Iterable[str]) -> list[Problem]:
+    """Say which aliases mean no agent, or have the name of another one."""
+    known, problems = {name.lower(): name for name in agents}, list[Problem]()
+    for alias, agent in aliases.items():
+        if agent.lower() not in known:
+            remedy = f"{agent!r} is none: use one of {', '.join(known.values())}"
+            problems.append(Problem("GATEWAY_ALIASES", f"an agent for {alias!r}", remedy))
+        elif known.get(alias.lower(), agent).lower() != agent.lower():
+            problems.append(Problem("GATEWAY_ALIASES", "names that no agent has", f"{alias!r} is one: leave it out"))
+    return problems
 
 
 def gateway_access(settings: Settings) -> GatewayAccess:

@@ -15,7 +15,7 @@ from ._discovery import NO_AGENTS, meant_path, place, prefix_of
 
 SHARED_PREFIX = "llm_"
 
-_OTHER_PREFIXES = ("nous_", "langfuse_")
+_OTHER_PREFIXES = ("nous_", "langfuse_", "gateway_", "understudy_")
 """What other variables of ours begin with. Hermes Agent has many of its own that begin with `hermes_`."""
 
 _SHARED_CUTOFF = 0.85

@@ -16,7 +16,7 @@ from ..credentials import LoginSource
 from ..providers import TRANSPORTS, ConfigurationError, Parameters, Price, Problem, Target, Verdict, normalised
 from ._certificates import untrusted
 from ._discovery import prefix_of
-from ._gateway_access import GatewayAccess, gateway_access
+from ._gateway_access import GatewayAccess, alias_problems, gateway_access
 from ._langfuse_access import LangfuseAccess, langfuse_access
 from ._nous import LOGIN, NousCredential, nous_credential
 from ._price_table import price_of, price_table
@@ -176,6 +176,7 @@ def load(settings: Settings | None = None) -> Plan:
     }
     routes = [route for agent in agents.values() for route in agent.routes]
     whole += [*_missing_keys(routes, settings), *untrusted(os.environ, [route.target.base_url for route in routes])]
+    whole += alias_problems(settings.gateway_aliases, agents) if agents else []
     told = {problem.variable for problem in found}
     told |= {name.replace("_BASE_URL", "_API_KEY") for name in told}  # unless it is known where a key would be sent
     if told.isdisjoint(map(variable_of, OF_NOUS)):

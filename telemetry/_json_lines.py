@@ -14,7 +14,10 @@ from typing import final
 
 from ..providers import Line
 
-LOGGERS = ("", *(f".{room}" for room in ("actors", "credentials", "providers", "settings", "supervisor", "telemetry")))
+LOGGERS = (
+    "",
+    *(f".{room}" for room in ("actors", "credentials", "gateway", "providers", "settings", "supervisor", "telemetry")),
+)
 """What stands behind `understudy` in the names of the loggers that we write to: filters hold for one, not for those
 beneath it."""
 

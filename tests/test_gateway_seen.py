@@ -218,15 +218,16 @@ def test_changes_become_spans(changes: list[Change], state: str, expected: list[
     ("gate", "state"),
     [
         (GateHealth(), "closed"),
-        (GateHealth(circuit=CircuitState.OPEN, hold=CircuitState.OPEN), "open"),
-        (GateHealth(hold=CircuitState.OPEN), "held"),
-        (GateHealth(circuit=CircuitState.HALF_OPEN, hold=CircuitState.OPEN), "held"),
+        (GateHealth(circuit=CircuitState.OPEN, hold=CircuitState.OPEN, reopens_in=1), "open"),
+        (GateHealth(hold=CircuitState.OPEN, reopens_in=1), "held"),
+        (GateHealth(hold=CircuitState.OPEN), "half_open"),
+        (GateHealth(circuit=CircuitState.HALF_OPEN, hold=CircuitState.OPEN, reopens_in=1), "held"),
         (GateHealth(hold=CircuitState.HALF_OPEN), "half_open"),
         (GateHealth(circuit=CircuitState.OPEN, set_by_hand="closed: maintenance"), "forced_closed"),
     ],
 )
 def test_what_counts_most_is_the_state(gate: GateHealth, state: str) -> None:
-    """By hand before circuit, circuit before hold."""
+    """By hand before circuit, circuit before hold; what is over waits for its probe."""
     assert state_of(gate) == state
 
 

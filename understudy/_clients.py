@@ -49,4 +49,6 @@ def _http(supervisor: Supervisor) -> httpx2.AsyncClient:
     from .gateway import Gateway
     from .gateway._transport import InProcess
 
-    return httpx2.AsyncClient(transport=InProcess(Gateway(supervisor)), timeout=None, trust_env=False)
+    access = supervisor.plan.gateway
+    gateway = Gateway(supervisor, aliases=None if access is None else access.aliases)
+    return httpx2.AsyncClient(transport=InProcess(gateway), timeout=None, trust_env=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import anyio
@@ -26,8 +28,11 @@ from .gateway import (
     is_loopback,
     serve,
 )
+from .providers import Line, tell
 from .supervisor import GatewayAccess, Supervisor, load
 from .telemetry import prometheus_text
+
+_log = logging.getLogger("understudy")
 
 HOST, PORT = "127.0.0.1", 4100
 
@@ -36,7 +41,7 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 async def run_gateway(host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve all configured agents until SIGTERM or Ctrl-C: then nothing new is taken, and what is asked has 30 s. A
-    second signal ends it now.
+    second signal ends it now. What happens is written to standard error, as `LLM_LOG_FORMAT` says.
 
     Args:
         announce: Is told, line by line, where the gateway listens and what it serves.
@@ -45,13 +50,30 @@ async def run_gateway(host: str, port: int, announce: Callable[[str], None]) -> 
         ConfigurationError: Something cannot work; lists every mistake.
     """
     feed = Feed(__version__)
-    async with open_supervisor(hooks=[feed], drain_for=0) as supervisor:
-        feed.watch(supervisor)
-        gateway = await _gateway(supervisor, feed, host)
-        async with serve(gateway, host, port) as server:
-            for line in announcement(server, supervisor, gateway.models):
-                announce(line)
-            await _until_stopped(server, gateway, feed)
+    with anyio.open_signal_receiver(*STOPPING) as signals:  # from before it listens until all is closed
+        async with open_supervisor(hooks=[feed], drain_for=0) as supervisor:
+            feed.watch(supervisor)
+            gateway = await _gateway(supervisor, feed, host)
+            with _logged(is_json=supervisor.plan.json_logs):
+                async with serve(gateway, host, port) as server:
+                    for line in announcement(server, supervisor, gateway.models):
+                        announce(line)
+                    await _until_stopped(signals, server, gateway, feed)
+
+
+@contextmanager
+def _logged(*, is_json: bool) -> Iterator[None]:
+    """Write what is logged to standard error: a command is its own application."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s" if is_json else "%(asctime)s %(levelname)s %(message)s"))
+    before = _log.level
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.setLevel(before)
 
 
 async def _gateway(supervisor: Supervisor, feed: Feed, host: str) -> Gateway:
@@ -101,8 +123,10 @@ def announcement(server: Server, supervisor: Supervisor, models: tuple[str, ...]
     urls = [f"http://{_shown(host)}:{port}" for host, port in server.addresses]
     aliases = [model for model in models if model not in supervisor.agents]
     also = f", also called {', '.join(aliases)}" if aliases else ""
+    is_local = all(is_loopback(host) for host, _ in server.addresses)
+    hosts = "" if is_local or access_of(supervisor).hosts else "; set GATEWAY_HOSTS: only loopback's names are answered"
     return [
-        f"listening on {' and '.join(urls)}",
+        f"listening on {' and '.join(urls)}{hosts}",
         f"agents: {', '.join(supervisor.agents)}{also}",
         f"for clients: OPENAI_BASE_URL={urls[0]}/v1, ANTHROPIC_BASE_URL={urls[0]}, and the token of `understudy token`",
         f"what it does is shown at {urls[0]}/",
@@ -110,22 +134,24 @@ def announcement(server: Server, supervisor: Supervisor, models: tuple[str, ...]
 
 
 def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    """Return how a client on this machine calls an address; that of every interface is none."""
+    named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is read, not bound
+    return f"[{named}]" if ":" in named else named
 
 
-async def _until_stopped(server: Server, gateway: Gateway, feed: Feed) -> None:
+async def _until_stopped(signals: AsyncIterable[object], server: Server, gateway: Gateway, feed: Feed) -> None:
     """Wait for a signal, then for all that was asked; at a second signal for nothing."""
-    with anyio.open_signal_receiver(*STOPPING) as signals:
-        async with anyio.create_task_group() as tasks:
-            is_stopping = False
-            async for _ in signals:
-                if is_stopping:
-                    tasks.start_soon(server.drain)  # a second call ends it now
-                    continue
-                is_stopping = True
-                gateway.drain()
-                feed.close()
-                tasks.start_soon(_drain, server, tasks)
+    async with anyio.create_task_group() as tasks:
+        is_stopping = False
+        async for _ in signals:
+            if is_stopping:
+                tasks.start_soon(server.drain)  # a second call ends it now
+                continue
+            is_stopping = True
+            tell(_log.info, Line("stopping", in_flight=server.in_flight))
+            gateway.drain()
+            feed.close()
+            tasks.start_soon(_drain, server, tasks)
 
 
 async def _drain(server: Server, tasks: TaskGroup) -> None:

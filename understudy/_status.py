@@ -165,7 +165,18 @@ def _check(response: httpx2.Response, access: Access) -> None:
     if response.status_code == 401:
         raise click.UsageError(f"the gateway at {access.url} refuses the token")
     if response.status_code != 200:
-        raise GatewayNotReachedError(f"what answers at {access.url} is no gateway: HTTP {response.status_code}")
+        said = _said(response)
+        why = f"refuses: {said}" if said else "is no gateway"
+        raise GatewayNotReachedError(f"what answers at {access.url} {why} (HTTP {response.status_code})")
+
+
+def _said(response: httpx2.Response) -> str:
+    """Return what an error says, as the gateway says it; empty if it is none of a gateway's."""
+    try:
+        said = response.json()["error"]["message"]
+    except Exception:  # noqa: BLE001 - whatever answers there
+        return ""
+    return escaped(said[:200]) if isinstance(said, str) else ""
 
 
 def _decoded(data: bytes, access: Access) -> JSON:
