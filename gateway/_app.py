@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 from ..providers import DIALECTS, ConfigurationError, Dialect, Line, tell
 from ..supervisor import Inlet, Supervisor, alias_problems
-from ._asking import JSON, count_of, no_model, opened, question_of, refusal, streamed, told, whole
+from ._asking import JSON, count_of, no_model, opened, question_of, refusal, spelt, streamed, told, whole
 from ._guard import Refusal
 from ._refusals import INTERNAL, Refused
 from ._values import Head, Headers, HTTPAnswer, HTTPRequest
@@ -164,7 +164,7 @@ class Gateway:
         is_anthropic = head.header("anthropic-version") is not None
         listed = [_model(known, self._begun, is_anthropic=is_anthropic) for known in self._names]
         if name:
-            asked = unquote(name).lower()  # as in a request; the path is what it went by so far
+            asked = spelt(unquote(name), self._names)  # the path is what it went by so far
             found = next((model for model in listed if model["id"] == asked), None)
             if found is None:
                 return told(dialect_of(head), no_model(self._names, name))
@@ -198,8 +198,8 @@ def dialect_of(head: Head | None) -> Dialect:
     return DIALECTS["anthropic" if head.header("anthropic-version") is not None else "openai"]
 
 
-def names_of(agents: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str]:
-    """Return the agent that each name of a model means, in lower case.
+def names_of(agents: Collection[str], aliases: Mapping[str, str]) -> dict[str, str]:
+    """Return the agent that each name of a model means; aliases are in lower case.
 
     Raises:
         ConfigurationError: An alias means no agent, or has the name of another one; lists every one.
@@ -207,7 +207,10 @@ def names_of(agents: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str
     names = {agent: agent for agent in agents}
     if problems := alias_problems(aliases, names):
         raise ConfigurationError(problems)
-    return {**names, **{alias.lower(): agent.lower() for alias, agent in aliases.items()}}
+    for alias, agent in aliases.items():
+        if spelt(alias, agents) is None:
+            names[alias.lower()] = spelt(agent, agents) or agent
+    return names
 
 
 def _model(name: str, since: int, *, is_anthropic: bool) -> dict[str, Any]:

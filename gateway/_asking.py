@@ -74,14 +74,14 @@ def question_of(
     """Return what is asked, or why it cannot be.
 
     Args:
-        names: What a client may call a model, in lower case, and the agent that it means.
+        names: What a client may call a model, and the agent that it means.
     """
     try:
         asked = dialect.read(decode_body(request.body))
         timeout = _timeout(request.head)
     except UnreadableError as error:
         return Refused(400, error.said, parameter=error.field or None, is_final=True)
-    agent = names.get(asked.model.lower())
+    agent = agent_of(asked.model, names)
     if agent is None:
         return no_model(names, asked.model)
     relay = Relay(dialect.name, asked.body, _headers(request.head), asked.reason, asked.wants_usage)
@@ -97,12 +97,26 @@ def count_of(request: HTTPRequest, names: Mapping[str, str], inlets: Mapping[str
         asked = dialect.read({"max_tokens": 1, **body})
     except UnreadableError as error:
         return Refused(400, error.said, parameter=error.field or None, is_final=True)
-    agent = names.get(asked.model.lower())
+    agent = agent_of(asked.model, names)
     if agent is None:
         return no_model(names, asked.model)
     relay = Relay("anthropic", body, _headers(request.head), NO_COUNT, counts=True)
     inquiry = Inquiry(asked.messages, asked.parameters, relay)
     return Question(dialect, agent, inlets[agent], asked, inquiry, secrets.token_hex(12))
+
+
+def spelt(model: str, names: Iterable[str]) -> str | None:
+    """Return the name of a model as it is spelt here, whatever its case; None if there is none."""
+    known = [name for name in names if name.lower() == model.lower()]
+    return model if model in known else next(iter(known), None)
+
+
+def agent_of(model: str, names: Mapping[str, str]) -> str | None:
+    """Return the agent that a client's name for a model means."""
+    agent = names.get(model)
+    if agent is None and (name := spelt(model, names)) is not None:
+        agent = names[name]
+    return agent
 
 
 def no_model(names: Iterable[str], asked: str) -> Refused:

@@ -6,16 +6,17 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from understudy import ConfigurationError
+from understudy import AgentSettings, ConfigurationError, Settings, open_supervisor
 from understudy.gateway import Feed, FeedConsole, Gateway, Head, HTTPAnswer, HTTPRequest
 from understudy.gateway._app import names_of
 from understudy.gateway._refusals import INTERNAL, Refused, refused
-from understudy.simulation import Answer, Script, Status
+from understudy.simulation import Answer, Script, Status, simulated_server
 
-from .over_sockets import opened
+from .over_sockets import opened, route_to
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
 
@@ -181,12 +182,30 @@ async def test_half_a_method_is_none(method: str) -> None:
             assert (await asked(it, method, path))[0].status == 405
 
 
+@pytest.mark.parametrize("name", ["Deriver", "İstanbul"])
+async def test_an_agent_is_asked_by_its_name(name: str) -> None:
+    """However an agent that is configured in code is spelt, and however a client spells it."""
+    async with simulated_server(WELL) as server:
+        settings = Settings.in_code(agents={name: AgentSettings(primary=route_to("openai", server))})
+        async with open_supervisor(settings, drain_for=0) as supervisor:
+            it = Gateway(supervisor, aliases={"GPT-5": name.lower()})
+            assert it.models == (name, "gpt-5")
+            for model in (name, name.lower(), "gpt-5"):
+                answer, _ = await asked(it, "POST", "/v1/chat/completions", BODY | {"model": model})
+                assert answer.status == 200
+                assert (await asked(it, "GET", f"/v1/models/{quote(model)}"))[0].status == 200
+
+
 def test_names_of_models() -> None:
     """Agents and aliases, whatever their case; an alias that means nobody, or hides an agent, is a mistake."""
     assert names_of(["deriver", "dialectic.max"], {"GPT-5": "Deriver"}) == {
         "deriver": "deriver",
         "dialectic.max": "dialectic.max",
         "gpt-5": "deriver",
+    }
+    assert names_of(["Deriver"], {"GPT-5": "deriver", "deriver": "Deriver"}) == {
+        "Deriver": "Deriver",
+        "gpt-5": "Deriver",
     }
     with pytest.raises(ConfigurationError) as caught:
         names_of(["deriver", "writer"], {"a": "nobody", "writer": "deriver"})
