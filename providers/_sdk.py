@@ -366,7 +366,19 @@ def _with_headers(request: Request) -> Parameters:
     parameters, relay = request.parameters, request.relay
     if relay is None or not relay.headers:
         return parameters
-    return {**parameters, "extra_headers": {**relay.headers, **parameters.get("extra_headers", {})}}
+    return {**parameters, "extra_headers": _joined(relay.headers, parameters.get("extra_headers", {}))}
+
+
+def _joined(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of a route with those of a client: lists, of which both hold (RFC 9110 section 5.3)."""
+    joined, spelt = dict(own), {name.lower(): name for name in own}
+    for name, value in given.items():
+        known = spelt.get(name.lower())
+        if known is None:
+            joined[name] = value
+        else:
+            joined[known] = f"{own[known]},{value}"
+    return joined
 
 
 def _unasked(usage: Mapping[str, Any], body: Mapping[str, Any], *, joins: bool) -> dict[str, Any]:

@@ -117,6 +117,16 @@ async def test_headers_go_with_it() -> None:
         assert servers[0].received[0].headers["authorization"] == f"Bearer {KEY}"
 
 
+@pytest.mark.parametrize("name", ["anthropic-beta", "Anthropic-Beta"])
+async def test_headers_go_with_those_of_the_route(name: str) -> None:
+    """What is switched on for the route stays on, and so does what the client asks for."""
+    route = {"provider_params": {"extra_headers": {name: "ours", "x-team": "a"}}}
+    async with opened(("anthropic", Script.always(Answer("Goethe."))), route=route) as (agent, _, servers):
+        await Inlet(agent).complete(inquiry("anthropic", headers={"anthropic-beta": "theirs"}))
+        headers = servers[0].received[0].headers
+        assert (headers["anthropic-beta"], headers["x-team"]) == ("ours,theirs", "a")
+
+
 @asynccontextmanager
 async def playing(wire: str, play: Any) -> AsyncIterator[tuple[Inlet, Supervisor]]:
     """Give an agent whose only route is a place that plays bytes."""
