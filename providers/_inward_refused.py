@@ -56,6 +56,7 @@ CONTENT: frozenset[str] = frozenset(
     {
         *("messages", "input", "system", "instructions", "metadata", "tools", "functions", "tool_choice"),
         *("response_format", "text", "output_config", "output_format", "prediction", "prompt", "stop", "user"),
+        "web_search_options",  # the region where the user is
     }
 )
 """Fields that hold what is said, or schemas: in them a name means nothing. Of `tools`, MCP servers are looked at."""

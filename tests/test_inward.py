@@ -136,6 +136,13 @@ def test_in_content_a_name_means_nothing(dialect: DialectName) -> None:
     assert asked(dialect, **HARMLESS[dialect]).reason == ""
 
 
+def test_where_a_user_is_may_be_said() -> None:
+    """A search is told a region, by the API's own name for it: it is not that of a cloud."""
+    place = {"type": "approximate", "approximate": {"country": "GB", "city": "London", "region": "London"}}
+    read = asked("openai", web_search_options={"user_location": place})
+    assert read.reason == "no other wire has an equal for web_search_options"
+
+
 @pytest.mark.parametrize("dialect", NAMES)
 def test_no_field_of_a_dialect_is_refused(dialect: DialectName) -> None:
     """What is refused is in no dialect; what is not looked into is known to some."""
