@@ -54,7 +54,8 @@ PREFIXES = ("aws_", "azure_", "vertex_", "litellm_", "langfuse_", "langsmith_", 
 
 CONTENT: frozenset[str] = frozenset(
     {
-        *("messages", "input", "system", "instructions", "metadata", "tools", "functions", "tool_choice"),
+        *("messages", "input", "system", "instructions", "tools", "functions", "tool_choice"),
+        *("metadata", "client_metadata"),
         *("response_format", "text", "output_config", "output_format", "prediction", "prompt", "stop", "user"),
         "web_search_options",  # the region where the user is
     }

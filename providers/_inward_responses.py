@@ -3,7 +3,8 @@
 How it is answered stands in `_written_responses.py` and `_writing_responses.py`. Nothing is kept between requests, and
 no tool runs here: a request that relies on either is refused, and says so. That it is not stored the answer says.
 
-Source of the fields: platform.openai.com/docs/api-reference/responses/create, as of the SDK `openai` 3.52.
+Source of the fields: platform.openai.com/docs/api-reference/responses/create, as of the SDK `openai` 3.52; of
+`client_metadata`, which Codex sends with every request, github.com/openai/codex, codex-rs/codex-api/src/common.rs.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ _FIELDS: Rules = {
     "image": left_out,
     "max_tool_calls": left_out,  # counts the calls of hosted tools
     "metadata": labels,
+    "client_metadata": labels,
     "prompt_cache_key": left_out,
     "prompt_cache_options": left_out,
     "prompt_cache_retention": left_out,
