@@ -8,6 +8,7 @@ CODE := understudy tests benchmarks examples
 
 .DEFAULT_GOAL := help
 PEERS := $(patsubst benchmarks/peers/%.lock,.peers/%/.built,$(wildcard benchmarks/peers/*.lock))
+NODE_PEERS := $(if $(shell command -v npm),.peers/portkey/.built)
 DRAWING := $(VENV)/pictures/.built
 .PHONY: help demo test check bench peers bench-peers figures performance soak test-page test-clients pictures lock lock-peers \
   format lint types cover wheel
@@ -19,7 +20,7 @@ help:
 	@echo "make test-clients  the gateway as LangChain, pydantic-ai, instructor, OpenAI's agents and the SDKs for Node meet it"
 	@echo "make check   what CI runs: format, lint, types, tests with coverage and over httpx2, simulated outages, the wheel"
 	@echo "make bench   CPU per call beside the bare SDK, and what the gateway costs; about eleven minutes"
-	@echo "make bench-peers  CPU per call beside other libraries, those that make peers has installed"
+	@echo "make bench-peers  CPU per call beside other libraries and gateways, those that make peers has installed"
 	@echo "make performance  both, written into docs/performance.md; make figures only draws what was measured last"
 	@echo "make soak    load, cancellation and circuits with hundreds of seeds: an hour"
 	@echo "make format  rewrite the code in its one format"
@@ -52,12 +53,20 @@ bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
 
 # The environments of the peers stand beside $(VENV): they outlive it, and what they hold never meets what we lock.
-peers: $(PEERS)
+peers: $(PEERS) $(NODE_PEERS)
+	@$(if $(NODE_PEERS),:,echo "no npm: Portkey is left out")
 
 .peers/%/.built: benchmarks/peers/%.lock
 	@rm -rf $(@D)
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
+.peers/portkey/.built: benchmarks/peers/portkey/package.json benchmarks/peers/portkey/package-lock.json
+	@rm -rf $(@D)
+	@mkdir -p $(@D)
+	@cp $^ $(@D)
+	@npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 bench-peers: $(STAMP)

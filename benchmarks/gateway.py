@@ -25,6 +25,8 @@ SCENARIOS = (("whole",), ("stream",), ("late",))
 
 LOADS = {"whole": Load(64, 20, 5), "stream": Load(64, 4, 5), "late": Load(256, 8, 5)}
 
+QUICK = Load(8, 2, 1)
+
 DIRECT = "direct"
 """The side that asks the upstream itself."""
 
@@ -92,7 +94,7 @@ def waits(rounds: Sequence[Spent], label: str) -> dict[str, float]:
 def rows(given: Job, gateways: Sequence[Gateway], loads: Mapping[str, Load]) -> list[Row]:
     """Return what one scenario costs with each of some gateways, all of which run, and are asked in turn."""
     (what,) = given.scenario
-    load = loads[what]._replace(each=2, rounds=1) if given.quick else loads[what]
+    load = QUICK if given.quick else loads[what]
     with ExitStack() as running, pinned(cores()[1], given.process):
         started = [running.enter_context(served(gateway, given.url)) for gateway in gateways]
         idle = {each.gateway.title: resident(each.process) for each in started}

@@ -18,6 +18,7 @@ from benchmarks.document import setting, written
 from benchmarks.load import Client, Load, Side, Spent, in_turn, is_right, is_whole, request
 from benchmarks.measure import BACKENDS, Instant, Job, at_once, interleaved, job, share
 from benchmarks.peers import __main__ as peers
+from benchmarks.peers import gateways
 from benchmarks.plots import beside_peers, by_size, pictures
 from benchmarks.record import load, over_the_limit, rounded
 from benchmarks.runs import last_line
@@ -393,10 +394,41 @@ def test_every_step_is_one_that_there_is() -> None:
 def test_each_peer_has_a_lock_and_a_module() -> None:
     """With exact versions, hashes, and the address of no index."""
     folder = Path(peers.__file__).parent
-    assert {each.environment for each in peers.PEERS} - {""} == {path.stem for path in folder.glob("*.lock")}
+    named = {each.environment for each in peers.PEERS} - {""}
+    assert named | {gateways.LITELLM.name} == {path.stem for path in folder.glob("*.lock")}
     for each in peers.PEERS:
         assert (folder / f"{each.module}.py").exists()
     for path in folder.glob("*.lock"):
         text = path.read_text()
         assert "://" not in text
         assert not re.search(r"^-", text, re.MULTILINE)
+
+
+def test_the_lock_for_node_has_hashes_and_no_address() -> None:
+    """Each package is known by what is in it, wherever it comes from."""
+    lock = json.loads((Path(peers.__file__).parent / "portkey" / "package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert "node_modules/@portkey-ai/gateway" in packages
+    assert all("integrity" in package and "resolved" not in package for package in packages.values())
+
+
+def test_how_other_gateways_are_started_and_called() -> None:
+    """Over the same models; where a gateway has a token, a client shows it."""
+    url = "http://127.0.0.1:1/v1"
+    litellm, portkey = gateways.litellm(), gateways.portkey()
+    recipe = litellm.recipe(7, url)
+    models = json.loads(recipe.files["config.yaml"])["model_list"]
+    assert {model["model_name"] for model in models} == set(served.TARGETS)
+    assert [model["litellm_params"]["api_base"] for model in models] == [url, url.removesuffix("/v1"), url]
+    assert litellm.called("slow", url).model == "slow"
+    assert "--port=7" in portkey.recipe(7, url).command
+    model, headers = portkey.called("anthropic", url)
+    assert (model, headers["x-portkey-provider"], headers["x-portkey-custom-host"]) == ("a-model", "anthropic", url)
+
+
+def test_our_gateway_has_an_agent_for_each_target() -> None:
+    """With the token that clients show, and each target's own address."""
+    environment = served.ours("trio").recipe(7, "http://127.0.0.1:1/v1").environment
+    assert environment["ANTHROPIC_MODEL_CONFIG__BASE_URL"] == "http://127.0.0.1:1"
+    assert environment["SLOW_MODEL_CONFIG__MODEL"] == "slow"
+    assert served.TOKEN in served.ours("trio").called("slow", "").headers["authorization"]

@@ -1,11 +1,12 @@
 """Resolve the locks anew: exact versions with hashes, no index address.
 
-Without an argument `requirements.lock` and that of the pictures; with `peers` those of the libraries that the
-benchmarks are held beside.
+Without an argument `requirements.lock` and that of the pictures; with `peers` those of the libraries and gateways that
+the benchmarks are held beside.
 """
 
 from __future__ import annotations
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -29,6 +30,7 @@ def main() -> None:
         for name in groups:
             if name.startswith(PEER):
                 resolve(f"benchmarks/peers/{name.removeprefix(PEER)}.lock", groups[name], target="lock-peers")
+        resolve_node(pathlib.Path("benchmarks/peers/portkey"))
         return
     resolve("requirements.lock", groups["dev"], "pyproject.toml", "--all-extras")
     for name in ("pictures", "page"):
@@ -51,6 +53,18 @@ def resolve(lock: str, wanted: list[str], *more: str, target: str = "lock") -> N
             check=True,
         )
         pathlib.Path(lock).write_text(HEADER.format(target=target) + resolved.read_text())
+
+
+def resolve_node(folder: pathlib.Path) -> None:
+    """Write package-lock.json beside a package.json, without any address: `npm ci` finds packages by their names."""
+    lock = folder / "package-lock.json"
+    lock.unlink(missing_ok=True)
+    subprocess.run(["npm", "install", "--package-lock-only", "--no-audit", "--no-fund"], check=True, cwd=folder)  # noqa: S607 - npm is looked up as everywhere
+    resolved = json.loads(lock.read_text())
+    for package in resolved["packages"].values():
+        package.pop("resolved", None)
+        package.pop("funding", None)
+    lock.write_text(json.dumps(resolved, indent=2) + "\n")
 
 
 if __name__ == "__main__":

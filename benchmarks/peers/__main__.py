@@ -1,6 +1,7 @@
 """`make bench-peers`: the peers beside the bare SDK and this library, each figure from fresh processes in turn.
 
-Peers whose environments are there (`make peers`) are measured. With `--save` the figures go into
+Peers whose environments are there (`make peers`) are measured; then other gateways beside ours, under the same load.
+`libraries` or `gateways` on the command line measures those alone. With `--save` the figures go into
 `docs/performance.json`. It fails where the mock upstream was so busy that it may have been the limit. `--quick` makes
 the fewest calls that show that all works.
 """
@@ -14,10 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from .. import upstream
+from .. import gateway, upstream
+from ..measure import Job
 from ..record import over_the_limit, save, set_up, show
 from ..runs import ROOT, last_line
-from ..tables import Row, peer_tables
+from ..tables import Row, Table, gateway_tables, peer_tables
+from .gateways import installed
 
 ENVIRONMENTS = ROOT / ".peers"
 
@@ -79,18 +82,52 @@ def all_measured(peers: list[Peer], *, quick: bool = False) -> list[Row]:
     return rows
 
 
+def gateways_measured(*, quick: bool = False) -> list[Row]:
+    """Return the figures of the gateways that are installed, which take turns."""
+    rows: list[Row] = []
+    with upstream.running() as at:
+        for scenario in gateway.SCENARIOS:
+            begun = time.monotonic()
+            job = Job("asyncio", at.url, at.refused, at.process, scenario, quick)
+            rows += last_line([sys.executable, "-m", "benchmarks.peers.gateways", job.text()])["rows"]
+            print(f"gateways, {scenario[0]}: {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
+    return rows
+
+
 def main() -> None:
     """Measure everything and print it; write it down where that is asked for."""
+    quick, keep = "--quick" in sys.argv, "--save" in sys.argv
+    parts = [part for part in ("libraries", "gateways") if part in sys.argv] or ["libraries", "gateways"]
+    if "libraries" in parts:
+        rows = all_measured(libraries(), quick=quick)
+        told("peers", rows, peer_tables(rows), quick=quick, keep=keep)
+    if "gateways" in parts:
+        _, missing = installed()
+        name_missing(missing)
+        rows = gateways_measured(quick=quick)
+        told("gateways", rows, gateway_tables(rows, "peer"), quick=quick, keep=keep)
+
+
+def libraries() -> list[Peer]:
+    """Return the libraries whose environments are there, naming the others."""
     peers = [peer for peer in PEERS if python(peer).exists()]
-    if missing := [peer.title for peer in PEERS if peer not in peers]:
-        print("no environment (make peers):", ", ".join(missing), file=sys.stderr)
-    quick = "--quick" in sys.argv
-    rows = all_measured(peers, quick=quick)
-    show(peer_tables(rows))
+    name_missing([peer.title for peer in PEERS if peer not in peers])
+    return peers
+
+
+def name_missing(titles: list[str]) -> None:
+    """Say which peers are left out."""
+    if titles:
+        print("no environment (make peers):", ", ".join(titles), file=sys.stderr)
+
+
+def told(part: str, rows: list[Row], tables: list[Table], *, quick: bool, keep: bool) -> None:
+    """Print what was measured; write it down if it is to be kept."""
+    show(tables)
     if busy := over_the_limit(rows):
         sys.exit("the mock upstream may have been the limit:\n" + "\n".join(busy))
-    if "--save" in sys.argv:
-        save("peers", {"about": set_up((), quick=quick), "rows": rows})
+    if keep:
+        save(part, {"about": set_up((), quick=quick), "rows": rows})
 
 
 if __name__ == "__main__":
