@@ -26,7 +26,7 @@ from ..providers import (
 from ..providers import number as is_number
 from ..supervisor import Inlet, Inquiry, ServedBy, Stream
 from ._parts import Parts
-from ._refusals import STOPPING, Refused, refused
+from ._refusals import INTERNAL, STOPPING, Refused, refused
 from ._values import Head, Headers, HTTPAnswer, HTTPRequest
 
 _log = logging.getLogger("understudy.gateway")
@@ -183,7 +183,7 @@ def streamed(question: Question, stream: Stream) -> HTTPAnswer:
 def failed(question: Question, error: Exception) -> HTTPAnswer:
     """Return the answer that there is none."""
     why = refused(error)
-    if why.status == 500:
+    if why is INTERNAL:  # a provider's 500 is the provider's
         tell(_log.error, Line("gateway_failed", agent=question.agent, error=type(error).__name__), error=error)
     attempts: Headers = ()
     if isinstance(error, TrailedError):

@@ -11,7 +11,7 @@ from typing import final
 
 from ..providers import Finished, Line, Relayed, StreamEvent, Writing, tell
 from ..supervisor import Stream
-from ._refusals import refused
+from ._refusals import INTERNAL, refused
 
 _log = logging.getLogger("understudy.gateway")
 
@@ -73,6 +73,6 @@ class Parts:
 
     def _ended(self, error: Exception) -> bytes:
         told = refused(error)
-        if told.status == 500:
+        if told is INTERNAL:
             tell(_log.error, Line("gateway_failed", error=type(error).__name__), error=error)
         return self._writing.error(told.status, told.said)

@@ -212,6 +212,15 @@ def test_names_of_models() -> None:
     assert len(caught.value.problems) == 2
 
 
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+async def test_a_providers_failure_is_no_mistake_of_ours(streams: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Its 500 is told to the client, and no line of the log says that the gateway failed."""
+    async with gateway(("openai", Script.always(Status(500)))) as (it, _):
+        answer, _ = await asked(it, "POST", "/v1/chat/completions", {**BODY, "stream": streams})
+        assert answer.status == 500
+    assert "gateway_failed" not in caplog.text
+
+
 def test_a_mistake_of_ours_says_nothing() -> None:
     """Whatever is raised, a client is told that it is the gateway's fault, and no more."""
     assert refused(ZeroDivisionError("secret")) is INTERNAL
