@@ -18,7 +18,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make test-page  the gateway's page in a real browser: needs Chromium, by default /usr/bin/chromium"
 	@echo "make test-clients  the gateway as LangChain, pydantic-ai, instructor, OpenAI's agents and the SDKs for Node meet it"
-	@echo "make check   what CI runs: format, lint, types, tests with coverage and over httpx2, simulated outages, the wheel"
+	@echo "make check   what CI runs: format, lint, types, tests with coverage, simulated outages, the built wheel"
 	@echo "make bench   CPU per call beside the bare SDK, and what the gateway costs; about eleven minutes"
 	@echo "make bench-peers  CPU per call beside other libraries and gateways, those that make peers has installed"
 	@echo "make performance  both, written into docs/performance.md; make figures only draws what was measured last"
@@ -43,7 +43,7 @@ test: $(STAMP)
 	@$(BIN)/python -m pytest
 
 check: $(STAMP)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/stages.py format lint types cover rest library simulation wheel
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/stages.py format lint types cover rest simulation wheel
 
 format: $(STAMP)
 	@$(BIN)/ruff format .
@@ -81,6 +81,7 @@ figures: $(DRAWING)
 	@$(VENV)/pictures/bin/python tools/performance.py
 
 soak: $(STAMP)
+	@$(BIN)/python tools/stages.py library
 	@$(BIN)/python -m tests.whole_system --backend trio --seeds 10000
 	@UNDERSTUDY_SOAK=1 UNDERSTUDY_CANCELLATIONS=100000 $(BIN)/python -m pytest tests/test_over_sockets.py \
 	  tests/test_every_checkpoint.py tests/test_stress.py tests/test_gate_against_reference.py

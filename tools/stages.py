@@ -113,11 +113,11 @@ def wheel() -> bool:
 
 WIRE = "test_every_invariant_holds_over_the_wire"
 SIMULATIONS: tuple[tuple[str, ...], ...] = (
-    ("tests.whole_system", "--backend", "trio", "--seeds", "2000"),
-    ("tests.whole_system", "--backend", "asyncio", "--seeds", "2000"),
+    ("tests.whole_system", "--backend", "trio", "--seeds", "1000"),
+    ("tests.whole_system", "--backend", "asyncio", "--seeds", "1000"),
     ("pytest", "-q", "tests/test_gate_against_reference.py", f"tests/test_whole_system.py::{WIRE}"),
 )
-"""4,000 seeds of the whole system, 100 more over the real wire code, 2,000 lives of a gate."""
+"""2,000 seeds of the whole system, 100 more over the real wire code, 1,000 lives of a gate."""
 
 
 def rest() -> bool:
@@ -143,7 +143,7 @@ def library() -> bool:
 
 def simulate() -> bool:
     """Run the simulations."""
-    return beside(*SIMULATIONS, UNDERSTUDY_EXAMPLES="2000", UNDERSTUDY_WIRE_SEEDS="50")
+    return beside(*SIMULATIONS, UNDERSTUDY_EXAMPLES="1000", UNDERSTUDY_WIRE_SEEDS="50")
 
 
 STAGES: dict[str, Callable[[], bool]] = {
