@@ -81,12 +81,8 @@ def question_of(
         timeout = _timeout(request.head)
     except UnreadableError as error:
         return Refused(400, error.said, parameter=error.field or None, is_final=True)
-    agent = agent_of(asked.model, names)
-    if agent is None:
-        return no_model(names, asked.model)
     relay = Relay(dialect.name, asked.body, _headers(request.head), asked.reason, asked.wants_usage)
-    inquiry = Inquiry(asked.messages, asked.parameters, relay, timeout)
-    return Question(dialect, agent, inlets[agent], asked, inquiry, secrets.token_hex(12))
+    return _question(dialect, asked, relay, timeout, names, inlets)
 
 
 def count_of(request: HTTPRequest, names: Mapping[str, str], inlets: Mapping[str, Inlet]) -> Question | Refused:
@@ -97,11 +93,23 @@ def count_of(request: HTTPRequest, names: Mapping[str, str], inlets: Mapping[str
         asked = dialect.read({"max_tokens": 1, **body})
     except UnreadableError as error:
         return Refused(400, error.said, parameter=error.field or None, is_final=True)
+    relay = Relay(dialect.name, body, _headers(request.head), NO_COUNT, counts=True)
+    return _question(dialect, asked, relay, None, names, inlets)
+
+
+def _question(
+    dialect: Dialect,
+    asked: Asked,
+    relay: Relay,
+    timeout: float | None,
+    names: Mapping[str, str],
+    inlets: Mapping[str, Inlet],
+) -> Question | Refused:
+    """Return the question to the agent that is meant, or that none is."""
     agent = agent_of(asked.model, names)
     if agent is None:
         return no_model(names, asked.model)
-    relay = Relay("anthropic", body, _headers(request.head), NO_COUNT, counts=True)
-    inquiry = Inquiry(asked.messages, asked.parameters, relay)
+    inquiry = Inquiry(asked.messages, asked.parameters, relay, timeout)
     return Question(dialect, agent, inlets[agent], asked, inquiry, secrets.token_hex(12))
 
 

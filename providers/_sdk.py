@@ -213,11 +213,7 @@ class SDKProvider:
         try:
             client, options = self._client_for(_with_headers(request))
             answer: httpx2.Response = await client.post(
-                self._wire.path + ("/count_tokens" if self._counts(request) else ""),
-                cast_to=httpx2.Response,
-                content=content,
-                options=options,
-                stream=is_stream,
+                self._path(request), cast_to=httpx2.Response, content=content, options=options, stream=is_stream
             )
         except self._status_error as error:
             answer = error.response  # type: ignore[attr-defined]

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from ._show import milliseconds
 from .gateway import merged
+from .gateway._token import DEFAULT_PATH, PATH_VARIABLE, VARIABLE
 from .providers import decode, escaped
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 JSON: TypeAlias = dict[str, Any]
 
 URL = "http://127.0.0.1:4100"
-TOKEN_FILE = Path("~", ".understudy", "gateway_token")
+TOKEN_FILE = Path(DEFAULT_PATH)
 
 CONNECT_WITHIN, SILENT_FOR = 5.0, 25.0
 """Seconds to reach the gateway, and in which it says something: it sends a sign of life every 10."""
@@ -64,7 +65,7 @@ def access_to(url: str, environment: Mapping[str, str] = os.environ) -> Access:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
         raise click.UsageError("--url is the address of a gateway, such as http://127.0.0.1:4100")
-    token = environment.get("UNDERSTUDY_TOKEN", "").strip() or _stored(environment)
+    token = environment.get(VARIABLE, "").strip() or _stored(environment)
     if not token.isascii() or not token.isprintable() or " " in token:
         raise click.UsageError("the token is no token: it is printable ASCII without spaces")
     if not token:
@@ -73,7 +74,7 @@ def access_to(url: str, environment: Mapping[str, str] = os.environ) -> Access:
 
 
 def _stored(environment: Mapping[str, str]) -> str:
-    path = Path(environment.get("UNDERSTUDY_TOKEN_FILE") or TOKEN_FILE)
+    path = Path(environment.get(PATH_VARIABLE) or TOKEN_FILE)
     try:
         return path.expanduser().read_text(encoding="ascii").strip()
     except (OSError, ValueError, RuntimeError):
