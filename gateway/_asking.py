@@ -15,6 +15,7 @@ from ..providers import (
     Asked,
     Dialect,
     Line,
+    Neutral,
     Relay,
     Response,
     TrailedError,
@@ -44,7 +45,8 @@ GIVEN_ON = ("anthropic-beta",)
 TIMEOUT = "x-understudy-timeout"
 """The header by which a client shortens the time for everything, in seconds."""
 
-NO_COUNT = "no route of this agent counts tokens: only those of Anthropic's do"
+UNCOUNTED = Neutral(reason="no route of this agent counts tokens: only those of Anthropic's do")
+"""What a request whose tokens are to be counted is on another wire."""
 
 NAMES = {"openai": "x-request-id", "responses": "x-request-id", "anthropic": "request-id"}
 """The header in which each dialect names a request."""
@@ -80,8 +82,8 @@ def question_of(
         asked = dialect.read(decode_body(request.body))
         timeout = _timeout(request.head)
     except UnreadableError as error:
-        return Refused(400, error.said, parameter=error.field or None, is_final=True)
-    relay = Relay(dialect.name, asked.body, _headers(request.head), asked.reason, asked.wants_usage)
+        return refused(error)
+    relay = Relay(dialect.name, asked.body, asked.neutral, _headers(request.head), wants_usage=asked.wants_usage)
     return _question(dialect, asked, relay, timeout, names, inlets)
 
 
@@ -92,8 +94,8 @@ def count_of(request: HTTPRequest, names: Mapping[str, str], inlets: Mapping[str
         body = decode_body(request.body)
         asked = dialect.read({"max_tokens": 1, **body})
     except UnreadableError as error:
-        return Refused(400, error.said, parameter=error.field or None, is_final=True)
-    relay = Relay(dialect.name, body, _headers(request.head), NO_COUNT, counts=True)
+        return refused(error)
+    relay = Relay(dialect.name, body, lambda: UNCOUNTED, _headers(request.head), counts=True)
     return _question(dialect, asked, relay, None, names, inlets)
 
 
@@ -109,7 +111,7 @@ def _question(
     agent = agent_of(asked.model, names)
     if agent is None:
         return no_model(names, asked.model)
-    inquiry = Inquiry(asked.messages, asked.parameters, relay, timeout)
+    inquiry = Inquiry(relay, timeout)
     return Question(dialect, agent, inlets[agent], asked, inquiry, secrets.token_hex(12))
 
 

@@ -18,6 +18,7 @@ from ..providers import (
     StreamInterruptedError,
     TimeoutExceededError,
     UnderstudyError,
+    UnreadableError,
     Verdict,
     outward_status,
 )
@@ -73,6 +74,8 @@ def refused(error: Exception) -> Refused:
             return Refused(error.verdict.rule.outward or 502, str(error))
         case UnderstudyError():
             return Refused(500, str(error))
+        case UnreadableError():
+            return Refused(400, error.said, parameter=error.field or None, is_final=True)
         case _:
             return INTERNAL
 

@@ -6,12 +6,10 @@ dialect is one module (`_inward_openai.py`, `_inward_anthropic.py`, `_inward_res
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias, final
 
-from ._messages import Message
-from ._request import Parameters, Response
+from ._request import Neutral, Response
 from ._stream import StreamEvent
 
 DialectName: TypeAlias = Literal["openai", "anthropic", "responses"]
@@ -27,25 +25,34 @@ class UnreadableError(ValueError):
 
 
 @final
-@dataclass(frozen=True, slots=True)
 class Asked:
     """What a client asks.
 
-    `model` is what it calls the model, `body` the request as it came, for a provider that speaks the same wire. For all
-    others stand `messages` and `parameters`; `reason` says why they cannot be asked: the request holds what has no
-    neutral form. It is empty where they can; else `messages` and `parameters` hold what could be read, which may be
-    nothing. `left_out` are fields that the others are not told, and need not know.
+    `model` is what it calls the model, `body` the request as it came, for a provider that speaks the same wire.
     `wants_usage` says that a stream is to tell the tokens, where a dialect asks for it.
+
+    Args:
+        read: Reads the rest of it.
     """
 
-    model: str
-    streams: bool
-    body: Mapping[str, Any] = field(repr=False)
-    messages: tuple[Message, ...] = field(repr=False)
-    parameters: Parameters = field(repr=False)
-    reason: str = ""
-    left_out: tuple[str, ...] = ()
-    wants_usage: bool = False
+    __slots__ = ("_neutral", "_read", "body", "model", "streams", "wants_usage")
+
+    def __init__(self, body: Mapping[str, Any], read: Callable[[], Neutral], *, wants_usage: bool) -> None:
+        self.model: str = body["model"]
+        self.streams, self.wants_usage = bool(body.get("stream")), wants_usage
+        self.body, self._read = body, read
+        self._neutral: Neutral | None = None
+
+    def neutral(self) -> Neutral:
+        """Return what is asked for a provider of any wire. It is read when somebody first needs it: where client and
+        provider speak the same wire, nobody does.
+
+        Raises:
+            UnreadableError: It is none in this dialect.
+        """
+        if self._neutral is None:
+            self._neutral = self._read()
+        return self._neutral
 
 
 class Writing(Protocol):
@@ -73,7 +80,7 @@ class Dialect(Protocol):
         """Return what is asked.
 
         Raises:
-            UnreadableError: The request is none in this dialect, or names what a client may not choose.
+            UnreadableError: It does not say what every request does, or names what a client may not choose.
         """
         ...
 

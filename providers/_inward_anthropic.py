@@ -10,6 +10,7 @@ Source of the fields: platform.claude.com/docs/en/api/messages, as of the SDK `a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from operator import is_
 from typing import Any, final
 
@@ -25,6 +26,7 @@ from ._inward_fields import (
     Rules,
     cannot,
     check_head,
+    check_messages,
     each,
     effort,
     is_count,
@@ -38,12 +40,13 @@ from ._inward_fields import (
     take,
     tool,
     unless,
+    wrong,
 )
 from ._inward_openai import chosen
 from ._inward_parts import Form, content, messages_in, nested
 from ._inward_refused import check_refused
 from ._messages import Block, Message, Reasoning, Text
-from ._request import Response, Tool
+from ._request import Neutral, Response, Tool
 from ._turns_anthropic import goes_on_unthinking, with_legal_ids
 from ._written_anthropic import AnthropicWriting, whole
 from ._written_errors import anthropic_error
@@ -131,12 +134,8 @@ def _format(gathering: Gathering, where: str, value: Any) -> None:
         shape(gathering, f"{where}.schema", "answer", required(value, "schema", where))
 
 
-def _thread(_: Gathering, where: str, value: Any) -> None:
-    """Refuse a conversation that one provider keeps: whoever it is handed to would know but its last message."""
-    raise UnreadableError(
-        f"{where} is not supported: nothing is kept between requests; send the whole conversation as messages", where
-    )
-
+_NO_THREAD = "thread is not supported: nothing is kept between requests; send the whole conversation as messages"
+"""A conversation that one provider keeps: whoever it is handed to would know but its last message."""
 
 _FIELDS: Rules = {
     "model": TEXT,
@@ -163,7 +162,6 @@ _FIELDS: Rules = {
     "container": cannot,
     "inference_geo": cannot,  # where data may be processed is a promise that nobody else has made
     "compaction": cannot,
-    "thread": _thread,
 }
 
 _TOOL: Rules = {
@@ -226,6 +224,16 @@ def _system(gathering: Gathering, value: Any) -> tuple[Message, ...]:
     return (Message("system", (Text(said),)),) if said else ()
 
 
+def _is_sound(message: Mapping[str, Any]) -> bool:
+    """Say whether a message has a role, and a content of which each part has a kind."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return isinstance(message.get("role"), str) and all(
+            isinstance(part, dict) and isinstance(part.get("type"), str) for part in content
+        )
+    return isinstance(message.get("role"), str) and (content is None or isinstance(content, str))
+
+
 def _unsigned(part: object) -> bool:
     return isinstance(part, Mapping) and part.get("type") == "thinking" and not part.get("signature")
 
@@ -268,6 +276,20 @@ def _unissued(block: Block) -> Block:
     return block
 
 
+def _neutral(body: Mapping[str, Any]) -> Neutral:
+    gathering = Gathering()
+    messages = messages_in(body, _FORM, gathering)
+    messages = (*_system(gathering, body.get("system")), *_own(messages)) if messages else ()
+    take(gathering, body, _FIELDS)
+    if body.get("thinking") is not None:  # whether to think goes before how hard
+        _thinking(gathering, "thinking", body["thinking"])
+    if stops := body.get("stop_sequences"):
+        parameter("stop")(gathering, "stop_sequences", stops)
+    choice, parallel = _choice(gathering, body.get("tool_choice"))
+    settle_tools(gathering, _tools(gathering, body.get("tools")), choice, parallel)
+    return gathering.neutral(messages, tools="tool_choice")
+
+
 @final
 class AnthropicDialect:
     """See `Dialect`."""
@@ -278,18 +300,14 @@ class AnthropicDialect:
         """Return what is asked; see `Dialect.read`."""
         check_head(body)
         check_refused(body)
-        gathering = Gathering()
+        if body.get("thread") is not None:
+            raise UnreadableError(_NO_THREAD, "thread")
         required(body, "max_tokens")
-        messages = messages_in(body, _FORM, gathering)
-        messages = (*_system(gathering, body.get("system")), *_own(messages)) if messages else ()
-        take(gathering, body, _FIELDS)
-        if body.get("thinking") is not None:  # whether to think goes before how hard
-            _thinking(gathering, "thinking", body["thinking"])
-        if stops := body.get("stop_sequences"):
-            parameter("stop")(gathering, "stop_sequences", stops)
-        choice, parallel = _choice(gathering, body.get("tool_choice"))
-        settle_tools(gathering, _tools(gathering, body.get("tools")), choice, parallel)
-        return gathering.asked(_relayed(body), messages, tools="tool_choice", wants_usage=True)
+        check_messages(body)
+        if not all(map(_is_sound, body["messages"])):
+            _neutral(body)  # says where
+            raise wrong("messages", "a list of messages")
+        return Asked(_relayed(body), partial(_neutral, body), wants_usage=True)
 
     def write(self, response: Response, asked: Asked, *, name: str, created: int) -> bytes:
         """Return a whole answer; see `Dialect.write`."""

@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, final
 
-from ._inward import Asked, UnreadableError
+from ._inward import UnreadableError
 from ._messages import Message
 from ._parameters import CHECKS, checked, number
-from ._request import EFFORTS, Shape, Tool
+from ._request import EFFORTS, Neutral, Shape, Tool
 from ._schema import is_object, plain
 from ._subset import ANTHROPIC, OPENAI, fitted
 
@@ -41,9 +41,7 @@ class Gathering:
         """Note a field that other wires have no equal for, and of which kind it is."""
         self.untold[shown(where if kind is None else f"{where} ({kind})")] = None
 
-    def asked(
-        self, body: Mapping[str, Any], messages: tuple[Message, ...], *, tools: str = "tools", wants_usage: bool = False
-    ) -> Asked:
+    def neutral(self, messages: tuple[Message, ...], *, tools: str = "tools") -> Neutral:
         """Return what is asked.
 
         Args:
@@ -56,16 +54,7 @@ class Gathering:
             parameters = checked(self.parameters)
         except (TypeError, ValueError) as error:
             raise UnreadableError(str(error), tools) from None
-        return Asked(
-            model=body["model"],
-            streams=bool(body.get("stream")),
-            body=body,
-            messages=messages,
-            parameters=parameters,
-            reason=_reason(list(self.untold)),
-            left_out=tuple(self.left_out),
-            wants_usage=wants_usage,
-        )
+        return Neutral(messages, parameters, _reason(list(self.untold)), tuple(self.left_out))
 
 
 _MOST_SHOWN = 5
@@ -296,6 +285,19 @@ def check_head(body: Mapping[str, Any]) -> None:
         raise wrong("model", "the name of a model, a text")
     if not isinstance(body.get("stream") or False, bool):
         raise wrong("stream", "true or false")
+
+
+def check_messages(body: Mapping[str, Any]) -> None:
+    """Check that there are messages; what is in them is read elsewhere.
+
+    Raises:
+        UnreadableError: There are none.
+    """
+    given = required(body, "messages")
+    if type(given) is not list or not all(type(message) is dict for message in given):
+        each(given, "messages")  # says where
+    if not given:
+        raise UnreadableError("messages is empty: there is nothing to ask", "messages")
 
 
 def is_count(value: object) -> bool:

@@ -8,6 +8,7 @@ docs/use-cases/reasoning-tokens; `extra_content`, ai.google.dev/gemini-api/docs/
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, final
 
 from ._inward import Asked, DialectName, UnreadableError
@@ -21,6 +22,7 @@ from ._inward_fields import (
     Rules,
     cannot,
     check_head,
+    check_messages,
     each,
     effort,
     labels,
@@ -39,7 +41,7 @@ from ._inward_fields import (
 )
 from ._inward_parts import Form, content, detail, listed, messages_in, nested
 from ._inward_refused import check_refused
-from ._request import Response, Tool
+from ._request import Neutral, Response, Tool
 from ._written_errors import openai_error
 from ._written_openai import OpenAIWriting, whole
 
@@ -234,6 +236,17 @@ def allowed(
     return [tool for tool in tools if tool.name in names], mode
 
 
+def _neutral(body: Mapping[str, Any]) -> Neutral:
+    gathering = Gathering()
+    messages = messages_in(body, _FORM, gathering)
+    take(gathering, body, _FIELDS)
+    if body.get("max_completion_tokens") is not None:  # the newer name of the two
+        gathering.parameters["max_tokens"] = body["max_completion_tokens"]
+    tools, choice = _choice(gathering, body.get("tool_choice"), _tools(gathering, body.get("tools")))
+    settle_tools(gathering, tools, choice, body.get("parallel_tool_calls"))
+    return gathering.neutral(messages)
+
+
 @final
 class OpenAIDialect:
     """See `Dialect`."""
@@ -244,15 +257,10 @@ class OpenAIDialect:
         """Return what is asked; see `Dialect.read`."""
         check_head(body)
         check_refused(body)
-        gathering = Gathering()
-        messages = messages_in(body, _FORM, gathering)
-        take(gathering, body, _FIELDS)
-        if body.get("max_completion_tokens") is not None:  # the newer name of the two
-            gathering.parameters["max_tokens"] = body["max_completion_tokens"]
-        tools, choice = _choice(gathering, body.get("tool_choice"), _tools(gathering, body.get("tools")))
-        settle_tools(gathering, tools, choice, body.get("parallel_tool_calls"))
-        wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        return gathering.asked(body, messages, wants_usage=wants_usage)
+        check_messages(body)
+        options = body.get("stream_options")
+        wants_usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        return Asked(body, partial(_neutral, body), wants_usage=wants_usage)
 
     def write(self, response: Response, asked: Asked, *, name: str, created: int) -> bytes:
         """Return a whole answer; see `Dialect.write`."""

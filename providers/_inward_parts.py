@@ -27,16 +27,13 @@ class Form:
 
 
 def messages_in(body: Mapping[str, Any], form: Form, gathering: Gathering) -> tuple[Message, ...]:
-    """Return the messages of a request; none where another wire has no equal for something in them.
+    """Return the messages of a request that has some; none where another wire has no equal for something in them.
 
     Raises:
         UnreadableError: They are no messages, or one of them cannot be understood; says where.
     """
-    given = each(required(body, "messages"), "messages")
-    if not given:
-        raise UnreadableError("messages is empty: there is nothing to ask", "messages")
     before = len(gathering.untold)
-    for where, message in given:
+    for where, message in each(body["messages"], "messages"):
         role = required(message, "role", where)
         if not isinstance(role, str) or role not in form.roles:
             raise wrong(f"{where}.role", f"one of {', '.join(sorted(form.roles))}")

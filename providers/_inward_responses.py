@@ -10,6 +10,7 @@ Source of the fields: platform.openai.com/docs/api-reference/responses/create, a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, final
 
 from ._inward import Asked, DialectName, UnreadableError
@@ -43,7 +44,7 @@ from ._inward_items import items_in
 from ._inward_openai import allowed, chosen
 from ._inward_parts import nested
 from ._inward_refused import check_refused
-from ._request import Response, Tool
+from ._request import Neutral, Response, Tool
 from ._writing_responses import ResponsesWriting
 from ._written_errors import openai_error
 from ._written_responses import whole
@@ -193,6 +194,15 @@ def _choice(gathering: Gathering, value: Any, tools: list[Tool] | None) -> tuple
     return allowed(gathering, value, "tool_choice", tools) if kind == "allowed_tools" else (tools, None)
 
 
+def _neutral(body: Mapping[str, Any]) -> Neutral:
+    gathering = Gathering()
+    take(gathering, body, _FIELDS)
+    messages = items_in(body, gathering)
+    tools, choice = _choice(gathering, body.get("tool_choice"), _tools(gathering, body.get("tools")))
+    settle_tools(gathering, tools, choice, body.get("parallel_tool_calls"))
+    return gathering.neutral(messages)
+
+
 @final
 class ResponsesDialect:
     """See `Dialect`."""
@@ -203,12 +213,7 @@ class ResponsesDialect:
         """Return what is asked; see `Dialect.read`."""
         check_head(body)
         check_refused(body)
-        gathering = Gathering()
-        take(gathering, body, _FIELDS)
-        messages = items_in(body, gathering)
-        tools, choice = _choice(gathering, body.get("tool_choice"), _tools(gathering, body.get("tools")))
-        settle_tools(gathering, tools, choice, body.get("parallel_tool_calls"))
-        return gathering.asked(body, messages, wants_usage=True)
+        return Asked(body, partial(_neutral, body), wants_usage=True)
 
     def write(self, response: Response, asked: Asked, *, name: str, created: int) -> bytes:
         """Return a whole answer; see `Dialect.write`."""

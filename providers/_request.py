@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypedDict, final, get_args
 
 from ._explain import explained
@@ -121,25 +121,36 @@ def tools_of(parameters: Parameters) -> list[Tool]:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Neutral:
+    """What a client of the gateway asks, for a provider of any wire.
+
+    `reason` says why those of other wires cannot be asked: the request holds what has no neutral form. It is empty
+    where they can; else `messages` and `parameters` hold what could be read, which may be nothing. `left_out` are
+    fields that the others are not told, and need not know.
+    """
+
+    messages: tuple[Message, ...] = field(default=(), repr=False)
+    parameters: Parameters = field(default_factory=lambda: Parameters(), repr=False)
+    reason: str = ""
+    left_out: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Relay:
     """A request as a client of the gateway sent it, in the `wire` of the providers that it may be given on to.
 
-    `headers` go with it. `reason` says why a provider with another wire cannot be asked; it is empty where one can.
-    `wants_usage` says that the client asked a stream for the tokens. `defaults` is what is set for the route, and
-    stands in for what the client does not say. With `counts` nothing is asked but how many tokens it has.
+    `read` gives it in neutral form, for providers of other wires; it raises `UnreadableError` where it has none.
+    `headers` go with it. `wants_usage` says that the client asked a stream for the tokens. With `counts` nothing is
+    asked but how many tokens it has.
     """
 
     wire: str
     body: Mapping[str, Any] = field(repr=False)
+    read: Callable[[], Neutral] = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    reason: str = ""
     wants_usage: bool = False
     counts: bool = False
-    defaults: Parameters = field(default_factory=lambda: Parameters(), repr=False)
-
-    def over(self, defaults: Parameters) -> Relay:
-        """Return it for a route with these parameters."""
-        return replace(self, defaults=defaults)
 
 
 @final
@@ -147,8 +158,8 @@ class Relay:
 class Request:
     """One question for one model. Its `repr` shows neither what is asked nor the headers that go with it.
 
-    With `relay` it is the same request as a client sent it. A provider that can gives it on as it came; it is all the
-    same in neutral form, too.
+    With `relay` it is as a client sent it, and given on as it came by a provider that speaks its wire; `parameters` are
+    then those of the route, and stand in for what the client does not say.
     """
 
     model: str

@@ -143,7 +143,9 @@ class SDKProvider:
             if (relay := self._relay(request)) is not None:
                 if relay.counts:
                     return Rendered({**relay.body, "model": request.model}, ())
-                return Rendered(relayed(relay.body, request.model, self._defaults(request.model, relay.defaults)), ())
+                return Rendered(
+                    relayed(relay.body, request.model, self._defaults(request.model, request.parameters)), ()
+                )
             return self._wire.render(request)
         except ValueError as error:
             raise self._failures.failed(request.model, Verdict.CALLER, str(error)) from None

@@ -8,11 +8,21 @@ is said to a provider, and what is made of its answer, stands in `_dispatch.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import final
 
 from ..actors import Permit, Refusal, Refused
-from ..providers import ActorStoppedError, Failure, HandOver, Message, Parameters, Relay, Retry, Verdict
+from ..providers import (
+    ActorStoppedError,
+    Failure,
+    HandOver,
+    Message,
+    Parameters,
+    Relay,
+    Retry,
+    UnreadableError,
+    Verdict,
+)
 from ._account import Account
 from ._events import Event
 from ._live import Bounds, Served
@@ -30,7 +40,7 @@ LEASE_MARGIN = 1.0
 @final
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What all requests of an agent share. `tell` takes events and does not raise."""
+    """What all requests of an agent share. `tell` takes events and does not raise. `wires` are those of its routes."""
 
     agent: str
     routes: tuple[Served, ...]
@@ -38,6 +48,10 @@ class Chain:
     tell: Callable[[Event], None]
     serving: Serving
     tracing: Tracing = UNTRACED
+    wires: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wires", frozenset(served.route.wire for served in self.routes))
 
 
 @final
@@ -47,8 +61,8 @@ class Question:
     chain comes `first`, counted from 0; the others follow in their order. With `stream_upstream` a whole answer is
     streamed from whoever gives it; with `opens` it is handed out as it comes. `nudges` is how many empty answers are
     answered with a word that the model should go on, before one is handed over. `about` is for its trace, which lies
-    `within` another one, if that is given. `relay` is the same as a client of the gateway sent it: a route with the
-    same wire gets it so, and with a reason no other one is asked.
+    `within` another one, if that is given. `relay` is what a client of the gateway sent: a route with the same wire
+    gets it so, another one in neutral form, unless it has none. Messages and parameters are then for its trace alone.
     """
 
     messages: tuple[Message, ...]
@@ -74,16 +88,31 @@ class Course:
         self.is_nudged = False
         routes, first = chain.routes, question.first
         self._order: tuple[Served, ...] = (routes[first], *routes[:first], *routes[first + 1 :]) if first else routes
-        if question.relay is not None and question.relay.reason:
-            for served in self._order:
-                if served.route.wire != question.relay.wire:
-                    account.leave_out(served.route, question.relay.reason)
-            self._order = tuple(served for served in self._order if served.route.wire == question.relay.wire)
-        self.stays = self._order[0].place > 0
         self._lone = len(self._order) == 1
         self._progress = Progress(routes=len(self._order), nudges=question.nudges)
+        relay = question.relay
+        self._may_narrow = relay is not None and len(chain.wires) > 1
+        if self._may_narrow and relay is not None and routes[0].route.wire != relay.wire:
+            self._narrow()
+        self.stays = self._order[0].place > 0
         self._early = False
         self._refusals: list[tuple[Served, Refusal]] = []
+
+    def _narrow(self) -> bool:
+        """Leave out the routes that cannot be told what a client sent; say whether that leaves out any.
+
+        Whether they can is found out where it first matters: if the first route is of another wire, or when it does
+        not answer. Until then it is asked as if the others could be.
+        """
+        relay, self._may_narrow = self._question.relay, False
+        if relay is None or not (reason := untold(relay)):
+            return False
+        for served in self._order:
+            if served.route.wire != relay.wire:
+                self._account.leave_out(served.route, reason)
+        self._order = tuple(served for served in self._order if served.route.wire == relay.wire)
+        self._lone, self._progress.routes = len(self._order) == 1, len(self._order)
+        return True
 
     @property
     def at_hand(self) -> Served:
@@ -110,6 +139,8 @@ class Course:
             permit = await self._admit(served)
             if isinstance(permit, Permit):
                 return served, permit
+            if self._may_narrow and self._narrow():
+                continue
             if await self._waited(served, permit):
                 continue
             early = self._pass_over(served, permit)
@@ -143,9 +174,9 @@ class Course:
         A whole answer that only its own bytes can say is not put together from one.
         """
         question = self._question
-        if question.relay is not None and question.relay.reason:
+        if question.opens or not (question.stream_upstream or served.route.stream_upstream):
             return question.opens
-        return question.opens or question.stream_upstream or served.route.stream_upstream
+        return question.relay is None or not untold(question.relay)
 
     def bounds(self, served: Served, now: float, *, is_probe: bool) -> Bounds:
         """Return how long an attempt may take, and until when."""
@@ -171,6 +202,8 @@ class Course:
 
     def failed(self, verdict: Verdict) -> None:
         """Count a failed attempt."""
+        if self._may_narrow:
+            self._narrow()
         progress = self._progress
         progress.attempts += 1
         progress.tries += 1
@@ -260,6 +293,14 @@ class Course:
         if self._refusals and self._refusals[0][0].place == 0:
             return str(self._refusals[0][1])
         return self._account.attempts[0].reason
+
+
+def untold(relay: Relay) -> str:
+    """Return why a route of another wire cannot be told what a client sent; empty if it can."""
+    try:
+        return relay.read().reason
+    except UnreadableError as error:
+        return error.said
 
 
 def _may_open(refusal: Refusal, within: float) -> bool:

@@ -41,6 +41,7 @@ from ._account import Account
 from ._course import Chain, Course, Question
 from ._events import AccessRefused, RequestEnded
 from ._live import Live, Served, begun, streamed, whole
+from ._plan import Route
 from ._routing import Again, Next, Raise
 from ._tracing import RequestBegun, RequestOver, Trace
 
@@ -255,13 +256,8 @@ class Dispatch:
 
     async def _attempt(self, served: Served, permit: Permit, started: float) -> Response | Live | None:
         """Make one attempt. None when it failed; its failure is then the account's last."""
-        route = served.route
-        question, parameters = self._question, _merged(route.parameters, self._question.parameters)
-        messages = (*question.messages, NUDGE) if self._course.is_nudged else question.messages
-        relay = question.relay
-        if relay is not None:
-            relay = relay.over(route.parameters) if relay.wire == route.wire else None
-        request = Request(route.model, messages, parameters, relay)
+        route, question = served.route, self._question
+        request = self._request(route)
         bounds = self._course.bounds(served, started, is_probe=permit.is_probe)
         try:
             if question.opens:
@@ -277,6 +273,15 @@ class Dispatch:
             raise
         self._take_answer(served, started, response, permit)
         return response
+
+    def _request(self, route: Route) -> Request:
+        """Return what a route is asked."""
+        question, relay = self._question, self._question.relay
+        if relay is not None and relay.wire == route.wire:
+            return Request(route.model, (), route.parameters, relay)
+        told = question if relay is None else relay.read()
+        messages = (*told.messages, NUDGE) if self._course.is_nudged else told.messages
+        return Request(route.model, messages, _merged(route.parameters, told.parameters))
 
     def _take_answer(self, served: Served, started: float, response: Response, permit: Permit) -> None:
         self._account.answered(served.route, started, response, first_token=_first_token(permit, started))

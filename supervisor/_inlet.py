@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import final
 
-from ..providers import Failure, Message, Parameters, Relay, RequestRejectedError, Response, Verdict
+from ..providers import Failure, Neutral, Relay, RequestRejectedError, Response, Verdict
 from ._agent import Agent
 from ._course import Question
 from ._dispatch import Dispatch
 from ._stream import Stream
 
+UNREAD = Neutral()
+
 
 @final
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """What a client of a gateway asks: in neutral form, and as it came. `timeout` is in seconds; it may only shorten
-    the agent's own.
-    """
+    """What a client of a gateway asks. `timeout` is in seconds; it may only shorten the agent's own."""
 
-    messages: tuple[Message, ...] = field(repr=False)
-    parameters: Parameters = field(repr=False)
     relay: Relay
     timeout: float | None = None
 
@@ -38,6 +36,7 @@ class Inlet:
 
         Raises:
             RequestRejectedError: It holds what no route of the agent can be told.
+            UnreadableError: It is none in its dialect, and the first route would have to be told what it says.
             Exception: What `Agent.complete` raises.
         """
         return await Dispatch(self._agent._chain, self._question(inquiry, opens=False)).answer()
@@ -57,19 +56,22 @@ class Inlet:
 
         Raises:
             RequestRejectedError: It holds what no route of the agent can be told.
+            UnreadableError: As for `complete`.
             RuntimeError: The supervisor belongs to another event loop or thread.
         """
         begin = partial(Dispatch, self._agent._chain, self._question(inquiry, opens=True))
         return Stream(begin, restarts=False)
 
     def _question(self, inquiry: Inquiry, *, opens: bool) -> Question:
-        agent, relay = self._agent, inquiry.relay
+        agent, chain, relay = self._agent, self._agent._chain, inquiry.relay
         agent._check_here()
-        routes = [served.route for served in agent._chain.routes]
-        if relay.reason and all(route.wire != relay.wire for route in routes):
-            first = routes[0]
-            failure = Failure(transport=first.transport, model=first.model, verdict=Verdict.CALLER, said=relay.reason)
-            raise RequestRejectedError(failure)
+        first, neutral = chain.routes[0].route, UNREAD
+        if first.wire != relay.wire or chain.tracing:
+            neutral = relay.read()
+            if neutral.reason and relay.wire not in chain.wires:
+                raise RequestRejectedError(
+                    Failure(transport=first.transport, model=first.model, verdict=Verdict.CALLER, said=neutral.reason)
+                )
         total = agent._total_timeout
         within = total if inquiry.timeout is None else min(inquiry.timeout, total)
-        return Question(inquiry.messages, inquiry.parameters, within, opens=opens, relay=relay)
+        return Question(neutral.messages, neutral.parameters, within, opens=opens, relay=relay)

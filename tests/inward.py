@@ -43,8 +43,10 @@ HELLO: dict[DialectName, dict[str, Any]] = {
 
 
 def asked(dialect: DialectName, **more: Any) -> Asked:
-    """A request with more in it."""
-    return DIALECTS[dialect].read({**HELLO[dialect], **more})
+    """A request with more in it, all of which can be read."""
+    read = DIALECTS[dialect].read({**HELLO[dialect], **more})
+    read.neutral()
+    return read
 
 
 COUNTS = st.none() | st.integers(0, 10**6)

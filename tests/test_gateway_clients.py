@@ -215,12 +215,14 @@ async def test_mistakes_of_a_client(way: Way) -> None:
             await at.openai.chat.completions.create(model="nobody", messages=QUESTION)
         with pytest.raises(anthropic.NotFoundError, match="deriver"):
             await at.anthropic.messages.create(model="nobody", messages=QUESTION, max_tokens=9)
-        with pytest.raises(openai.BadRequestError, match="max_tokens"):
-            await at.openai.chat.completions.create(model="deriver", messages=QUESTION, max_tokens="many")  # type: ignore[call-overload] # on purpose
         with pytest.raises(openai.BadRequestError, match="api_base"):
             await at.openai.chat.completions.create(
                 model="deriver", messages=QUESTION, extra_body={"api_base": "http://evil.test"}
             )
+        assert not at.servers[0].received
+    async with door(way, ("anthropic", WELL)) as at:  # who speaks the client's wire says so himself
+        with pytest.raises(openai.BadRequestError, match="max_tokens"):
+            await at.openai.chat.completions.create(model="deriver", messages=QUESTION, max_tokens="many")  # type: ignore[call-overload] # on purpose
         assert not at.servers[0].received
 
 

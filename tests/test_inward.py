@@ -133,14 +133,14 @@ HARMLESS: dict[DialectName, dict[str, Any]] = {
 @pytest.mark.parametrize("dialect", NAMES)
 def test_in_content_a_name_means_nothing(dialect: DialectName) -> None:
     """Messages, schemas and metadata may say what they want."""
-    assert asked(dialect, **HARMLESS[dialect]).reason == ""
+    assert asked(dialect, **HARMLESS[dialect]).neutral().reason == ""
 
 
 def test_where_a_user_is_may_be_said() -> None:
     """A search is told a region, by the API's own name for it: it is not that of a cloud."""
     place = {"type": "approximate", "approximate": {"country": "GB", "city": "London", "region": "London"}}
     read = asked("openai", web_search_options={"user_location": place})
-    assert read.reason == "no other wire has an equal for web_search_options"
+    assert read.neutral().reason == "no other wire has an equal for web_search_options"
 
 
 @pytest.mark.parametrize("dialect", NAMES)
@@ -283,7 +283,9 @@ def read_safely(dialect: DialectName, body: Any) -> Asked | None:
     """What is asked, or None where the request is none: nothing else may happen."""
     before = copy.deepcopy(body)
     try:
-        return DIALECTS[dialect].read(body)
+        read = DIALECTS[dialect].read(body)
+        read.neutral()
+        return read
     except UnreadableError as error:
         said = error.said
     finally:
@@ -302,11 +304,11 @@ def test_any_request_is_read_or_refused(dialect: DialectName, data: st.DataObjec
     if read is None:
         return
     assert isinstance(read.model, str)
-    assert read.reason.isprintable()
-    assert checked(read.parameters) == read.parameters
-    if not read.reason:
-        assert accept(read.messages) == read.messages
-        request = Request("some-model", read.messages, read.parameters)
+    assert read.neutral().reason.isprintable()
+    assert checked(read.neutral().parameters) == read.neutral().parameters
+    if not read.neutral().reason:
+        assert accept(read.neutral().messages) == read.neutral().messages
+        request = Request("some-model", read.neutral().messages, read.neutral().parameters)
         for render in (lambda r: render_openai(r, Server()), render_anthropic):
             try:
                 encode(render(request).body)
@@ -331,8 +333,8 @@ def test_an_answer_comes_back_with_the_next_question(response: Response) -> None
     """What a client puts into its history is read as what was answered: texts, calls, thinking and its proof."""
     message = json.loads(written("openai", response, asked("openai")))["choices"][0]["message"]
     read = asked("openai", messages=[{"role": "user", "content": "q"}, message])
-    assert (read.reason, set(read.left_out) - {"annotations"}) == ("", set())
-    back = Response(read.messages[1].blocks, "", "", "stop")
+    assert (read.neutral().reason, set(read.neutral().left_out) - {"annotations"}) == ("", set())
+    back = Response(read.neutral().messages[1].blocks, "", "", "stop")
     assert [(call.id, call.name, call.arguments) for call in back.tool_calls] == [
         (call.id, call.name, call.arguments) for call in response.tool_calls
     ]
@@ -344,17 +346,17 @@ def test_an_answer_comes_back_with_the_next_question(response: Response) -> None
         read = asked(
             "anthropic", messages=[{"role": "user", "content": "q"}, {"role": "assistant", "content": content}]
         )
-        assert (read.reason, read.left_out) == ("", ())
+        assert (read.neutral().reason, read.neutral().left_out) == ("", ())
         own = [
             Reasoning(block.text) if isinstance(block, Reasoning) and block.issuer != "anthropic" else block
             for block in response.blocks
         ]
-        assert merged(read.messages[1].blocks) == merged(own)
+        assert merged(read.neutral().messages[1].blocks) == merged(own)
 
     output = json.loads(written("responses", response, asked("responses")))["output"]
     read = asked("responses", input=[{"role": "user", "content": "q"}, *output])
-    assert read.reason == ""
-    calls = [block for message in read.messages for block in message.blocks if isinstance(block, ToolCall)]
+    assert read.neutral().reason == ""
+    calls = [block for message in read.neutral().messages for block in message.blocks if isinstance(block, ToolCall)]
     assert [(call.id, call.name, call.arguments) for call in calls] == [
         (call.id, call.name, call.arguments) for call in response.tool_calls
     ]

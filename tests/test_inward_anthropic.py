@@ -106,7 +106,11 @@ MAPPED: list[tuple[dict[str, Any], dict[str, Any]]] = [
 def test_what_is_a_neutral_parameter(given: dict[str, Any], expected: dict[str, Any]) -> None:
     """It is one, on any wire; nothing is left out, and nothing speaks against another wire."""
     read = asked("anthropic", **given)
-    assert (read.parameters, read.reason, read.left_out) == ({"max_tokens": 9, **expected}, "", ())
+    assert (read.neutral().parameters, read.neutral().reason, read.neutral().left_out) == (
+        {"max_tokens": 9, **expected},
+        "",
+        (),
+    )
     assert read.body == {**HELLO["anthropic"], **given}
 
 
@@ -120,7 +124,7 @@ def test_what_is_a_neutral_parameter(given: dict[str, Any], expected: dict[str, 
 def test_a_schema_is_a_shape(given: dict[str, Any]) -> None:
     """Wherever it stands; it has no name in this dialect."""
     read = asked("anthropic", **given)
-    assert (read.parameters["shape"].schema, read.reason) == (SCHEMA, "")
+    assert (read.neutral().parameters["shape"].schema, read.neutral().reason) == (SCHEMA, "")
 
 
 LEFT_OUT: dict[str, Any] = {
@@ -137,7 +141,7 @@ LEFT_OUT: dict[str, Any] = {
 def test_what_is_harmless_to_leave_out(name: str) -> None:
     """It is noted, stays in the body, and speaks against no other wire."""
     read = asked("anthropic", **{name: LEFT_OUT[name]})
-    assert (read.left_out, read.reason) == ((name,), "")
+    assert (read.neutral().left_out, read.neutral().reason) == ((name,), "")
     assert read.body[name] == LEFT_OUT[name]
 
 
@@ -154,8 +158,8 @@ def test_what_is_harmless_to_leave_out(name: str) -> None:
 def test_a_cache_is_wished_for(given: dict[str, Any]) -> None:
     """Where exactly is left out, that it is wished for is not."""
     read = asked("anthropic", **given)
-    assert (read.left_out, read.reason) == (("cache_control",), "")
-    assert read.parameters["cache_policy"] == "auto"
+    assert (read.neutral().left_out, read.neutral().reason) == (("cache_control",), "")
+    assert read.neutral().parameters["cache_policy"] == "auto"
 
 
 INEXPRESSIBLE: list[tuple[dict[str, Any], str]] = [
@@ -179,7 +183,7 @@ INEXPRESSIBLE: list[tuple[dict[str, Any], str]] = [
 def test_what_has_no_equal_on_another_wire(given: dict[str, Any], named: str) -> None:
     """It is named, and is in the body for a provider of the same wire."""
     read = asked("anthropic", **given)
-    assert read.reason == NONE + named
+    assert read.neutral().reason == NONE + named
     assert read.body == {**HELLO["anthropic"], **given}
 
 
@@ -241,7 +245,7 @@ MESSAGES: list[tuple[dict[str, Any], tuple[Message, ...], str]] = [
 def test_messages(given: dict[str, Any], messages: tuple[Message, ...], named: str) -> None:
     """They become neutral ones; what has no equal in them is named with its place."""
     read = asked("anthropic", **given)
-    assert (read.messages, read.reason) == (messages, NONE + named if named else "")
+    assert (read.neutral().messages, read.neutral().reason) == (messages, NONE + named if named else "")
 
 
 def test_thinking_that_nobody_signed_comes_back_as_nobodys() -> None:
@@ -267,8 +271,8 @@ def test_thinking_that_nobody_signed_comes_back_as_nobodys() -> None:
         "hi",
         [own, {"type": "text", "text": "b"}],
     ]
-    assert read.messages[1].blocks[0] == Reasoning("hm")
-    assert read.messages[5].blocks[0] == Reasoning("hm", signature="s", issuer="anthropic")
+    assert read.neutral().messages[1].blocks[0] == Reasoning("hm")
+    assert read.neutral().messages[5].blocks[0] == Reasoning("hm", signature="s", issuer="anthropic")
 
 
 def test_a_turn_of_another_model_goes_back_as_anthropic_takes_it() -> None:

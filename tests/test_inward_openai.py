@@ -101,16 +101,21 @@ MAPPED: list[tuple[dict[str, Any], dict[str, Any]]] = [
 def test_what_is_a_neutral_parameter(given: dict[str, Any], expected: dict[str, Any]) -> None:
     """It is one, on any wire; nothing is left out, and nothing speaks against another wire."""
     read = asked("openai", **given)
-    assert (read.parameters, read.reason, read.left_out) == (expected, "", ())
+    assert (read.neutral().parameters, read.neutral().reason, read.neutral().left_out) == (expected, "", ())
     assert read.body == {**HELLO["openai"], **given}
 
 
 def test_a_schema_is_a_shape() -> None:
     """Its name and the schema, whether strict or not."""
     read = asked("openai", **format_of(name="fact", schema=SCHEMA, strict=True))
-    shape = read.parameters["shape"]
+    shape = read.neutral().parameters["shape"]
     assert isinstance(shape, Shape)
-    assert (shape.name, shape.schema, read.left_out, read.reason) == ("fact", SCHEMA, ("strict",), "")
+    assert (shape.name, shape.schema, read.neutral().left_out, read.neutral().reason) == (
+        "fact",
+        SCHEMA,
+        ("strict",),
+        "",
+    )
 
 
 LEFT_OUT: dict[str, Any] = {
@@ -131,7 +136,7 @@ LEFT_OUT: dict[str, Any] = {
 def test_what_is_harmless_to_leave_out(name: str) -> None:
     """It is noted, stays in the body, and speaks against no other wire."""
     read = asked("openai", **{name: LEFT_OUT[name]})
-    assert (read.left_out, read.reason, read.parameters) == ((name,), "", {})
+    assert (read.neutral().left_out, read.neutral().reason, read.neutral().parameters) == ((name,), "", {})
     assert read.body[name] == LEFT_OUT[name]
 
 
@@ -145,7 +150,7 @@ NOTHING: list[dict[str, Any]] = [
 def test_what_asks_for_nothing_is_nothing(given: dict[str, Any]) -> None:
     """A value that changes nothing speaks against no other wire."""
     read = asked("openai", **given)
-    assert (read.reason, read.left_out, read.parameters) == ("", (), {})
+    assert (read.neutral().reason, read.neutral().left_out, read.neutral().parameters) == ("", (), {})
 
 
 INEXPRESSIBLE: list[tuple[dict[str, Any], str]] = [
@@ -190,7 +195,7 @@ INEXPRESSIBLE: list[tuple[dict[str, Any], str]] = [
 def test_what_has_no_equal_on_another_wire(given: dict[str, Any], named: str) -> None:
     """It is named, and is in the body for a provider of the same wire."""
     read = asked("openai", **given)
-    assert read.reason == NONE + named
+    assert read.neutral().reason == NONE + named
     assert read.body == {**HELLO["openai"], **given}
 
 
@@ -239,7 +244,7 @@ MESSAGES: list[tuple[dict[str, Any], tuple[Message, ...], str]] = [
 def test_messages(given: dict[str, Any], messages: tuple[Message, ...], named: str) -> None:
     """They become neutral ones; what has no equal in them is named with its place."""
     read = asked("openai", **given)
-    assert (read.messages, read.reason) == (messages, NONE + named if named else "")
+    assert (read.neutral().messages, read.neutral().reason) == (messages, NONE + named if named else "")
 
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [
@@ -466,8 +471,8 @@ def test_what_only_issuers_read_comes_back_to_them() -> None:
     assert late["reasoning_details"] == json.loads(details)
     assert late["tool_calls"] == [{"index": 0, "extra_content": json.loads(extra)}]
     again = DIALECTS["openai"].read({"model": "m", "messages": [{"role": "user", "content": "q"}, message]})
-    assert again.reason == ""
-    assert again.messages[1].blocks[-1] == ToolCall("c", "add", "{}", "gemini", extra)
+    assert again.neutral().reason == ""
+    assert again.neutral().messages[1].blocks[-1] == ToolCall("c", "add", "{}", "gemini", extra)
 
 
 @pytest.mark.parametrize(

@@ -86,13 +86,13 @@ MAPPED: list[tuple[dict[str, Any], dict[str, Any]]] = [
 def test_what_is_a_neutral_parameter(given: dict[str, Any], expected: dict[str, Any]) -> None:
     """It is one, on any wire; nothing is left out, and nothing speaks against another wire."""
     read = asked("responses", **given)
-    assert (read.parameters, read.reason, read.left_out) == (expected, "", ())
+    assert (read.neutral().parameters, read.neutral().reason, read.neutral().left_out) == (expected, "", ())
     assert read.body == {**HELLO["responses"], **given}
 
 
 def test_a_schema_is_a_shape() -> None:
     """Its name and the schema."""
-    shape = asked("responses", text={"format": FORMAT}).parameters["shape"]
+    shape = asked("responses", text={"format": FORMAT}).neutral().parameters["shape"]
     assert (shape.name, shape.schema) == ("fact", SCHEMA)
 
 
@@ -117,8 +117,8 @@ LEFT_OUT: dict[str, Any] = {
 def test_what_is_harmless_to_leave_out(name: str) -> None:
     """It is noted, and speaks against no other wire."""
     read = asked("responses", **{name: LEFT_OUT[name]})
-    assert (read.left_out, read.reason, read.parameters) == ((name,), "", {})
-    assert asked("responses", text={"verbosity": "low"}).left_out == ("verbosity",)
+    assert (read.neutral().left_out, read.neutral().reason, read.neutral().parameters) == ((name,), "", {})
+    assert asked("responses", text={"verbosity": "low"}).neutral().left_out == ("verbosity",)
 
 
 INEXPRESSIBLE: list[tuple[dict[str, Any], str]] = [
@@ -152,7 +152,7 @@ INEXPRESSIBLE: list[tuple[dict[str, Any], str]] = [
 def test_what_has_no_equal_on_another_wire(given: dict[str, Any], named: str) -> None:
     """It is named, and is in the body."""
     read = asked("responses", **given)
-    assert read.reason == NONE + named
+    assert read.neutral().reason == NONE + named
     assert read.body == {**HELLO["responses"], **given}
 
 
@@ -247,9 +247,9 @@ def test_items_become_messages() -> None:
             {"role": "user", "content": "and?"},
         ],
     )
-    assert read.reason == ""
-    assert set(read.left_out) == {"encrypted_content", "annotations", "logprobs"}
-    assert read.messages == (
+    assert read.neutral().reason == ""
+    assert set(read.neutral().left_out) == {"encrypted_content", "annotations", "logprobs"}
+    assert read.neutral().messages == (
         Message("system", (Text("Be kind."),)),
         Message("system", (Text("Be brief."),)),
         Message("user", (Text("q"), Image(url="https://x/y.png", detail="low"))),

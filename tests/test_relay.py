@@ -21,7 +21,7 @@ from understudy import (
     StreamInterruptedError,
     user,
 )
-from understudy.providers import Finished, Parameters, Relay
+from understudy.providers import Finished, Neutral, Parameters, Relay
 from understudy.providers._relay import as_sent, relayed
 from understudy.providers._sse import SSEDecoder
 from understudy.simulation import Answer, Script, Status, simulated_server
@@ -40,10 +40,10 @@ BODY: dict[str, Any] = {
 }
 
 
-def inquiry(wire: str = "openai", body: dict[str, Any] | None = None, **relay: Any) -> Inquiry:
+def inquiry(wire: str = "openai", body: dict[str, Any] | None = None, *, reason: str = "", **relay: Any) -> Inquiry:
     """Make what a gateway asks, with the same in neutral form."""
-    neutral = Parameters(max_tokens=100)
-    return Inquiry((user("Who wrote Faust?"),), neutral, Relay(wire, BODY if body is None else body, **relay))
+    neutral = Neutral((user("Who wrote Faust?"),), Parameters(max_tokens=100), reason)
+    return Inquiry(Relay(wire, BODY if body is None else body, lambda: neutral, **relay))
 
 
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
