@@ -11,7 +11,6 @@ asyncio's own, can lose one. Those who find no place wait in the order in which 
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import ssl
@@ -27,6 +26,7 @@ from anyio.streams.tls import TLSStream
 
 from ._addresses import WHY, is_forbidden
 from ._http1 import Reader
+from ._sockets import open_stream
 
 IDLE_FOR = 30.0
 """Seconds that a connection is kept that nobody uses (chosen: below the 60 s of common load balancers)."""
@@ -292,22 +292,10 @@ class Pool:
 
 def is_holding(stream: Any) -> bool:
     """Say whether a stream holds bytes that were read from its socket and by nobody from it: records of TLS that have
-    come together, or what asyncio read beyond what was asked for. Nothing public leads there; a test sees when this
-    does not.
+    come together. Nothing public leads there; a test sees when this does not.
     """
-    incoming, below = getattr(stream, "_read_bio", None), getattr(stream, "transport_stream", stream)
-    if incoming is not None and (incoming.pending or stream._ssl_object.pending()):
-        return True
-    return bool(getattr(getattr(below, "_protocol", None), "read_queue", None))
-
-
-async def open_stream(host: str, port: int) -> ByteStream:
-    """Open a connection.
-
-    Raises:
-        OSError: It could not be opened.
-    """
-    return await anyio.connect_tcp(host, port)
+    incoming = getattr(stream, "_read_bio", None)
+    return incoming is not None and bool(incoming.pending or stream._ssl_object.pending())
 
 
 async def _check_peer(stream: ByteStream) -> None:
@@ -327,6 +315,4 @@ def shut_down(stream: ByteStream) -> None:
     own: Any = stream.extra(SocketAttribute.raw_socket, None)
     if own is not None and own.fileno() >= 0:
         with suppress(OSError):  # it is gone already
-            same = socket.socket(fileno=os.dup(own.fileno()))  # uvloop's own has no `shutdown`
-            with same:
-                same.shutdown(socket.SHUT_RDWR)
+            own.shutdown(socket.SHUT_RDWR)

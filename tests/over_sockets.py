@@ -70,11 +70,17 @@ Behave: TypeAlias = Callable[[AnyByteStream], Awaitable[None]]
 """What a place does with one connection."""
 
 
+RECEIVES = 64 * 1024
+"""Bytes that the kernel takes in for a server that does not read; by itself it would take as much as it likes."""
+
+
 @asynccontextmanager
 async def listening(behave: Behave, tls: ssl.SSLContext | None = None) -> AsyncIterator[Place]:
     """Run a server that does `behave` with every connection, then closes it."""
     plain = await anyio.create_tcp_listener(local_host="127.0.0.1", backlog=100)
     port = plain.listeners[0].extra(SocketAttribute.local_port)  # noqa: S610 - anyio's `extra`
+    own = plain.listeners[0].extra(SocketAttribute.raw_socket)  # noqa: S610
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVES)
     place = Place(f"{'https' if tls else 'http'}://127.0.0.1:{port}")
     listener: Listener[Any] = TLSListener(plain, tls, standard_compatible=False) if tls else plain
 

@@ -6,8 +6,6 @@ import gc
 import random
 import socket
 import ssl
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -413,32 +411,3 @@ async def test_closed_while_somebody_looks_for_a_connection(monkeypatch: pytest.
         with pytest.raises(anyio.ClosedResourceError):
             await pool.acquire(server.origin, wait_for=1)
         assert (pool.taken, pool.kept) == (0, 0)
-
-
-def test_a_connection_on_uvloop_is_shut_down() -> None:
-    """Its sockets have no `shutdown` of their own; the other side sees the end at once all the same."""
-    code = """
-import anyio
-from understudy.providers._pool import shut_down
-
-async def main():
-    ended = anyio.Event()
-    async def serve(stream):
-        async with stream:
-            async for _ in stream:
-                pass
-        ended.set()
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve)
-        port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-            shut_down(stream)
-            with anyio.fail_after(5):
-                await ended.wait()
-        tasks.cancel_scope.cancel()
-
-anyio.run(main, backend_options={"use_uvloop": True})
-"""
-    pytest.importorskip("uvloop")
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")

@@ -636,6 +636,7 @@ async def test_it_does_not_matter_where_an_answer_is_cut(name: str, monkeypatch:
         return Memory(pieces)
 
     monkeypatch.setattr(anyio, "connect_tcp", connected)
+    monkeypatch.setattr("understudy.providers._pool.open_stream", connected)
     for way in WAYS:
         async with provider_of("http://here.test/v1", way) as provider:
             if way == LIBRARY:
