@@ -18,6 +18,7 @@ import anyio.abc
 import httpx2
 import pytest
 
+from understudy._serve import loop_options
 from understudy.simulation import Answer, Script, SimulatedServer, simulated_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.commands, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
@@ -202,3 +203,15 @@ async def test_what_cannot_work_is_said_at_the_start(
     assert said in err
     assert "Traceback" not in err
     assert TOKEN not in err
+
+
+@pytest.mark.parametrize(
+    ("backend", "is_installed", "expected"),
+    [("asyncio", True, {"use_uvloop": True}), ("asyncio", False, {}), ("trio", True, {})],
+)
+def test_asyncio_runs_on_uvloop_where_that_is_installed(
+    backend: str, is_installed: bool, expected: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to install it; trio has nothing to do with it."""
+    monkeypatch.setattr("understudy._serve.find_spec", lambda _: object() if is_installed else None)
+    assert loop_options(backend) == expected

@@ -23,7 +23,7 @@ import click
 
 from ._ask import Question, Unsaved, events, text, whole
 from ._demo import Report, demo
-from ._serve import HOST, PORT, run_gateway, token_of
+from ._serve import HOST, PORT, loop_options, run_gateway, token_of
 from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_problems, show_report, show_trail
 from ._show_simulation import show_simulation
 from ._sign_in import sign_in, sign_out
@@ -295,7 +295,8 @@ def serve_command(host: str, port: int, backend: str) -> None:
 
     Exits with 0 when it was stopped, with 2 if the configuration is wrong or the address is taken."""
     with _faults_told(json_=False):
-        anyio.run(run_gateway, host, port, partial(click.echo, err=True), backend=backend)
+        options = loop_options(backend)
+        anyio.run(run_gateway, host, port, partial(click.echo, err=True), backend=backend, backend_options=options)
 
 
 @cli.command("token", short_help="Print the gateway's token.")

@@ -7,6 +7,8 @@ import signal
 from collections.abc import AsyncIterable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -37,6 +39,13 @@ _log = logging.getLogger("understudy")
 HOST, PORT = "127.0.0.1", 4100
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+def loop_options(backend: str) -> dict[str, Any]:
+    """Return what `anyio.run` is told for a gateway: asyncio runs on uvloop's loop where that is installed, as it is
+    with the extra `gateway`. A request then costs a fifth less (docs/performance.md).
+    """
+    return {"use_uvloop": True} if backend == "asyncio" and find_spec("uvloop") is not None else {}
 
 
 async def run_gateway(host: str, port: int, announce: Callable[[str], None]) -> None:
