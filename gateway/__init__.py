@@ -10,7 +10,7 @@ from ._keys import Action, key_text, parse_key, read_action
 from ._limits import Limits
 from ._page import files, page_file
 from ._server import Server, serve, serve_listeners
-from ._token import GatewayToken, gateway_token
+from ._token import GatewayToken, gateway_token, held_token
 from ._updates import merged
 from ._values import Application, Head, HTTPAnswer, HTTPRequest
 
@@ -34,6 +34,7 @@ __all__ = (
     "act",
     "files",
     "gateway_token",
+    "held_token",
     "is_loopback",
     "key_text",
     "merged",

@@ -8,11 +8,13 @@ Source: R-GW-1, R-FS-1; RFC 6750 section 2.1 (what a token may consist of).
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import re
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,12 +22,11 @@ from typing import final
 
 from pydantic import SecretStr
 
-from ..credentials._files import UnsafeFileError, create_once, mend
+from ..credentials._files import UnsafeFileError, create_once, mend, read
 from ..providers import ConfigurationError, Problem
 
 VARIABLE = "UNDERSTUDY_TOKEN"
 PATH_VARIABLE = "UNDERSTUDY_TOKEN_FILE"
-DEFAULT_PATH = "~/.understudy/gateway_token"
 
 RANDOM_BYTES = 32
 """Of a token that is made (R-GW-1)."""
@@ -48,34 +49,78 @@ class GatewayToken:
     secret: SecretStr
     source: str
 
+    @property
+    def weakness(self) -> str:
+        """Why it could be guessed, in words that do not show it; empty if that is not seen."""
+        return weakness(self.secret.get_secret_value())
 
-def gateway_token(env: Mapping[str, str], *, beyond_loopback: bool = False) -> GatewayToken:
-    """Return the token of this gateway: that of `UNDERSTUDY_TOKEN`, else that of the file, which is made if need be.
+
+def gateway_token(given: SecretStr | None, path: Path, *, beyond_loopback: bool = False) -> GatewayToken:
+    """Return the token of this gateway: the one that is given, else that of the file, which is made if need be.
 
     Args:
-        env: The environment. `UNDERSTUDY_TOKEN_FILE` names another file than `~/.understudy/gateway_token`.
+        given: The value of `UNDERSTUDY_TOKEN`, if it is set.
+        path: The file; `~` in it is the home folder.
         beyond_loopback: The gateway listens where others than this machine reach it: a weak token is refused.
 
     Raises:
         ConfigurationError: The token cannot be sent, is too weak for where it is used, or its file is not as private as
             it must be, or cannot be read or made.
     """
-    given = env.get(VARIABLE, "")
-    if given:
-        _check(given, VARIABLE, beyond_loopback=beyond_loopback)
-        return GatewayToken(SecretStr(given), VARIABLE)
-    path = _path(env)
+    token = _given(given) or _stored(path, _made)
+    assert token is not None  # noqa: S101 - one is made where there is none
+    return _strong(token) if beyond_loopback else token
+
+
+def held_token(given: SecretStr | None, path: Path, *, beyond_loopback: bool = False) -> GatewayToken | None:
+    """Return what `gateway_token` would, but make nothing: None where it would make one.
+
+    Raises:
+        ConfigurationError: As `gateway_token`, as far as that can be known before.
+    """
+    token = _given(given) or _stored(path, _held)
+    return _strong(token) if beyond_loopback and token is not None else token
+
+
+def _given(given: SecretStr | None) -> GatewayToken | None:
+    return None if given is None else _sendable(given.get_secret_value(), VARIABLE)
+
+
+def _stored(path: Path, look: Callable[[Path], bytes | None]) -> GatewayToken | None:
+    """Return the token in a file, as `look` finds it there."""
     try:
-        held = create_once(path, secrets.token_urlsafe(RANDOM_BYTES).encode("ascii") + b"\n")
-        text = held.decode("ascii").strip()
+        path = path.expanduser()
+    except RuntimeError:
+        raise _wrong(PATH_VARIABLE, "a file; the home folder is not known", "set it, or set HOME") from None
+    try:
+        held = look(path)
+        return None if held is None else _sendable(held.decode("ascii").strip(), str(path))
     except UnsafeFileError as error:
         raise _wrong(str(path), "a file that only we can read", error.strerror or "name another one") from error
     except UnicodeDecodeError:
         raise _wrong(str(path), "a token in it", "remove the file, and another one is made") from None
     except OSError as error:
         raise _wrong(str(path), "a file that can be read and made", mend(error, path)) from error
-    _check(text, str(path), beyond_loopback=beyond_loopback)
-    return GatewayToken(SecretStr(text), str(path))
+
+
+def _made(path: Path) -> bytes:
+    return create_once(path, secrets.token_urlsafe(RANDOM_BYTES).encode("ascii") + b"\n")
+
+
+def _held(path: Path) -> bytes | None:
+    """Return what a file holds; None if it can be made.
+
+    Raises:
+        OSError: It can neither be read nor made.
+    """
+    held = read(path, private=True)
+    if held is None:
+        folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return held
 
 
 def weakness(token: str) -> str:
@@ -96,21 +141,17 @@ def weakness(token: str) -> str:
     return "its characters are too few different ones" if bits < LEAST_BITS else ""
 
 
-def _check(token: str, where: str, *, beyond_loopback: bool) -> None:
+def _sendable(token: str, where: str) -> GatewayToken:
     if _TOKEN.fullmatch(token) is None:
         raise _wrong(where, "a token of letters, digits and -._~+/, with = at the end only", _MAKE)
-    found = weakness(token) if beyond_loopback else ""
-    if found:
-        raise _wrong(where, f"a token that nobody guesses, because others than this machine reach it: {found}", _MAKE)
+    return GatewayToken(SecretStr(token), where)
 
 
-def _path(env: Mapping[str, str]) -> Path:
-    """Return the file of the token."""
-    named = env.get(PATH_VARIABLE) or DEFAULT_PATH
-    try:
-        return Path(named).expanduser()
-    except RuntimeError:
-        raise _wrong(PATH_VARIABLE, "a file; the home folder is not known", "set it, or set HOME") from None
+def _strong(token: GatewayToken) -> GatewayToken:
+    if found := token.weakness:
+        expected = f"a token that nobody guesses, because others than this machine reach it: {found}"
+        raise _wrong(token.source, expected, _MAKE)
+    return token
 
 
 def _wrong(variable: str, expected: str, remedy: str) -> ConfigurationError:

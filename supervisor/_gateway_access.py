@@ -27,12 +27,6 @@ class GatewayAccess:
     origins: tuple[str, ...] = ()
     token: SecretStr | None = None
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What says which token it is, by the names of the variables."""
-        given = {} if self.token is None else {"UNDERSTUDY_TOKEN": self.token.get_secret_value()}
-        return {**given, "UNDERSTUDY_TOKEN_FILE": str(self.token_path)}
-
 
 def alias_problems(aliases: Mapping[str, str], agents: Iterable[str]) -> list[Problem]:
     """Say which aliases mean no agent, or have the name of another one."""

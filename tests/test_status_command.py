@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from understudy._cli import cli
-from understudy._status import TOKEN_FILE, ago, recent, tables
+from understudy._status import ago, recent, tables
 from understudy.gateway import Feed
 from understudy.simulation import Answer, Script, Status
 
@@ -74,13 +74,28 @@ def test_it_shows_who_serves_and_what_is_not_closed(
 
 def test_json_is_the_gateways_own(gateway: str) -> None:
     """One object on one line; the token is read from the file that the gateway made."""
-    file = TOKEN_FILE.expanduser()
+    file = Path.home() / ".understudy" / "gateway_token"
     file.parent.mkdir(parents=True)
     file.write_text(TOKEN + "\n")
+    file.chmod(0o644)
+    result = status("--json", "--url", gateway)
+    assert (result.exit_code, "chmod 600" in result.stdout) == (2, True)
+    file.chmod(0o600)
     result = status("--json", "--url", gateway)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["totals"]["answered"] == 3
     assert result.stdout.count("\n") == 1
+
+
+def test_the_token_may_stand_in_dotenv(gateway: str) -> None:
+    """Where `understudy serve` finds it, too; a mistake in it is told, and no other token is taken in its place."""
+    Path(".env").write_text(f"UNDERSTUDY_TOKEN={TOKEN}\n")
+    assert status("--url", gateway).exit_code == 0
+    Path(".env").write_text("UNDERSTUDY_TOKEN='not the one'\n")
+    for command in (["status", "--url", gateway], ["token"]):
+        result = CliRunner().invoke(cli, command)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "UNDERSTUDY_TOKEN: expected a key: printable ASCII without spaces" in result.stderr
 
 
 @pytest.mark.parametrize(

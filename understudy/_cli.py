@@ -23,13 +23,14 @@ import click
 
 from ._ask import Question, Unsaved, events, text, whole
 from ._demo import Report, demo
-from ._serve import HOST, PORT, loop_options, run_gateway, token_of
+from ._reach import HOST, PORT, URL, made_token
+from ._serve import loop_options, run_gateway
 from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_problems, show_report, show_trail
 from ._show_simulation import show_simulation
 from ._sign_in import sign_in, sign_out
 from ._signals import TERMINATED, TerminatedError, until_terminated
 from ._simulate import plan_to_simulate
-from ._status import URL, access_to, show_live, show_once
+from ._status import access_to, show_live, show_once
 from ._version import __version__
 from .credentials import Host, Life, SignInError, look
 from .providers import ConfigurationError, TrailedError, UnderstudyError, out_of_files
@@ -304,7 +305,7 @@ def token_command() -> None:
     """Print the token that clients of the gateway show: UNDERSTUDY_TOKEN, or the one that was made and is kept in a
     file; if there is none yet, it is made now."""
     with _faults_told(json_=False):
-        click.echo(token_of())
+        click.echo(made_token().secret.get_secret_value())
 
 
 @cli.command(short_help="Show a running gateway.")

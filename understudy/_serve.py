@@ -15,6 +15,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from ._open import open_supervisor
+from ._reach import access_of
 from ._version import __version__
 from .gateway import (
     SELF,
@@ -31,12 +32,10 @@ from .gateway import (
     serve,
 )
 from .providers import Line, tell
-from .supervisor import GatewayAccess, Supervisor, load
+from .supervisor import Supervisor
 from .telemetry import prometheus_text
 
 _log = logging.getLogger("understudy")
-
-HOST, PORT = "127.0.0.1", 4100
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -86,9 +85,9 @@ def _logged(*, is_json: bool) -> Iterator[None]:
 
 
 async def _gateway(supervisor: Supervisor, feed: Feed, host: str) -> Gateway:
-    access = access_of(supervisor)
+    access = access_of(supervisor.plan)
     token = await anyio.to_thread.run_sync(
-        partial(gateway_token, access.environment, beyond_loopback=not is_loopback(host))
+        partial(gateway_token, access.token, access.token_path, beyond_loopback=not is_loopback(host))
     )
     guard = Guard(
         [token.secret.get_secret_value()],
@@ -109,31 +108,17 @@ async def _gateway(supervisor: Supervisor, feed: Feed, host: str) -> Gateway:
     )
 
 
-def access_of(supervisor: Supervisor) -> GatewayAccess:
-    """Return how the gateway of a supervisor's configuration is reached."""
-    access = supervisor.plan.gateway
-    assert access is not None  # noqa: S101 - every plan that is loaded has it
-    return access
-
-
-def token_of() -> str:
-    """Return the gateway's token; one is made if there is none yet.
-
-    Raises:
-        ConfigurationError: It cannot be read or made.
-    """
-    access = load().gateway
-    assert access is not None  # noqa: S101 - as above
-    return gateway_token(access.environment).secret.get_secret_value()
-
-
 def announcement(server: Server, supervisor: Supervisor, models: tuple[str, ...]) -> list[str]:
     """Return what is said once a gateway listens."""
     urls = [f"http://{_shown(host)}:{port}" for host, port in server.addresses]
     aliases = [model for model in models if model not in supervisor.agents]
     also = f", also called {', '.join(aliases)}" if aliases else ""
     is_local = all(is_loopback(host) for host, _ in server.addresses)
-    hosts = "" if is_local or access_of(supervisor).hosts else "; set GATEWAY_HOSTS: only loopback's names are answered"
+    hosts = (
+        ""
+        if is_local or access_of(supervisor.plan).hosts
+        else "; set GATEWAY_HOSTS: only loopback's names are answered"
+    )
     return [
         f"listening on {' and '.join(urls)}{hosts}",
         f"agents: {', '.join(supervisor.agents)}{also}",

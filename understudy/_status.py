@@ -7,11 +7,9 @@ nothing in it is markup, and nothing in it moves the cursor.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 from urllib.parse import urlsplit
 
@@ -21,18 +19,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ._reach import URL, known_token
 from ._show import milliseconds
 from .gateway import merged
-from .gateway._token import DEFAULT_PATH, PATH_VARIABLE, VARIABLE
 from .providers import decode, escaped
 
 if TYPE_CHECKING:
     import httpx2
 
 JSON: TypeAlias = dict[str, Any]
-
-URL = "http://127.0.0.1:4100"
-TOKEN_FILE = Path(DEFAULT_PATH)
 
 CONNECT_WITHIN, SILENT_FOR = 5.0, 25.0
 """Seconds to reach the gateway, and in which it says something: it sends a sign of life every 10."""
@@ -56,29 +51,20 @@ class Access:
     token: str = field(repr=False)
 
 
-def access_to(url: str, environment: Mapping[str, str] = os.environ) -> Access:
-    """Return the way to a gateway, with the token from `UNDERSTUDY_TOKEN` or the file that `understudy serve` made.
+def access_to(url: str) -> Access:
+    """Return the way to a gateway, with the token that `understudy serve` has in this environment.
 
     Raises:
         UsageError: The address is none, or there is no token.
+        ConfigurationError: The token cannot be read.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
-        raise click.UsageError("--url is the address of a gateway, such as http://127.0.0.1:4100")
-    token = environment.get(VARIABLE, "").strip() or _stored(environment)
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise click.UsageError("the token is no token: it is printable ASCII without spaces")
-    if not token:
-        raise click.UsageError(f"there is no token: set UNDERSTUDY_TOKEN, or have it in {TOKEN_FILE}")
-    return Access(url.rstrip("/"), token)
-
-
-def _stored(environment: Mapping[str, str]) -> str:
-    path = Path(environment.get(PATH_VARIABLE) or TOKEN_FILE)
-    try:
-        return path.expanduser().read_text(encoding="ascii").strip()
-    except (OSError, ValueError, RuntimeError):
-        return ""
+        raise click.UsageError(f"--url is the address of a gateway, such as {URL}")
+    token = known_token()
+    if token is None:
+        raise click.UsageError("there is no token: set UNDERSTUDY_TOKEN to the gateway's, or start `understudy serve`")
+    return Access(url.rstrip("/"), token.secret.get_secret_value())
 
 
 async def show_once(access: Access, *, json_: bool) -> None:
