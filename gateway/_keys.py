@@ -10,11 +10,11 @@ its transport. So a key is read in one way, whatever a model is called.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, final, get_args
+from typing import Literal, TypeAlias, final, get_args
 
 from ..actors import Key, Layer
+from ..providers import decode_body
 
 BETWEEN, CREDENTIAL = " / ", "credential of "
 
@@ -67,11 +67,8 @@ def read_action(body: bytes) -> Action:
     Raises:
         ValueError: It asks for nothing that can be done; says what can.
     """
-    try:
-        asked = json.loads(body, object_pairs_hook=_once, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        raise ValueError("the body is JSON: an action, and for how many seconds") from None
-    if not isinstance(asked, dict) or asked.keys() - {"action", "for"}:
+    asked = decode_body(body)
+    if asked.keys() - {"action", "for"}:
         raise ValueError("the body is a JSON object with action and for, and nothing else")
     if asked.get("action") not in get_args(Kind):
         raise ValueError(f"action is one of {', '.join(get_args(Kind))}")
@@ -79,14 +76,3 @@ def read_action(body: bytes) -> Action:
     if isinstance(lasts_for, bool) or not isinstance(lasts_for, int | float) or not 0 < lasts_for <= LONGEST:
         raise ValueError(f"for is a number of seconds above 0, at most {LONGEST:g}")
     return Action(asked["action"], float(lasts_for))
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError
-    return found
-
-
-def _refuse(_: str) -> float:
-    raise ValueError
