@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
 import tempfile
 import venv
 from pathlib import Path
+
+from tools.lock import resolve_node
 
 from .families import FAMILIES, FOLDER, ROOT, Family
 
@@ -34,7 +35,7 @@ def main() -> None:
                 resolve(family, folder)
                 print(f"{family.name}: locked", flush=True)
     if not asked or "node" in asked:
-        resolve_node()
+        resolve_node(FOLDER / "node")
         print("node: locked", flush=True)
 
 
@@ -49,19 +50,6 @@ def resolve(family: Family, folder: Path) -> None:
     compiling = [uv, "pip", "compile", str(wanted), *ours, *options, f"--output-file={resolved}"]
     subprocess.run(compiling, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     family.lock.write_text(HEADER + resolved.read_text())
-
-
-def resolve_node() -> None:
-    """Write package-lock.json, without any address: `npm ci` finds packages by their names."""
-    node = FOLDER / "node"
-    lock = node / "package-lock.json"
-    lock.unlink(missing_ok=True)
-    subprocess.run(["npm", "install", "--package-lock-only", "--no-audit", "--no-fund"], check=True, cwd=node)  # noqa: S607 - npm is looked up as everywhere
-    resolved = json.loads(lock.read_text())
-    for package in resolved["packages"].values():
-        package.pop("resolved", None)
-        package.pop("funding", None)
-    lock.write_text(json.dumps(resolved, indent=2) + "\n")
 
 
 if __name__ == "__main__":
