@@ -194,7 +194,10 @@ class Settings(BaseSettings):
             settings = handler(data)
         except ValidationError as error:
             problems += [
-                problem(".".join(map(str, e["loc"])), e["type"], cls._variable, FIELDS_IN_CODE) for e in error.errors()
+                problem(
+                    ".".join(map(str, e["loc"])), e["type"], cls._variable, FIELDS_IN_CODE, context=e.get("ctx", {})
+                )
+                for e in error.errors()
             ]
             wrong = {e["loc"][0] for e in error.errors()}
             settings = handler({name: value for name, value in data.items() if name not in wrong})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn, final
+from types import MappingProxyType
+from typing import Any, NoReturn, final
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -28,6 +29,8 @@ PARAMETER_OF: dict[str, str] = {
     "structured_output_mode": "structured_output_mode",
 }
 """The request parameter that a route's setting gives a default to."""
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _SECONDS = "a number of seconds above 0"
 _URL = (
@@ -92,7 +95,7 @@ EXPECTED: dict[str, str] = {
     "langfuse_capture_content": "true or false",
     "langfuse_sample_rate": "a number from 0 to 1",
     "gateway_aliases": "names of models and the agents that they mean: gpt-5=deriver, …",
-    "gateway_hosts": "names of hosts, with commas between them",
+    "gateway_hosts": "names of hosts without a scheme and a port, with commas between them",
     "gateway_origins": "origins such as https://app.example.com, with commas between them",
     "understudy_token_file": _FILE,
     "understudy_token": _KEY,
@@ -218,33 +221,63 @@ def listed(text: object) -> object:
     return tuple(name for part in text.split(",") if (name := part.strip())) if isinstance(text, str) else text
 
 
+@final
+class UnfitError(ValueError):
+    """Some items of a list are none of what it holds. They may be shown where the setting stands in `SHOWN`."""
+
+    def __init__(self, items: Iterable[str]) -> None:
+        self.items = tuple(items)
+        super().__init__("unfit")
+
+
 def hosts(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return usable names of hosts; a `ValueError` says what they are."""
-    if not all(_HOST_NAME.fullmatch(name) for name in names):
-        raise ValueError(EXPECTED["gateway_hosts"])
+    """Return usable names of hosts; an `UnfitError` names the others."""
+    if unfit := [name for name in names if not _HOST_NAME.fullmatch(name)]:
+        raise UnfitError(unfit)
     return tuple(name.lower() for name in names)
 
 
 def origins(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return usable origins: a scheme, a host, and perhaps a port; a `ValueError` says what they are."""
-    for name in names:
-        parts = urlsplit(address(name) or "")
-        if parts.path or not parts.hostname:
-            raise ValueError(EXPECTED["gateway_origins"])
+    """Return usable origins: a scheme, a host, and perhaps a port; an `UnfitError` names the others."""
+    if unfit := [name for name in names if not _is_origin(name)]:
+        raise UnfitError(unfit)
     return tuple(name.lower() for name in names)
+
+
+def _is_origin(name: str) -> bool:
+    try:
+        return not urlsplit(address(name) or "x").path
+    except ValueError:
+        return False
 
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 
 
 def aliases(text: object) -> object:
-    """Return the pairs in a text such as `gpt-5=deriver, claude=writer`; a `ValueError` does not show it."""
+    """Return the pairs in a text such as `gpt-5=deriver, claude=writer`; an `UnfitError` names what is no pair."""
     if not isinstance(text, str):
         return text
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    if not all(alias.strip() and agent.strip() for alias, _, agent in pairs):
-        raise ValueError(EXPECTED["gateway_aliases"])
-    return {alias.strip(): agent.strip() for alias, _, agent in pairs}
+    pairs = {part.strip(): part.partition("=") for part in text.split(",") if part.strip()}
+    if unfit := [part for part, (alias, _, agent) in pairs.items() if not alias.strip() or not agent.strip()]:
+        raise UnfitError(unfit)
+    return {alias.strip(): agent.strip() for alias, _, agent in pairs.values()}
+
+
+SHOWN = frozenset({"gateway_aliases", "gateway_hosts", "gateway_origins"})
+"""The settings of which a mistake shows what is wrong. A key may stand in any other one, put there by mistake."""
+
+_SHOWN_AT_MOST = 60
+"""Characters of an item that are shown (chosen: a long host's name)."""
+
+_HIDDEN = re.compile(r".*@|(?<=[?#]).*", re.DOTALL)
+"""Where an address may hold a password."""
+
+
+def _shown(item: str) -> str:
+    """Return an item in quotes, on one line and not too long, without what may be a secret all the same."""
+    text = _HIDDEN.sub("…", item)
+    return repr(text if len(text) <= _SHOWN_AT_MOST else text[:_SHOWN_AT_MOST] + "…")
 
 
 def from_json(text: str) -> object:
@@ -261,13 +294,16 @@ def unset_key(variable: str) -> Problem:
     return Problem(variable, EXPECTED["api_key_env"], remedy, lacks_key=True)
 
 
-def problem(path: str, kind: str, variable: Callable[[str], str], known: Iterable[str]) -> Problem:
-    """Say what is wrong with a setting, without its value.
+def problem(
+    path: str, kind: str, variable: Callable[[str], str], known: Iterable[str], *, context: Mapping[str, Any] = _NOTHING
+) -> Problem:
+    """Say what is wrong with a setting, without its value; of those in `SHOWN` with the items that are wrong.
 
     Args:
         kind: pydantic's name for the mistake.
         variable: Returns the name of the variable that sets what stands at `path`.
         known: The names that there are, for a suggestion.
+        context: What pydantic says of the mistake beside; the error of a validator is its `error`.
     """
     *_, name = names = path.split(".")
     if kind == "extra_forbidden":
@@ -275,4 +311,13 @@ def problem(path: str, kind: str, variable: Callable[[str], str], known: Iterabl
         return Problem(variable(path), "a known name", remedy)
     words = {**EXPECTED, **EXPECTED_IN_CODE}
     expected = next((words[name] for name in reversed(names) if name in words), "another kind of value")
-    return Problem(variable(path), expected, "set it" if kind == "missing" else "set it to that, or remove it")
+    return Problem(variable(path), expected, _remedy(name, kind, context.get("error")))
+
+
+def _remedy(name: str, kind: str, error: object) -> str:
+    if kind == "missing":
+        return "set it"
+    if name in SHOWN and isinstance(error, UnfitError):
+        verb = "is" if len(error.items) == 1 else "are"
+        return f"{', '.join(map(_shown, error.items))} {verb} none: mend it, or remove it"
+    return "set it to that, or remove it"
