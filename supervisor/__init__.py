@@ -9,7 +9,7 @@ from ._hooks import Hook, checked, named, total
 from ._inlet import Inlet, Inquiry
 from ._langfuse_access import LangfuseAccess
 from ._metric_values import FAMILIES, Distribution, Family, Kind, Metrics, Sample, provider_name
-from ._notes import notes
+from ._notes import notes, without_fallback
 from ._nous import login_source
 from ._plan import NO_AGENT, AgentPlan, Limits, Plan, Route, RouteVariables, load, sound, without_keys
 from ._restarts import Intensity
@@ -107,5 +107,6 @@ __all__ = (
     "supervise",
     "total",
     "tracers_checked",
+    "without_fallback",
     "without_keys",
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, final
 
 from ..providers import Problem
 from ._settings import Settings
+from ._values import OF_GATEWAY
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class GatewayAccess:
     """The names of models that clients insist on, and the agents that they mean; hosts and origins that are let in
-    beside loopback; the token, or where it is kept if it is not set.
+    beside loopback; the token, or where it is kept if it is not set. With `is_set` any of it was.
     """
 
     token_path: Path
@@ -26,6 +27,7 @@ class GatewayAccess:
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     token: SecretStr | None = None
+    is_set: bool = False
 
 
 def alias_problems(aliases: Mapping[str, str], agents: Iterable[str]) -> list[Problem]:
@@ -48,4 +50,5 @@ def gateway_access(settings: Settings) -> GatewayAccess:
         settings.gateway_hosts,
         settings.gateway_origins,
         settings.understudy_token,
+        is_set=not OF_GATEWAY.isdisjoint(settings.model_fields_set),
     )

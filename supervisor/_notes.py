@@ -38,6 +38,11 @@ def notes(agent: AgentPlan) -> tuple[str, ...]:
     return tuple(found)
 
 
+def without_fallback(agents: Iterable[AgentPlan]) -> tuple[str, ...]:
+    """Return the names of the agents that have a primary alone, whatever was meant to be behind it."""
+    return tuple(agent.name for agent in agents if len(agent.routes) == 1)
+
+
 def _name(route: Route) -> str:
     return f"{route.transport} {route.model}"
 

@@ -90,6 +90,8 @@ def test_check_prints_every_chain_as_json() -> None:
     assert told == {
         "login": None,
         "langfuse": None,
+        "gateway": None,
+        "without_fallback": ["dialectic.max"],
         "agents": {
             "deriver": [
                 {
@@ -152,6 +154,115 @@ def test_check_says_where_a_chain_comes_from_within_a_terminal() -> None:
         "TIMEOUT)",
         "dialectic.max primary is set by DIALECTIC_LEVELS__max__MODEL_CONFIG__* (MODEL)",
     ]
+
+
+def test_an_agent_without_a_fallback_is_told() -> None:
+    """All of them on one line, and no mistake; also one whose fallback is ignored."""
+    lone = {"WRITER_MODEL_CONFIG__MODEL": "lmstudio/qwen"}
+    result = run("check", variables=SOUND | lone)
+    told = [line for line in result.stdout.splitlines() if "no fallback" in line]
+    assert told == ["note  no fallback for dialectic.max, writer: what the primary cannot answer fails"]
+    assert (result.exit_code, result.stderr) == (0, "")
+    _, said = run_json("check", variables=lone | {"WRITER_MODEL_CONFIG__FALLBACK__MODEL": "qwen"})
+    assert said["without_fallback"] == ["writer"]
+
+
+GATEWAY = {
+    "UNDERSTUDY_TOKEN": "pJ3v0nR8sXq1ZtLw5yBfKc7hAe2gUdMo9iNrTbVx4kE" + CANARY,
+    "GATEWAY_HOSTS": "llm.test, [::2]",
+    "GATEWAY_ORIGINS": "https://app.test:8443",
+    "GATEWAY_ALIASES": "gpt-5=deriver, claude=dialectic.max",
+}
+
+
+def test_the_gateway_is_shown_where_any_of_it_is_set() -> None:
+    """Where it listens, which token it has, and who may ask it; for people and as JSON."""
+    result = run("check", variables=SOUND | GATEWAY)
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    begin = lines.index("gateway")
+    assert lines[begin : begin + 8] == [
+        "gateway",
+        "listens at 127.0.0.1, port 4100: serve --host and --port say otherwise",
+        "token that of UNDERSTUDY_TOKEN",
+        "hosts llm.test, [::2]",
+        "origins https://app.test:8443",
+        "aliases gpt-5 = deriver",
+        "claude = dialectic.max",
+        "note no fallback for dialectic.max: what the primary cannot answer fails",
+    ]
+    _, told = run_json("check", variables=SOUND | GATEWAY)
+    assert told["gateway"] == {
+        "host": "127.0.0.1",
+        "port": 4100,
+        "token": {"source": "UNDERSTUDY_TOKEN", "is_made": True},
+        "hosts": ["llm.test", "[::2]"],
+        "origins": ["https://app.test:8443"],
+        "aliases": {"gpt-5": "deriver", "claude": "dialectic.max"},
+        "notes": [],
+    }
+
+
+def test_a_token_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
+    """It is said where it will be; nothing of a gateway is said to those who have none."""
+    assert run_json("check", variables=SOUND)[1]["gateway"] is None
+    path = tmp_path / "deep" / "token"
+    code, told = run_json("check", variables=SOUND | {"UNDERSTUDY_TOKEN_FILE": str(path)})
+    assert (code, told["gateway"]["token"]) == (0, {"source": str(path), "is_made": False})
+    result = run("check", "--host", "::1", variables=SOUND)
+    assert f"made at the first start, in {Path.home()}/.understudy/gateway_token" in result.stdout
+    assert "listens at  ::1, port 4100" in result.stdout
+    assert not path.parent.exists()
+    assert not (Path.home() / ".understudy").exists()
+
+
+def written(path: Path, text: str, mode: int = 0o600) -> dict[str, str]:
+    """Make a file of a token; return the variable that names it."""
+    path.write_text(text)
+    path.chmod(mode)
+    return {"UNDERSTUDY_TOKEN_FILE": str(path)}
+
+
+def test_a_token_file_that_would_stop_the_gateway_is_a_mistake(tmp_path: Path) -> None:
+    """With the file, what is wrong and what mends it, beside every other mistake; exit code 2."""
+    path = tmp_path / "token"
+    broken = {"LLM_STALL_TIMEOUT": "soon", "GATEWAY_HOSTS": "http://a.test", "GATEWAY_ALIASES": "gpt-5=nobody"}
+    for text, mode, said in (
+        (CANARY, 0o644, f"run: chmod 600 {path}"),
+        (f"{CANARY} x", 0o600, "expected a token of letters, digits"),
+        ("", 0o600, "expected a token of letters, digits"),
+    ):
+        result = run("check", variables=SOUND | broken | written(path, text, mode))
+        assert result.exit_code == 2
+        assert [line.split()[1] for line in result.stderr.splitlines()] == [
+            *("GATEWAY_HOSTS:", "LLM_STALL_TIMEOUT:", "GATEWAY_ALIASES:", f"{path}:")
+        ]
+        assert said in result.stderr
+        assert "token       has a mistake" in result.stdout
+    code, told = run_json("check", variables=SOUND | written(path, CANARY, 0o640))
+    assert (code, told["gateway"]["token"], [it["variable"] for it in told["mistakes"]]) == (2, None, [str(path)])
+
+
+def test_a_mistake_of_the_token_is_told_once() -> None:
+    """Where its variable is wrong, the file that would stand in for it is not looked at."""
+    file = Path.home() / ".understudy" / "gateway_token"
+    file.parent.mkdir(parents=True)
+    written(file, "x", 0o644)
+    for name, text in (("UNDERSTUDY_TOKEN", f"{CANARY} x"), ("UNDERSTUDY_TOKEN_FILE", "~nobody-of-that-name/token")):
+        code, told = run_json("check", variables=SOUND | {name: text})
+        assert (code, [it["variable"] for it in told["mistakes"]]) == (2, [name])
+        assert told["gateway"]["token"] is None
+
+
+def test_a_weak_token_is_a_mistake_beyond_loopback() -> None:
+    """On loopback a note says so; where others reach the gateway it would not start."""
+    result = run("check", variables=SOUND | {"UNDERSTUDY_TOKEN": CANARY})
+    assert "note  gateway: its token could be guessed, for it has less than 32 characters" in result.stdout
+    assert result.exit_code == 0
+    result = run("check", "--host", "0.0.0.0", variables=SOUND | {"UNDERSTUDY_TOKEN": CANARY})  # noqa: S104 - nothing is bound
+    assert result.exit_code == 2
+    assert "UNDERSTUDY_TOKEN: expected a token that nobody guesses" in result.stderr
+    assert "note  gateway: only loopback's names are answered: set GATEWAY_HOSTS" in result.stdout
 
 
 def test_lines_of_dotenv_that_cannot_be_read_are_told_once() -> None:

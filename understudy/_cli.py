@@ -23,9 +23,18 @@ import click
 
 from ._ask import Question, Unsaved, events, text, whole
 from ._demo import Report, demo
-from ._reach import HOST, PORT, URL, made_token
+from ._reach import HOST, PORT, URL, made_token, reach
 from ._serve import loop_options, run_gateway
-from ._show import as_json, explain_plan, plan_as_json, problem_as_json, show_problems, show_report, show_trail
+from ._show import (
+    all_problems,
+    as_json,
+    explain_plan,
+    plan_as_json,
+    problem_as_json,
+    show_problems,
+    show_report,
+    show_trail,
+)
 from ._show_simulation import show_simulation
 from ._sign_in import sign_in, sign_out
 from ._signals import TERMINATED, TerminatedError, until_terminated
@@ -167,21 +176,24 @@ def _prompt(given: str) -> str:
     return prompt
 
 
-@cli.command(short_help="Show every agent's chain, its login, and every mistake.")
+@cli.command(short_help="Show every agent's chain, its login, the gateway, and every mistake.")
+@click.option("--host", metavar="ADDRESS", help="Check the gateway as if `understudy serve` listened at this address.")
 @_json
-def check(json_: bool) -> None:
-    """Show every agent's effective chain, how a login stands, and every mistake. Exits with 2 if there is any, or if
-    the login is over."""
+def check(host: str | None, json_: bool) -> None:
+    """Show every agent's effective chain, how a login stands, how the gateway is reached if any of it is set, and
+    every mistake that would stop a program or `understudy serve`. Exits with 2 if there is any, or if the login is
+    over."""
     with _faults_told(json_=json_):
         plan = load()
         login = None if plan.login is None else look(plan.login, Host())
+        found = reach(plan, host)
     with _faults_told(json_=False):
         if json_:
-            click.echo(json.dumps(plan_as_json(plan, login)))
+            click.echo(json.dumps(plan_as_json(plan, login, found)))
         else:
-            explain_plan(plan, login)
+            explain_plan(plan, login, found)
     is_dead = login is not None and login.life is Life.DEAD
-    sys.exit(2 if plan.problems or plan.ignored or is_dead else 0)
+    sys.exit(2 if all_problems(plan, found) or plan.ignored or is_dead else 0)
 
 
 @cli.group("login")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ._show_gateway import reach_as_json, reach_table
 from .credentials import Life, LoginHealth, LoginSource
 from .providers import (
     TRANSPORTS,
@@ -26,10 +27,11 @@ from .providers import (
     ToolCallStarted,
     Verdict,
 )
-from .supervisor import LangfuseAccess, Plan, Route, notes
+from .supervisor import LangfuseAccess, Plan, Route, notes, without_fallback
 
 if TYPE_CHECKING:
     from ._demo import Report
+    from ._reach import Reach
 
 
 def as_json(value: Response | Attempt) -> dict[str, Any]:
@@ -84,19 +86,26 @@ def login_as_json(login: LoginHealth) -> dict[str, Any]:
     return {name: getattr(login, name) for name in names}
 
 
-def plan_as_json(plan: Plan, login: LoginHealth | None) -> dict[str, Any]:
+def plan_as_json(plan: Plan, login: LoginHealth | None, reach: Reach | None) -> dict[str, Any]:
     """Return what `understudy check --json` prints."""
     return {
         "login": None if login is None else login_as_json(login),
         "langfuse": None if plan.langfuse is None else _langfuse_as_json(plan.langfuse),
+        "gateway": None if reach is None else reach_as_json(reach),
         "agents": {
             name: [_route_as_json(route, number, plan.login) for number, route in enumerate(agent.routes)]
             for name, agent in plan.agents.items()
         },
         "notes": {name: list(notes(agent)) for name, agent in plan.agents.items()},
-        "mistakes": [problem_as_json(problem) for problem in plan.problems],
+        "without_fallback": list(without_fallback(plan.agents.values())),
+        "mistakes": [problem_as_json(problem) for problem in all_problems(plan, reach)],
         "ignored": [problem_as_json(problem) for problem in plan.ignored],
     }
+
+
+def all_problems(plan: Plan, reach: Reach | None) -> tuple[Problem, ...]:
+    """Return the mistakes of a configuration and of its gateway."""
+    return plan.problems if reach is None else (*plan.problems, *reach.problems)
 
 
 def _langfuse_as_json(access: LangfuseAccess) -> dict[str, Any]:
@@ -151,8 +160,10 @@ def _login_said(login: LoginHealth) -> str:
     return f"{login.mode} in {login.where}: {', '.join(parts)}" + (f" ({login.reason})" if login.reason else "")
 
 
-def explain_plan(plan: Plan, login: LoginHealth | None) -> None:
-    """Print every agent's chain, how its login stands, what is ignored, and every mistake."""
+def explain_plan(plan: Plan, login: LoginHealth | None, reach: Reach | None) -> None:
+    """Print every agent's chain, how its login stands, how the gateway is reached, what is ignored, and every
+    mistake.
+    """
     console = Console()
     if not console.is_terminal:
         console.width = 1000  # a pipe has no edge at which to break an address
@@ -179,13 +190,20 @@ def explain_plan(plan: Plan, login: LoginHealth | None) -> None:
         missing = dict.fromkeys(f"{route.transport}/{route.model}" for route in plan.routes if route.price is None)
         said = f"none for {', '.join(missing)}" if missing else "for every route"
         console.print(f"[{'yellow' if missing else 'green'}]prices[/]  {escape(said)}", soft_wrap=True)
+    if reach is not None:
+        console.print(reach_table(reach))
+        for note in reach.notes:
+            console.print(f"[yellow]note[/yellow]  gateway: {escape(note)}", soft_wrap=True)
+    if lone := without_fallback(plan.agents.values()):
+        said = f"no fallback for {', '.join(lone)}: what the primary cannot answer fails"
+        console.print(f"[yellow]note[/yellow]  {escape(said)}", soft_wrap=True)
     for name, agent in plan.agents.items():
         for note in notes(agent):
             console.print(f"[yellow]note[/yellow]  {escape(name)}: {escape(note)}", soft_wrap=True)
         for number, route in enumerate(agent.routes):
             if route.set_by:
                 console.print(f"[dim]{escape(name)} {_role(number)} is set by {escape(_origin(route))}[/dim]")
-    show_problems(plan.problems)
+    show_problems(all_problems(plan, reach))
     _problem_lines("ignored", plan.ignored)
 
 
