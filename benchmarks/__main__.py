@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from . import complete, gateway, handover, memory, startup, stream, upstream
+from . import complete, credential, dispatcher, gateway, handover, memory, startup, stream, traces, upstream
 from .measure import Job
 from .record import over_the_limit, save, set_up, show
 from .runs import last_line
@@ -50,17 +50,30 @@ STEPS = (
 GATEWAY = tuple(across("gateway", BOTH, gateway.SCENARIOS))
 
 
+ROUNDS = (
+    *(rounds for *_, rounds in (*complete.SIZES.values(), complete.SLOWLY, *stream.SIZES.values())),
+    *(module.ROUNDS for module in (handover, startup, dispatcher, credential, traces)),
+)
+"""Of how many rounds the figures of the library are medians; memory is looked at once."""
+
+
 class Part(NamedTuple):
-    """What is measured and written down together: its name in the record, its steps, its tables."""
+    """What is measured and written down together: its name in the record, its steps, in how many rounds, its tables."""
 
     name: str
     steps: Sequence[Step]
+    rounds: Sequence[int]
     tables: Callable[[dict[str, list[Row]]], list[Table]]
 
 
 PARTS = {
-    "library": Part("bench", STEPS, own_tables),
-    "gateway": Part("gateway", GATEWAY, lambda figures: gateway_tables(figures["gateway"])),
+    "library": Part("bench", STEPS, ROUNDS, own_tables),
+    "gateway": Part(
+        "gateway",
+        GATEWAY,
+        [load.rounds for load in gateway.LOADS.values()],
+        lambda figures: gateway_tables(figures["gateway"]),
+    ),
 }
 
 
@@ -101,7 +114,7 @@ def part_measured(part: Part, *, quick: bool, keep: bool) -> None:
     if busy := over_the_limit(row for rows in figures.values() for row in rows):
         sys.exit("the mock upstream may have been the limit:\n" + "\n".join(busy))
     if keep:
-        save(part.name, {"about": set_up(PACKAGES, quick=quick), **figures})
+        save(part.name, {"about": set_up(PACKAGES, part.rounds, quick=quick), **figures})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,13 @@ def save(part: str, figures: dict[str, Any]) -> None:
     RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def set_up(packages: Sequence[str], *, quick: bool) -> dict[str, Any]:
-    """Say what machine this is, which versions are measured, and whether by the fewest calls."""
+def set_up(packages: Sequence[str], rounds: Iterable[int], *, quick: bool) -> dict[str, Any]:
+    """Say when and on what machine this is, which versions are measured, and whether by the fewest calls.
+
+    Args:
+        rounds: Of how many rounds the figures are medians, of each kind of them; what is kept are the fewest and most.
+    """
+    counts = [1] if quick else sorted(rounds)
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.exists() else ""
     model = re.search(r"model name\s*: (.*)", text)
@@ -55,6 +61,8 @@ def set_up(packages: Sequence[str], *, quick: bool) -> dict[str, Any]:
         "cores": text.count("processor\t"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "rounds": [counts[0], counts[-1]],
         "quick": quick,
         "versions": {package: version(package) for package in packages},
     }

@@ -20,7 +20,7 @@ from benchmarks.measure import BACKENDS, Instant, Job, at_once, interleaved, job
 from benchmarks.peers import __main__ as peers
 from benchmarks.peers import gateways
 from benchmarks.plots import beside_peers, by_size, pictures
-from benchmarks.record import load, over_the_limit, rounded
+from benchmarks.record import load, over_the_limit, rounded, set_up
 from benchmarks.runs import last_line
 from benchmarks.tables import Table, calls, chunks, fates, gateway_tables, markdown, peer_tables, us
 from benchmarks.tables import memory as table_of_memory
@@ -249,11 +249,33 @@ def test_a_document_without_marks_is_not_written() -> None:
     with pytest.raises(ValueError, match="no marks for peers"):
         written("# Performance\n", record)
     text = written("before\n<!-- peers -->\nold\n<!-- end of peers -->\nafter\n", record)
-    assert text.startswith("before\n<!-- peers -->\nA, 2 cores, Linux 6; Python 3.11.\n\n### CPU per call beside")
+    by = "Measured with `python -m benchmarks.peers libraries`"
+    assert text.startswith(
+        f"before\n<!-- peers -->\n{by}. A, 2 cores, Linux 6; Python 3.11.\n\n### CPU per call beside"
+    )
     assert text.endswith("\n\n<!-- end of peers -->\nafter\n")
     assert written(text, record) == text
-    assert setting({**about, "versions": {"anyio": "4"}}) == "A, 2 cores, Linux 6; Python 3.11; anyio 4."
-    assert "quick run" in setting({**about, "quick": True})
+
+
+def test_figures_say_how_they_were_measured() -> None:
+    """When, with what, and of how many rounds they are medians; a record without those is readable all the same."""
+    about = {"machine": "A", "cores": 2, "system": "Linux 6", "python": "3.11", "quick": False, "versions": {}}
+    machine = "A, 2 cores, Linux 6; Python 3.11"
+    assert setting({**about, "versions": {"anyio": "4"}}, "x") == f"Measured with `x`. {machine}; anyio 4."
+    when = {"date": "2026-11-27", "rounds": [3, 15]}
+    assert setting({**about, **when}, "x") == f"Measured on 2026-11-27 with `x`, medians of 3 to 15 rounds. {machine}."
+    assert "medians of 1 round. " in setting({**about, "rounds": [1, 1]}, "x")
+    assert "quick run" in setting({**about, "quick": True}, "x")
+
+
+def test_what_is_written_down_says_how_it_was_measured() -> None:
+    """The day, and the fewest and most rounds; those that stand in the record are the benchmarks' own."""
+    about = set_up((), (5, 3, 9), quick=False)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", about["date"])
+    assert about["rounds"] == [3, 9]
+    assert set_up((), (5, 3, 9), quick=True)["rounds"] == [1, 1]
+    assert (min(own.ROUNDS), max(own.ROUNDS)) == (3, 15)
+    assert [part.name for part in own.PARTS.values()] == ["bench", "gateway"]
 
 
 def test_the_picture_by_size() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -19,8 +20,8 @@ from .. import gateway, upstream
 from ..measure import Job
 from ..record import over_the_limit, save, set_up, show
 from ..runs import ROOT, last_line
-from ..tables import Row, Table, gateway_tables, peer_tables
-from .gateways import installed
+from ..tables import MEASURES, Row, Table, gateway_tables, peer_tables
+from .gateways import LOADS, installed
 
 ENVIRONMENTS = ROOT / ".peers"
 
@@ -94,18 +95,25 @@ def gateways_measured(*, quick: bool = False) -> list[Row]:
     return rows
 
 
+TABLES: dict[str, Callable[[list[Row]], list[Table]]] = {
+    "peers": peer_tables,
+    "gateways": lambda rows: gateway_tables(rows, "peer"),
+}
+"""The tables of a part of the record."""
+
+
 def main() -> None:
     """Measure everything and print it; write it down where that is asked for."""
     quick, keep = "--quick" in sys.argv, "--save" in sys.argv
     parts = [part for part in ("libraries", "gateways") if part in sys.argv] or ["libraries", "gateways"]
     if "libraries" in parts:
         rows = all_measured(libraries(), quick=quick)
-        told("peers", rows, peer_tables(rows), quick=quick, keep=keep)
+        told("peers", rows, [ROUNDS[what] for what in MEASURES], quick=quick, keep=keep)
     if "gateways" in parts:
         _, missing = installed()
         name_missing(missing)
         rows = gateways_measured(quick=quick)
-        told("gateways", rows, gateway_tables(rows, "peer"), quick=quick, keep=keep)
+        told("gateways", rows, [load.rounds for load in LOADS.values()], quick=quick, keep=keep)
 
 
 def libraries() -> list[Peer]:
@@ -121,13 +129,13 @@ def name_missing(titles: list[str]) -> None:
         print("no environment (make peers):", ", ".join(titles), file=sys.stderr)
 
 
-def told(part: str, rows: list[Row], tables: list[Table], *, quick: bool, keep: bool) -> None:
+def told(part: str, rows: list[Row], rounds: Iterable[int], *, quick: bool, keep: bool) -> None:
     """Print what was measured; write it down if it is to be kept."""
-    show(tables)
+    show(TABLES[part](rows))
     if busy := over_the_limit(rows):
         sys.exit("the mock upstream may have been the limit:\n" + "\n".join(busy))
     if keep:
-        save(part, {"about": set_up((), quick=quick), "rows": rows})
+        save(part, {"about": set_up((), rounds, quick=quick), "rows": rows})
 
 
 if __name__ == "__main__":
