@@ -17,12 +17,15 @@ from ..providers import Attempt, PassedOver, Target, escaped
 from ..supervisor import HandedOver, Plan, RequestEnded, Returned
 from ._keys import key_text
 from ._rates import SECONDS
-from ._seen import CHANGES_FOR, Change, Numbered, Seen
+from ._seen import CHANGES_FOR, Change, Numbered, Outcome, Seen, SeriesKey
 
 JSON: TypeAlias = dict[str, Any]
 
 Span: TypeAlias = tuple[float, float, str, str]
 """From and to an instant, a state, and its reason."""
+
+UNANSWERED: tuple[Outcome, ...] = ("failed", "left")
+"""How a request ends that nobody answered."""
 
 TEXT = 500
 """Characters of a text that are shown, as of a provider's message."""
@@ -219,13 +222,18 @@ def _agent(plan: Plan, name: str, seen: Seen, now: Now) -> JSON:
     routes, names = plan.agents[name].routes, {target: name for name, target in plan.endpoints.items()}
     by, since = seen.serving.get(name, ("", None))
     labels = [f"{route.transport}/{route.model}" for route in routes]
-    last = [seen.series.get((name, route.transport, route.model, "answered")) for route in routes]
+    pairs = dict.fromkeys((route.transport, route.model) for route in routes)
+    last = [seen.series.get((name, *pair, "answered")) for pair in pairs]
     answers = [series.last_at for series in last if series is not None]
+    answered = [0 if series is None else series.requests.whole for series in last]
     return {
         "name": shown(name),
         "serving": labels.index(by) if by in labels else 0,
         "serving_since": now.when(since),
         "last_answer_at": now.when(max(answers, default=None)),
+        "answered": sum(answered),
+        "by_fallback": sum(answered[1:]),
+        **{outcome: _count(seen, (name, "", "", outcome)) for outcome in UNANSWERED},
         "routes": [
             {
                 "transport": route.transport,
@@ -236,6 +244,10 @@ def _agent(plan: Plan, name: str, seen: Seen, now: Now) -> JSON:
             for route in routes
         ],
     }
+
+
+def _count(seen: Seen, key: SeriesKey) -> int:
+    return seen.series[key].requests.whole if key in seen.series else 0
 
 
 def _endpoint(about: About, name: str, target: Target, health: Health, now: Now) -> JSON:

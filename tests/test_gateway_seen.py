@@ -248,6 +248,7 @@ def test_the_status_says_who_serves_and_what_went_wrong() -> None:
     assert status["totals"] == {"requests": 3, "answered": 2, "failed": 0, "left": 1, "handed_over": 1}
     (agent,) = status["agents"]
     assert (agent["serving"], agent["serving_since"], agent["last_answer_at"]) == (1, 1508.5, 1508.5)
+    assert [agent[name] for name in ("answered", "by_fallback", "failed", "left")] == [2, 1, 0, 1]
     assert [route["circuit"] for route in agent["routes"]] == [f"{ENDPOINT} / lead", f"{SECOND} / second"]
     circuit = next(row for row in status["circuits"] if row["key"] == f"{ENDPOINT} / lead")
     assert (circuit["state"], circuit["since"], circuit["until"]) == ("open", 1508.5, 1518.5)

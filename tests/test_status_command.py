@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -57,7 +58,6 @@ def test_it_shows_who_serves_and_what_is_not_closed(
 ) -> None:
     """In a pipe too: who serves, the circuit, the endpoints and the hand-over."""
     monkeypatch.setenv("UNDERSTUDY_TOKEN", TOKEN)
-    monkeypatch.setenv("COLUMNS", "200")
     result = status("--url", gateway + "/", "--backend", backend)
     assert result.exit_code == 0
     for said in (
@@ -70,6 +70,7 @@ def test_it_shows_who_serves_and_what_is_not_closed(
     ):
         assert said in result.stdout
     assert "3 in all, 2 handed over, 0 failed" in result.stdout
+    assert ["deriver", "3", "0", "100%"] in [line.split()[:4] for line in result.stdout.splitlines()]
 
 
 def test_json_is_the_gateways_own(gateway: str) -> None:
@@ -156,24 +157,144 @@ async def test_watching_goes_on_until_it_is_ended(gateway: str, tmp_path: Path) 
     assert json.loads(text.partition("\n")[0])["event"] == "snapshot"
 
 
+def shown(status: dict[str, Any], width: int) -> list[str]:
+    """Return the lines that a terminal of so many columns shows."""
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as capture:
+        console.print(tables(status, width))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def cells(lines: list[str], title: str) -> list[str]:
+    """Return the rows of a table, its head the first, each with one space between its words."""
+    begin = next(number for number, line in enumerate(lines) if " ".join(line.split()).startswith(title))
+    end = begin + [*lines[begin:], ""].index("")
+    return [" ".join(line.split()) for line in lines[begin:end]]
+
+
+OPENAI, ANTHROPIC = "openai at https://api.openai.com/v1", "anthropic at https://gateway.internal.example/anthropic"
+STATUS: dict[str, Any] = {
+    **{"version": "1.2.3", "uptime": 3600, "now": 1000.0, "totals": {"requests": 1311, "handed_over": 9, "failed": 7}},
+    "rates": {"series": [{"agent": "deriver", "counts": [2] * 300}]},
+    "agents": [
+        {
+            **{"name": "deriver", "serving": 1, "serving_since": 280.0},
+            **{"answered": 1300, "by_fallback": 325, "failed": 7, "left": 4},
+            "routes": [
+                {"transport": "openai", "model": "gpt-5.4-mini"},
+                {"transport": "anthropic", "model": "claude-haiku-4-5-20251001"},
+            ],
+        },
+        {
+            **{"name": "dialectic.max", "serving": 0, "serving_since": None},
+            **{"answered": 0, "by_fallback": 0, "failed": 0, "left": 0},
+            "routes": [{"transport": "openai", "model": "gpt-5.4-mini"}],
+        },
+    ],
+    "latencies": [
+        {
+            **{"agent": "deriver", "transport": "anthropic", "model": "claude-haiku-4-5-20251001"},
+            "latency": {"p50": 1.2, "p99": 12.5},
+            "first_token": {"p50": 0.25, "p99": 1.0},
+        }
+    ],
+    "circuits": [
+        {
+            **{"key": f"{OPENAI} / gpt-5.4-mini", "state": "open", "until": 1009.0},
+            "reason": "overloaded (HTTP 503): The server is overloaded or not ready yet",
+        }
+    ],
+    "credentials": [
+        {"endpoint": OPENAI, "kind": "key", "state": "closed"},
+        {"endpoint": ANTHROPIC, "kind": "login", "life": "alive", "expires_at": 1900.0},
+    ],
+    "endpoints": [
+        {"name": name, "phase": "serving", "in_flight": 12, "waiting": 3, "succeeded": 650, "failed": 41}
+        for name in (OPENAI, ANTHROPIC)
+    ],
+    "handovers": [
+        {
+            **{"at": 280.0, "kind": "handed_over", "agent": "deriver", "to": "anthropic/claude-haiku-4-5-20251001"},
+            "reason": "overloaded (HTTP 503)",
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_nothing_is_cut_off(width: int) -> None:
+    """Names, addresses and reasons are there to their last letter, on one line or on several."""
+    lines = shown(STATUS, width)
+    assert max(map(len, lines)) <= width
+    assert "…" not in "".join(lines)
+    assert cells(lines, "agent served by") == [
+        "agent served by",
+        "deriver anthropic/claude-haiku-4-5-20251001 fallback for 12 min",
+        "dialectic.max openai/gpt-5.4-mini primary",
+    ]
+    assert column(lines, "circuit", "state") == f"{OPENAI} / gpt-5.4-mini"
+    assert column(lines, "endpoint", "phase" if width == 120 else "credential") == OPENAI + ANTHROPIC
+
+
+def column(lines: list[str], title: str, after: str) -> str:
+    """Return what stands in the first column of a table, without the breaks; `after` is the title of the next one."""
+    begin = next(number for number, line in enumerate(lines) if line.split()[:1] == [title])
+    end = begin + [*lines[begin:], ""].index("")
+    folded = [line[: lines[begin].index(after)].strip() for line in lines[begin + 1 : end]]
+    return "".join(f"{part} " if part.endswith((" at", " /")) else part for part in folded)
+
+
+@pytest.mark.parametrize(
+    ("width", "rows"),
+    [
+        (
+            80,
+            [
+                "agent requests failed by fallback per s p50 whole p50",
+                "deriver 1311 7 25% 2.0 250 ms 1200 ms",
+                "dialectic.max 0 0 - 0.0 - -",
+            ],
+        ),
+        (
+            120,
+            [
+                "agent requests failed by fallback per s first token p50 first token p99 whole p50 whole p99",
+                "deriver 1311 7 25% 2.0 250 ms 1000 ms 1200 ms 12500 ms",
+                "dialectic.max 0 0 - 0.0 - - - -",
+            ],
+        ),
+    ],
+)
+def test_each_agents_requests_failures_and_fallbacks(width: int, rows: list[str]) -> None:
+    """On one line each; a narrow terminal does without the slowest hundredth."""
+    found = [line for line in map(" ".join, map(str.split, shown(STATUS, width))) if line]
+    begin = next(number for number, line in enumerate(found) if line.startswith("agent requests"))
+    assert found[begin : begin + len(rows)] == rows
+
+
+def test_endpoints_at_eighty_columns() -> None:
+    """Their addresses are folded; who waits is left out, and so is the phase, until one of them does not serve."""
+    lines = cells(shown(STATUS, 80), "endpoint")
+    assert lines[:3] == [
+        "endpoint credential in flight answered failed",
+        "openai at key 12 650 41",
+        "https://api.openai.com/v1",
+    ]
+    draining = [{**row, "phase": "draining"} for row in STATUS["endpoints"]]
+    assert cells(shown({**STATUS, "endpoints": draining}, 80), "endpoint")[1] == "openai at draining key 12 650 41"
+    assert cells(shown(STATUS, 120), "endpoint")[1] == f"{OPENAI} serving key 12 3 650 41"
+
+
 def test_what_a_gateway_says_moves_no_cursor_and_is_no_markup() -> None:
     """Names and reasons are escaped once more: a gateway may be anybody's."""
     nasty = "[red]\x1b[2Jx"
     circuit = {"key": nasty, "state": "held", "until": None, "reason": nasty}
-    route = {"transport": "openai", "model": nasty}
-    shown = {
-        **{"version": nasty, "uptime": 5, "now": 100.0, "circuits": [circuit], "endpoints": [], "credentials": []},
-        "totals": {"requests": 0, "handed_over": 0, "failed": 0},
-        "rates": {"series": []},
-        "latencies": [],
-        "agents": [{"name": nasty, "serving": 0, "serving_since": None, "routes": [route]}],
-        "handovers": [{"at": 40.0, "kind": "returned", "agent": nasty, "to": nasty, "after": 7.0}],
-    }
-    console = Console(width=300, force_terminal=False, record=True)
-    with console.capture() as capture:
-        console.print(tables(shown))
-    assert "\x1b" not in capture.get()
-    assert capture.get().count("[red]\\x1b[2Jx") == 7
+    agent = {**STATUS["agents"][1], "name": nasty, "routes": [{"transport": "openai", "model": nasty}]}
+    back = {"at": 40.0, "kind": "returned", "agent": nasty, "to": nasty, "after": 7.0}
+    nobody = {"version": nasty, "circuits": [circuit], "agents": [agent], "handovers": [back], "endpoints": []}
+    said = "".join(shown({**STATUS, **nobody}, 300))
+    assert "\x1b" not in said
+    assert said.count("[red]\\x1b[2Jx") == 8
 
 
 @pytest.mark.parametrize(

@@ -160,13 +160,19 @@ def _login_said(login: LoginHealth) -> str:
     return f"{login.mode} in {login.where}: {', '.join(parts)}" + (f" ({login.reason})" if login.reason else "")
 
 
+def edgeless() -> Console:
+    """Return a console for standard output: in a pipe there is no edge at which to break an address."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 1000
+    return console
+
+
 def explain_plan(plan: Plan, login: LoginHealth | None, reach: Reach | None) -> None:
     """Print every agent's chain, how its login stands, how the gateway is reached, what is ignored, and every
     mistake.
     """
-    console = Console()
-    if not console.is_terminal:
-        console.width = 1000  # a pipe has no edge at which to break an address
+    console = edgeless()
     if plan.agents:
         table = Table(box=None)
         for title in ("agent", "role", "transport", "model", "base URL", "credential", "limits (s)"):

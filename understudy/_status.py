@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 from urllib.parse import urlsplit
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from ._reach import URL, known_token
-from ._show import milliseconds
+from ._show import edgeless, milliseconds
 from .gateway import merged
 from .providers import decode, escaped
 
@@ -34,6 +34,12 @@ CONNECT_WITHIN, SILENT_FOR = 5.0, 25.0
 
 RECENT, HANDOVERS = 10, 5
 """Seconds that a rate is a mean of, and hand-overs that are shown."""
+
+WIDE = 100
+"""Columns of a terminal that has room for everything (chosen: names of usual length then stand on one line)."""
+
+LOGIN_WIDTH = 14
+"""Columns of a credential where there is little room (chosen: an address is worth more than a login on one line)."""
 
 STYLES = {"closed": "green", "half_open": "cyan", "open": "bold red", "held": "yellow"}
 
@@ -81,7 +87,8 @@ async def show_once(access: Access, *, json_: bool) -> None:
     if json_:
         click.echo(json.dumps(status))
     else:
-        Console().print(_drawn(status))
+        console = edgeless()
+        console.print(_drawn(status, console.width))
 
 
 async def show_live(access: Access, *, json_: bool) -> None:
@@ -103,19 +110,20 @@ async def show_live(access: Access, *, json_: bool) -> None:
 
 async def _redraw(events: AsyncIterator[tuple[str, JSON]]) -> None:
     whole: JSON | None = None
-    with Live(console=Console(), auto_refresh=False) as live:
+    console = edgeless()
+    with Live(console=console, auto_refresh=False) as live:
         async for name, value in events:
             if name == "snapshot":
                 whole = value
             elif whole is not None:
                 whole = merged(whole, value)
             if whole is not None:
-                live.update(_drawn(whole), refresh=True)
+                live.update(_drawn(whole, console.width), refresh=True)
 
 
-def _drawn(status: JSON) -> RenderableType:
+def _drawn(status: JSON, width: int) -> RenderableType:
     try:
-        return tables(status)
+        return tables(status, width)
     except (LookupError, TypeError, AttributeError, ValueError):
         raise GatewayNotReachedError("the gateway is of another version: it says what this one cannot show") from None
 
@@ -188,15 +196,24 @@ async def _events(access: Access) -> AsyncGenerator[tuple[str, JSON], None]:
                 yield name, _decoded(line.removeprefix("data: ").encode(), access)
 
 
-def tables(status: JSON) -> RenderableType:
-    """Return a status as tables. Pure."""
-    parts: list[RenderableType] = [_head(status), _agents(status)]
+def tables(status: JSON, width: int) -> RenderableType:
+    """Return a status as tables, for so many columns: what is too long is folded, what says least is left out. Pure."""
+    is_narrow = width < WIDE
+    parts: list[RenderableType] = [_head(status), _serving(status), _requests(status, is_narrow=is_narrow)]
     barred = [row for row in status["circuits"] if row["state"] != "closed"]
     parts.append(_circuits(barred, status["now"]) if barred else Text("all circuits are closed", "green"))
-    parts.append(_endpoints(status))
+    parts.append(_endpoints(status, is_narrow=is_narrow))
     if status["handovers"]:
         parts.append(_handovers(status["handovers"][-HANDOVERS:], status["now"]))
     return Group(*(part for each in parts for part in (each, Text())))
+
+
+def _table(*titles: str) -> Table:
+    """Return a table in which nothing is cut off."""
+    table = Table(*titles, box=None)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
 
 
 def _head(status: JSON) -> Text:
@@ -208,26 +225,42 @@ def _head(status: JSON) -> Text:
     return head
 
 
-def _agents(status: JSON) -> Table:
-    table = Table("agent", "served by", "", "requests/s", "first token p50", "p99", "whole p50", "p99", box=None)
-    latencies = {(row["agent"], row["transport"], row["model"]): row for row in status["latencies"]}
+def _serving(status: JSON) -> Table:
+    table = _table("agent", "served by", "")
     for agent in status["agents"]:
         route = agent["routes"][agent["serving"]]
         since = agent["serving_since"]
         role = Text("primary", "green")
         if agent["serving"]:
             role = Text("fallback" + (f" for {ago(status['now'] - since)}" if since else ""), "yellow")
+        table.add_row(_text(agent["name"]), _text(f"{route['transport']}/{route['model']}"), role)
+    return table
+
+
+def _requests(status: JSON, *, is_narrow: bool) -> Table:
+    shares = ("p50",) if is_narrow else ("p50", "p99")
+    times = [f"{name} {share}" for name in ("first token", "whole") for share in shares]
+    table = _table("agent", "requests", "failed", "by fallback", "per s", *times)
+    latencies = {(row["agent"], row["transport"], row["model"]): row for row in status["latencies"]}
+    for agent in status["agents"]:
+        route = agent["routes"][agent["serving"]]
+        answered, failed = agent["answered"], agent["failed"]
         rate = sum(recent(row["counts"]) for row in status["rates"]["series"] if row["agent"] == agent["name"])
         known = latencies.get((agent["name"], route["transport"], route["model"]), {})
         found = [known.get(name) or {} for name in ("first_token", "latency")]
-        took = [milliseconds(each.get(share)) for each in found for share in ("p50", "p99")]
-        served = _text(f"{route['transport']}/{route['model']}")
-        table.add_row(_text(agent["name"]), served, role, f"{rate:.1f}", *took)
+        table.add_row(
+            _text(agent["name"]),
+            str(answered + failed + agent["left"]),
+            Text(str(failed), "red" if failed else "green"),
+            f"{agent['by_fallback'] / answered:.0%}" if answered else "-",
+            f"{rate:.1f}",
+            *(milliseconds(each.get(share)) for each in found for share in shares),
+        )
     return table
 
 
 def _circuits(rows: Iterable[JSON], now: float) -> Table:
-    table = Table("circuit", "state", "for", "reason", box=None)
+    table = _table("circuit", "state", "for", "reason")
     for row in rows:
         left = "-" if row["until"] is None else ago(row["until"] - now)
         state = str(row["state"])
@@ -237,13 +270,20 @@ def _circuits(rows: Iterable[JSON], now: float) -> Table:
     return table
 
 
-def _endpoints(status: JSON) -> Table:
-    table = Table("endpoint", "phase", "credential", "in flight", "waiting", "answered", "failed", box=None)
+def _endpoints(status: JSON, *, is_narrow: bool) -> Table:
+    """A narrow terminal does without who waits, and without the phase while all of them serve."""
+    counts = {"in flight": "in_flight", "waiting": "waiting", "answered": "succeeded", "failed": "failed"}
+    has_phase = not is_narrow or any(row["phase"] != "serving" for row in status["endpoints"])
+    if is_narrow:
+        del counts["waiting"]
+    table = _table("endpoint", *(["phase"] if has_phase else []), "credential", *counts)
+    table.columns[1 + has_phase].max_width = LOGIN_WIDTH if is_narrow else None
     credentials = {row["endpoint"]: row for row in status["credentials"]}
     for row in status["endpoints"]:
-        counts = (str(row[name]) for name in ("in_flight", "waiting", "succeeded", "failed"))
         phase = Text(str(row["phase"]), "green" if row["phase"] == "serving" else "red")
-        table.add_row(_text(row["name"]), phase, _credential(credentials.get(row["name"], {}), status["now"]), *counts)
+        credential = _credential(credentials.get(row["name"], {}), status["now"])
+        numbers = (str(row[name]) for name in counts.values())
+        table.add_row(_text(row["name"]), *([phase] if has_phase else []), credential, *numbers)
     return table
 
 
@@ -257,7 +297,7 @@ def _credential(row: JSON, now: float) -> Text:
 
 
 def _handovers(rows: Iterable[JSON], now: float) -> Table:
-    table = Table("hand-over", "agent", "to", "reason", box=None)
+    table = _table("hand-over", "agent", "to", "reason")
     for row in rows:
         reason = f"back after {ago(row['after'])}" if row["kind"] == "returned" else row["reason"]
         table.add_row(f"{ago(now - row['at'])} ago", _text(row["agent"]), _text(row["to"]), _text(reason))
