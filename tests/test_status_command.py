@@ -80,7 +80,7 @@ def test_json_is_the_gateways_own(gateway: str) -> None:
     file.write_text(TOKEN + "\n")
     file.chmod(0o644)
     result = status("--json", "--url", gateway)
-    assert (result.exit_code, "chmod 600" in result.stdout) == (2, True)
+    assert (result.exit_code, "chmod 600" in json.loads(result.stdout)["error"]["problems"][0]["remedy"]) == (2, True)
     file.chmod(0o600)
     result = status("--json", "--url", gateway)
     assert result.exit_code == 0
@@ -103,9 +103,9 @@ def test_the_token_may_stand_in_dotenv(gateway: str) -> None:
     ("url", "token", "code", "said"),
     [
         ("http://127.0.0.1:1", TOKEN, 1, "is `understudy serve` running?"),
-        (None, "", 2, "there is no token"),
+        (None, "", 2, "mistake  UNDERSTUDY_TOKEN: expected the gateway's token; set UNDERSTUDY_TOKEN to what"),
         (None, "not the one", 2, "printable ASCII without spaces"),
-        (None, "not-the-one", 2, "refuses the token"),
+        (None, "not-the-one", 2, "mistake  UNDERSTUDY_TOKEN: expected the token that the gateway at http://127.0.0.1:"),
         ("ftp://127.0.0.1", TOKEN, 2, "the address of a gateway"),
         ("http://user:key@127.0.0.1", TOKEN, 2, "the address of a gateway"),
     ],

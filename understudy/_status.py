@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 from urllib.parse import urlsplit
 
@@ -21,13 +21,16 @@ from rich.text import Text
 
 from ._reach import URL, known_token
 from ._show import edgeless, milliseconds
-from .gateway import merged
-from .providers import decode, escaped
+from .gateway import GatewayToken, merged
+from .gateway._token import VARIABLE
+from .providers import ConfigurationError, Problem, decode, escaped
 
 if TYPE_CHECKING:
     import httpx2
 
 JSON: TypeAlias = dict[str, Any]
+
+_SET_IT = f"set {VARIABLE} to what `understudy token` prints where the gateway runs"
 
 CONNECT_WITHIN, SILENT_FOR = 5.0, 25.0
 """Seconds to reach the gateway, and in which it says something: it sends a sign of life every 10."""
@@ -51,26 +54,26 @@ class GatewayNotReachedError(OSError):
 @final
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a gateway is, and the token that it asks for."""
+    """Where a gateway is, and the token that it is shown."""
 
     url: str
-    token: str = field(repr=False)
+    token: GatewayToken
 
 
 def access_to(url: str) -> Access:
     """Return the way to a gateway, with the token that `understudy serve` has in this environment.
 
     Raises:
-        UsageError: The address is none, or there is no token.
-        ConfigurationError: The token cannot be read.
+        UsageError: The address is none.
+        ConfigurationError: There is no token, or it cannot be read.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
         raise click.UsageError(f"--url is the address of a gateway, such as {URL}")
     token = known_token()
     if token is None:
-        raise click.UsageError("there is no token: set UNDERSTUDY_TOKEN to the gateway's, or start `understudy serve`")
-    return Access(url.rstrip("/"), token.secret.get_secret_value())
+        raise ConfigurationError([Problem(VARIABLE, "the gateway's token", _SET_IT)])
+    return Access(url.rstrip("/"), token)
 
 
 async def show_once(access: Access, *, json_: bool) -> None:
@@ -78,7 +81,7 @@ async def show_once(access: Access, *, json_: bool) -> None:
 
     Raises:
         GatewayNotReachedError: There is none.
-        UsageError: It refuses the token.
+        ConfigurationError: It refuses the token.
     """
     async with _Client(access) as client:
         response = await client.get("/status")
@@ -97,7 +100,7 @@ async def show_live(access: Access, *, json_: bool) -> None:
 
     Raises:
         GatewayNotReachedError: There is none, or not any more.
-        UsageError: It refuses the token.
+        ConfigurationError: It refuses the token.
     """
     async with aclosing(_events(access)) as events:
         if json_:
@@ -138,7 +141,7 @@ class _Client:
         self._access, self._faults = access, (httpx2.TransportError, httpx2.InvalidURL)
         self._client = httpx2.AsyncClient(
             base_url=access.url,
-            headers={"Authorization": f"Bearer {access.token}"},
+            headers={"Authorization": f"Bearer {access.token.secret.get_secret_value()}"},
             timeout=httpx2.Timeout(CONNECT_WITHIN, read=SILENT_FOR),
             trust_env=False,
             follow_redirects=False,
@@ -158,7 +161,8 @@ class _Client:
 
 def _check(response: httpx2.Response, access: Access) -> None:
     if response.status_code == 401:
-        raise click.UsageError(f"the gateway at {access.url} refuses the token")
+        expected = f"the token that the gateway at {access.url} takes"
+        raise ConfigurationError([Problem(access.token.source, expected, _SET_IT)])
     if response.status_code != 200:
         said = _said(response)
         why = f"refuses: {said}" if said else "is no gateway"
