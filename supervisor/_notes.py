@@ -6,7 +6,7 @@ is a bad day to learn either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from ..providers import inexpressible, left_out
@@ -51,6 +51,10 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 
 
+def _are(names: Collection[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
 def _elsewhere(route: Route) -> Iterable[str]:
     """Yield what makes it likely that a route does not lead where it should."""
     vendor = next((vendor for begin, vendor in _VENDORS.items() if route.model.lower().startswith(begin)), None)
@@ -65,7 +69,7 @@ def _unsent(route: Route) -> Iterable[str]:
     dropped = left_out(route.transport, route.target.base_url, route.model, route.parameters)
     if dropped:
         settings = _listed(_SETTING_OF.get(name, name) for name in dropped)
-        yield f"{_name(route)}: {settings} cannot be expressed there, and is not sent"
+        yield f"{_name(route)}: {settings} cannot be expressed there, and {_are(dropped)} not sent"
 
 
 def _not_inherited(primary: Route, fallback: Route) -> Iterable[str]:
@@ -73,11 +77,12 @@ def _not_inherited(primary: Route, fallback: Route) -> Iterable[str]:
         _SETTING_OF[name] for name in primary.parameters if name in _SETTING_OF and name not in fallback.parameters
     }
     if missing:
-        yield f"{_name(fallback)}: {_listed(missing)} is set for the primary only; a fallback inherits nothing"
+        settings = f"{_listed(missing)} {_are(missing)}"
+        yield f"{_name(fallback)}: {settings} set for the primary only; a fallback inherits nothing"
 
 
 def _gaps(primary: Route, fallback: Route) -> Iterable[str]:
     here = inexpressible(primary.transport, primary.target.base_url, primary.model)
     there = inexpressible(fallback.transport, fallback.target.base_url, fallback.model)
     if lost := there - here:
-        yield f"{_name(fallback)}: a request's {_listed(lost)} is lost there; the primary takes it"
+        yield f"{_name(fallback)}: a request's {_listed(lost)} {_are(lost)} lost there; the primary takes it"

@@ -138,6 +138,19 @@ def test_check_prints_every_chain_for_people() -> None:
     assert rows[4][:4] == ["dialectic.max", "primary", "lmstudio", "qwen"]
 
 
+def test_limits_that_are_the_same_everywhere_are_said_once() -> None:
+    """They leave their columns to addresses; where one route differs, each has its own."""
+    same = {P + "MODEL": "lmstudio/qwen", F + "MODEL": "lmstudio/gemma"}
+    shown = run("check", variables=same).stdout
+    assert "limits (s)" not in shown
+    assert "limits: 180 s for an attempt, 60 s for its first token, 30 s for a pause in a stream" in shown
+    shown = run("check", variables=same | {F + "TIMEOUT": "12.5"}).stdout
+    assert [line.split()[-5:] for line in shown.splitlines()[1:3]] == [
+        ["180", "/", "60", "/", "30"],
+        ["12.5", "/", "12.5", "/", "30"],
+    ]
+
+
 def test_check_says_where_a_chain_comes_from_within_a_terminal() -> None:
     """The beginning that a route's variables share is there once, and every line of the origin fits 80 columns."""
     terminal = {"COLUMNS": "80", "TTY_COMPATIBLE": "1", "FORCE_COLOR": "1", "TERM": "dumb", "NO_COLOR": "1"}

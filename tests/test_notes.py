@@ -35,9 +35,17 @@ OPENAI, ANTHROPIC, LMSTUDIO = ({"transport": name} for name in ("openai", "anthr
             "openai m: MAX_OUTPUT_TOKENS is set for the primary only; a fallback inherits nothing",
         ),
         (
+            [{**OPENAI, "max_output_tokens": 9, "seed": 3}, OPENAI],
+            "openai m: MAX_OUTPUT_TOKENS, SEED are set for the primary only; a fallback inherits nothing",
+        ),
+        (
+            [{**ANTHROPIC, "seed": 3, "frequency_penalty": 1.0}],
+            "anthropic m: FREQUENCY_PENALTY, SEED cannot be expressed there, and are not sent",
+        ),
+        (
             [OPENAI, ANTHROPIC],
             "anthropic m: a request's frequency_penalty, json_mode, presence_penalty, seed, temperature, top_k, top_p "
-            "is lost there; the primary takes it",
+            "are lost there; the primary takes it",
         ),
         ([ANTHROPIC, OPENAI], ""),
         (

@@ -77,7 +77,7 @@ async def serving(server: SimulatedServer, backend: str = "asyncio", **environme
 async def test_it_says_where_it_is_and_answers(backend: str) -> None:
     """With the token, in both dialects, and its page without; the token itself is not said."""
     async with simulated_server(Script.always(Answer("Goethe."))) as server, serving(server, backend) as gateway:
-        assert "agents: deriver" in gateway.said
+        assert "agents: deriver; no fallback for deriver\n" in gateway.said
         assert TOKEN not in gateway.said
         async with gateway.client() as client:
             answer = await client.post("/v1/chat/completions", json=BODY)

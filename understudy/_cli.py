@@ -176,7 +176,7 @@ def _prompt(given: str) -> str:
     return prompt
 
 
-@cli.command(short_help="Show every agent's chain, its login, the gateway, and every mistake.")
+@cli.command(short_help="Show every agent's chain, and every mistake.")
 @click.option("--host", metavar="ADDRESS", help="Check the gateway as if `understudy serve` listened at this address.")
 @_json
 def check(host: str | None, json_: bool) -> None:

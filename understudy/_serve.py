@@ -32,7 +32,7 @@ from .gateway import (
     serve,
 )
 from .providers import Line, tell
-from .supervisor import Supervisor
+from .supervisor import Supervisor, without_fallback
 from .telemetry import prometheus_text
 
 _log = logging.getLogger("understudy")
@@ -113,6 +113,8 @@ def announcement(server: Server, supervisor: Supervisor, models: tuple[str, ...]
     urls = [f"http://{_shown(host)}:{port}" for host, port in server.addresses]
     aliases = [model for model in models if model not in supervisor.agents]
     also = f", also called {', '.join(aliases)}" if aliases else ""
+    lone = without_fallback(supervisor.plan.agents.values())
+    without = f"; no fallback for {', '.join(lone)}" if lone else ""
     is_local = all(is_loopback(host) for host, _ in server.addresses)
     hosts = (
         ""
@@ -121,7 +123,7 @@ def announcement(server: Server, supervisor: Supervisor, models: tuple[str, ...]
     )
     return [
         f"listening on {' and '.join(urls)}{hosts}",
-        f"agents: {', '.join(supervisor.agents)}{also}",
+        f"agents: {', '.join(supervisor.agents)}{also}{without}",
         f"for clients: OPENAI_BASE_URL={urls[0]}/v1, ANTHROPIC_BASE_URL={urls[0]}, and the token of `understudy token`",
         f"what it does is shown at {urls[0]}/",
     ]

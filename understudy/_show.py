@@ -27,7 +27,7 @@ from .providers import (
     ToolCallStarted,
     Verdict,
 )
-from .supervisor import LangfuseAccess, Plan, Route, notes, without_fallback
+from .supervisor import LangfuseAccess, Limits, Plan, Route, notes, without_fallback
 
 if TYPE_CHECKING:
     from ._demo import Report
@@ -174,17 +174,8 @@ def explain_plan(plan: Plan, login: LoginHealth | None, reach: Reach | None) -> 
     """
     console = edgeless()
     if plan.agents:
-        table = Table(box=None)
-        for title in ("agent", "role", "transport", "model", "base URL", "credential", "limits (s)"):
-            table.add_column(title, overflow="fold", no_wrap=title not in {"agent", "model", "base URL"})
-        for name, agent in plan.agents.items():
-            for number, route in enumerate(agent.routes):
-                limits = f"{route.limits.attempt:g} / {route.limits.first_token:g} / {route.limits.stall:g}"
-                cells = (name if number == 0 else "", _role(number), route.transport, route.model)
-                credential = _credential(route, plan.login)
-                table.add_row(*map(escape, (*cells, route.target.base_url, credential, limits)))
-        console.print(table)
-        console.print("[dim]limits: an attempt, its first token, a pause in a stream[/dim]")
+        console.print(_chains(plan))
+        console.print(f"[dim]{_limits_said(plan)}[/dim]")
     if login is not None:
         style = "red" if login.life is Life.DEAD else "green"
         console.print(f"[{style}]login[/{style}]  {escape(_login_said(login))}", soft_wrap=True)
@@ -211,6 +202,37 @@ def explain_plan(plan: Plan, login: LoginHealth | None, reach: Reach | None) -> 
                 console.print(f"[dim]{escape(name)} {_role(number)} is set by {escape(_origin(route))}[/dim]")
     show_problems(all_problems(plan, reach))
     _problem_lines("ignored", plan.ignored)
+
+
+def _chains(plan: Plan) -> Table:
+    """Return every agent's chain as a table; limits have a column only where they differ."""
+    table = Table(box=None)
+    titles = ("agent", "role", "transport", "model", "base URL", "credential")
+    for title in (*titles, *(["limits (s)"] if _common_limits(plan) is None else [])):
+        table.add_column(title, overflow="fold", no_wrap=title not in {"agent", "model", "base URL"})
+    for name, agent in plan.agents.items():
+        for number, route in enumerate(agent.routes):
+            cells = (name if number == 0 else "", _role(number), route.transport, route.model, route.target.base_url)
+            limits = f"{route.limits.attempt:g} / {route.limits.first_token:g} / {route.limits.stall:g}"
+            own = (*cells, _credential(route, plan.login), limits)
+            table.add_row(*map(escape, own[: len(table.columns)]))
+    return table
+
+
+def _common_limits(plan: Plan) -> Limits | None:
+    """Return the limits of all routes if they are the same."""
+    found = list(dict.fromkeys(route.limits for route in plan.routes))
+    return found[0] if len(found) == 1 else None
+
+
+def _limits_said(plan: Plan) -> str:
+    limits = _common_limits(plan)
+    if limits is None:
+        return "limits: an attempt, its first token, a pause in a stream"
+    return (
+        f"limits: {limits.attempt:g} s for an attempt, {limits.first_token:g} s for its first token, "
+        f"{limits.stall:g} s for a pause in a stream"
+    )
 
 
 def show_problems(problems: Iterable[Problem]) -> None:
