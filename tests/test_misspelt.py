@@ -18,6 +18,7 @@ D = "DERIVER_MODEL_CONFIG__"
 FOREIGN = "GROQ_API_KEY VLLM_API_KEY VLLM_BASE_URL XAI_API_KEY MISTRAL_API_KEY COHERE_API_KEY AZURE_OPENAI_API_KEY"
 FOREIGN += " OPENROUTER_API_KEY OLLAMA_BASE_URL EMBEDDING_PROVIDER MAX_TOOL_OUTPUT_CHARS PROVIDER MODEL TEMPERATURE"
 FOREIGN += " API_KEY BASE_URL TIMEOUT MAX_TOKENS MAX_RETRIES OPENAI_MODEL OPENAI_ORGANIZATION AGENTS"
+FOREIGN += " GATEWAY_PORT GATEWAY_SERVICE_HOST GATEWAY_SERVICE_PORT GATEWAY_PORT_80_TCP GATEWAY_PORT_80_TCP_ADDR"
 
 
 def told(*names: str) -> list[tuple[str, str]]:
@@ -36,6 +37,7 @@ def told(*names: str) -> list[tuple[str, str]]:
         ("LLM_NOUS_AUTH_MODE", "NOUS_AUTH_MODE"),
         ("LLM_NOUS_REFRESH_TOKEN", "NOUS_REFRESH_TOKEN"),
         ("LLM_NOUS_KEY", "LLM_NOUS_API_KEY"),
+        ("GATEWAY_HOST", "GATEWAY_HOSTS' or 'understudy serve --host"),
         ("LLM_RETRY_ATTEMPT", "LLM_RETRY_ATTEMPTS"),
         ("LLM_OPENAI_APIKEY", "LLM_OPENAI_API_KEY"),
         ("LLM_OPENIA_API_KEY", "LLM_OPENAI_API_KEY"),
@@ -69,7 +71,7 @@ def told(*names: str) -> list[tuple[str, str]]:
 )
 def test_a_near_miss_is_told_with_the_name_that_is_meant(name: str, meant: str) -> None:
     """One slip in a shared name, in the marker or in what joins the parts is named with its remedy."""
-    assert told(name) == [(name, f"did you mean {meant!r}? As it is, it has no effect")]
+    assert told(name) == [(name, f"did you mean '{meant}'? As it is, it has no effect")]
 
 
 @pytest.mark.parametrize(
