@@ -92,11 +92,18 @@ def test_the_token_may_stand_in_dotenv(gateway: str) -> None:
     """Where `understudy serve` finds it, too; a mistake in it is told, and no other token is taken in its place."""
     Path(".env").write_text(f"UNDERSTUDY_TOKEN={TOKEN}\n")
     assert status("--url", gateway).exit_code == 0
-    Path(".env").write_text("UNDERSTUDY_TOKEN='not the one'\n")
-    for command in (["status", "--url", gateway], ["token"]):
-        result = CliRunner().invoke(cli, command)
-        assert (result.exit_code, result.stdout) == (2, "")
-        assert "UNDERSTUDY_TOKEN: expected a key: printable ASCII without spaces" in result.stderr
+    for line, said in (
+        ("UNDERSTUDY_TOKEN='not the one'", "UNDERSTUDY_TOKEN: expected a key: printable ASCII without spaces"),
+        (f"UNDERSTUDY_TOKEN: {TOKEN}", ".env line 1: expected NAME=value"),
+    ):
+        Path(".env").write_text(line + "\n")
+        for command in (["status", "--url", gateway], ["token"]):
+            result = CliRunner().invoke(cli, command)
+            assert (result.exit_code, result.stdout) == (2, "")
+            assert said in result.stderr
+    Path(".env").unlink()
+    made = CliRunner().invoke(cli, ["token"])
+    assert made.stdout == (Path.home() / ".understudy" / "gateway_token").read_text()
 
 
 @pytest.mark.parametrize(
