@@ -2,6 +2,8 @@
 
 `python -m benchmarks.handover JOB` measures one scenario and prints one JSON object: microseconds of CPU per call, 32
 in flight. "bare" is what a program would write by hand: the SDK without retries, and a second client in an `except`.
+"another" is a call that the second route answers as its agent's only one: what is paid beyond it is paid for the fate
+of the primary. Both are called in turn and more often than the SDK, for a route that is passed over costs little.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ FATES = {
 SCENARIOS = tuple((name,) for name in FATES)
 
 ROUNDS, EACH, IN_FLIGHT = 5, 8, 32
+MORE = 4
+"""So many times more calls where ours is held beside ours."""
+
 PATIENCE = 0.05
 """Seconds of an attempt at a primary that hangs; chosen: as long as a slow answer of the upstream takes."""
 
@@ -55,16 +60,13 @@ def settings(job: Job, fate: Fate) -> Settings:
         timeout=PATIENCE if fate.model == "hold" else None,
     )
     second = RouteSettings(transport="lmstudio", model="a-model", base_url=job.url)
-    agents = {"agent": AgentSettings(primary=primary, fallbacks=(second,))}
+    agents = {"agent": AgentSettings(primary=primary, fallbacks=(second,)), "another": AgentSettings(primary=second)}
     return Settings.in_code(agents=agents, circuit_observe_only=not fate.barred)
 
 
-def ours(supervisor: Supervisor, fate: Fate) -> Work:
+def ours(supervisor: Supervisor, name: str, attempts: int) -> Work:
     """Return the call of an agent, and see that it is answered by whom it has to be."""
-    if fate.barred:
-        supervisor.force_open("openai", fate.model, reason="never asked", lasts_for=3600)
-    agent, messages = supervisor.agent("agent"), [user(QUESTION)]
-    attempts = 1 if fate in (FATES["answered"], FATES["circuit open"]) else 2
+    agent, messages = supervisor.agent(name), [user(QUESTION)]
 
     async def call() -> None:
         response = await agent.complete(messages)
@@ -98,12 +100,18 @@ async def measure(job: Job) -> dict[str, Any]:
         openai.AsyncOpenAI(base_url=job.url, api_key=KEY, max_retries=0) as second,
         understudy.open_supervisor(settings(job, fate)) as supervisor,
     ):
-        calls: dict[str, Work] = {"ours": ours(supervisor, fate)}
+        if fate.barred:
+            supervisor.force_open("openai", fate.model, reason="never asked", lasts_for=3600)
+        attempts = 1 if name in {"answered", "circuit open"} else 2
+        calls: dict[str, Work] = {"ours": ours(supervisor, "agent", attempts)}
         if not fate.barred:
             calls["bare"] = by_hand(first, second, fate)
         work = {side: at_once(call, IN_FLIGHT, each) for side, call in calls.items()}
         figures = await interleaved(work, IN_FLIGHT * each, rounds, job.process)
-    return {"fate": name, **figures}
+        beside = {"fated": calls["ours"], "another": ours(supervisor, "another", 1)}
+        work = {side: at_once(call, IN_FLIGHT, each * MORE) for side, call in beside.items()}
+        costs = await interleaved(work, IN_FLIGHT * each * MORE, rounds)
+    return {"fate": name, **figures, **costs}
 
 
 if __name__ == "__main__":

@@ -84,15 +84,20 @@ FATES = {
 
 def fates(rows: Iterable[Row]) -> Table:
     """Return the table of hand-overs."""
-    head = ("event loop", "the call is", "bare SDK, by hand", "ours", "ours / bare", "upstream")
+    head = ("event loop", "the call is", "bare SDK, by hand", "ours", "ours / bare", "beyond another call", "upstream")
     cells = [
         (
             *(row["backend"], FATES[row["fate"]]),
-            *(us(row.get("bare")), us(row["ours"]), times(row), percent(row["upstream"])),
+            *(us(row.get("bare")), us(row["ours"]), times(row), beyond(row), percent(row["upstream"])),
         )
         for row in sorted(rows, key=lambda row: LOOPS.index(row["backend"]))
     ]
     return Table("CPU per call by what becomes of it, 32 in flight", head, cells)
+
+
+def beyond(row: Row) -> str:
+    """Return what a call costs beyond another one that the second route answers at once, as a share of that."""
+    return f"{row['fated'] / row['another'] - 1:+.0%}" if "another" in row else ""
 
 
 def memory(rows: Iterable[Row]) -> Table:

@@ -38,7 +38,10 @@ class Head:
 
     def header(self, name: str) -> str | None:
         """Return the value of a header that comes once; None if there is none."""
-        return next((value for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
     def all(self, name: str) -> list[str]:
         """Return each value of a header."""

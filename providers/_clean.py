@@ -112,6 +112,8 @@ class _Sought:
 
 def _mask(text: str, sought: _Sought) -> str:
     """Return `text` with one mask for each run of characters that belong to a piece."""
+    if "\\" not in text and "%" not in text and not sought.may_be_in(text.translate(_ALIKE)):
+        return text  # read in one way only, and most hold nothing
     hidden, pieces = bytearray(len(text)), sought.pieces
     for reading in _readings(text):
         letters, begins = reading.text.translate(_ALIKE), reading.begins

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import final
 
 import anyio
@@ -105,12 +104,20 @@ class Account:
 
     def signed(self, response: Response, price: Price | None, *, is_fallback: bool) -> Response:
         """Return the response with its trail, and with what it cost."""
-        return replace(
-            response,
-            is_fallback=is_fallback,
-            attempts=tuple(self.attempts),
-            passed_over=tuple(self.passed_over),
-            cost=None if price is None else price.of(response.usage),
+        return Response(  # not by `replace`, which costs ten times as much
+            response.blocks,
+            response.model,
+            response.transport,
+            response.finish_reason,
+            response.usage,
+            response.request_id,
+            response.dropped,
+            is_fallback,
+            tuple(self.attempts),
+            tuple(self.passed_over),
+            response.parsed,
+            None if price is None else price.of(response.usage),
+            response.raw,
         )
 
     def with_trail(self, error: TrailedError) -> TrailedError:

@@ -98,8 +98,9 @@ def test_the_tables_of_streams_of_hand_overs_and_of_memory() -> None:
     both = {"backend": "trio", "bare": 100.0, "ours": 5.0, "upstream": 0.0}
     (row,) = chunks([{**both, "wire": "anthropic", "pace": "burst"}]).rows
     assert row == ("trio", "anthropic", "100 at once", "100 µs", "5.0 µs", "0.05x", "0%")
-    (row,) = fates([{"backend": "trio", "fate": "circuit open", "ours": 5.0, "upstream": 0.0}]).rows
-    assert row == ("trio", "sent past its primary, whose circuit is open", "", "5.0 µs", "", "0%")
+    past = {"backend": "trio", "fate": "circuit open", "ours": 5.0, "fated": 5.1, "another": 5.0, "upstream": 0.0}
+    (row,) = fates([past]).rows
+    assert row == ("trio", "sent past its primary, whose circuit is open", "", "5.0 µs", "", "+2%", "0%")
     sides = [
         {"backend": "trio", "what": "call", "side": side, "bytes": n} for side, n in (("bare", 4096), ("ours", 1024))
     ]
