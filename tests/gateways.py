@@ -16,7 +16,7 @@ from understudy import Supervisor
 from understudy.gateway import Gateway, serve
 from understudy.simulation import Script, SimulatedServer
 
-from .over_sockets import opened
+from .over_sockets import Place, beside, opened
 
 Way: TypeAlias = Literal["in process", "over HTTP"]
 WAYS: tuple[Way, ...] = ("in process", "over HTTP")
@@ -28,9 +28,9 @@ class Door:
 
     openai: openai.AsyncOpenAI
     anthropic: anthropic.AsyncAnthropic
+    url: str
     supervisor: Supervisor
     servers: list[SimulatedServer]
-    url: str = ""
 
     @property
     def http(self) -> httpx2.AsyncClient:
@@ -43,8 +43,26 @@ async def door(
     way: Way, *scripts: tuple[str, Script], aliases: dict[str, str] | None = None, **options: Any
 ) -> AsyncIterator[Door]:
     """Open a gateway in front of an agent whose routes are (transport, script)."""
+    async with opened(*scripts, **options) as (_, supervisor, servers), door_of(way, supervisor, aliases) as both:
+        yield Door(*both, supervisor, servers)
+
+
+@asynccontextmanager
+async def door_beside(place: Place, transport: str, fallback: str | None) -> AsyncIterator[Door]:
+    """Open a gateway in front of an agent whose primary is at `place`; with a `fallback`, that one answers well."""
+    async with (
+        beside(place, transport, fallback) as (_, supervisor, servers),
+        door_of("in process", supervisor) as both,
+    ):
+        yield Door(*both, supervisor, servers)
+
+
+@asynccontextmanager
+async def door_of(
+    way: Way, supervisor: Supervisor, aliases: dict[str, str] | None = None
+) -> AsyncIterator[tuple[openai.AsyncOpenAI, anthropic.AsyncAnthropic, str]]:
+    """Open a gateway in front of a supervisor; give a client of each vendor, and its address if it has one."""
     async with AsyncExitStack() as stack:
-        _, supervisor, servers = await stack.enter_async_context(opened(*scripts, **options))
         if way == "in process":
             first, second, url = understudy.openai_client(supervisor), understudy.anthropic_client(supervisor), ""
         else:
@@ -57,4 +75,4 @@ async def door(
             )
         stack.push_async_callback(first.close)
         stack.push_async_callback(second.close)
-        yield Door(first, second, supervisor, servers, url)
+        yield first, second, url

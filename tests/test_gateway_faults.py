@@ -13,8 +13,9 @@ from understudy.providers import outward_status
 from understudy.providers._sse import SSEDecoder
 from understudy.simulation import Answer, Script, Status
 
-from .gateways import Door, door
-from .test_failure_table import TABLE_A, TABLE_B
+from .gateways import Door, door, door_beside
+from .over_sockets import FIXTURES, KEY
+from .test_failure_table import BELOW_HTTP, LARGE, TABLE_A, TABLE_B, Below
 from .test_failure_table import Row as Whole
 from .test_streams_over_sockets import AFTER, BEFORE
 from .test_streams_over_sockets import Row as Streamed
@@ -25,9 +26,10 @@ DIALECTS = ("openai", "anthropic")
 PATHS = {"openai": "/chat/completions", "anthropic": "/messages"}
 
 
-async def asked(at: Door, dialect: str, *, streams: bool = False) -> Any:
+async def asked(at: Door, dialect: str, *, streams: bool = False, prompt: str = "hi") -> Any:
     """Ask one question in a dialect; return the HTTP answer, read to its end."""
-    body = {"model": "deriver", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}], "stream": streams}
+    messages = [{"role": "user", "content": prompt}]
+    body = {"model": "deriver", "max_tokens": 100, "messages": messages, "stream": streams}
     return await at.http.post("http://understudy.invalid/v1" + PATHS[dialect], json=body)
 
 
@@ -77,6 +79,48 @@ async def test_a_fault_is_told(transport: str, dialect: str, row: Whole) -> None
         assert answer.headers["content-type"] == "application/json"
         if isinstance(fault, Status) and "retry-after" in fault.headers and row.verdict.rule.hint:
             assert answer.headers["retry-after"] == fault.headers["retry-after"]
+
+
+TOLD: dict[Verdict, tuple[int, dict[str, str]]] = {
+    Verdict.CONNECT: (502, {"openai": "server_error", "anthropic": "api_error"}),
+    Verdict.TLS_TRUST: (502, {"openai": "server_error", "anthropic": "api_error"}),
+    Verdict.PROVIDER: (502, {"openai": "server_error", "anthropic": "api_error"}),
+    Verdict.OVERLOADED: (503, {"openai": "service_unavailable_error", "anthropic": "overloaded_error"}),
+    Verdict.TIMEOUT: (504, {"openai": "timeout_error", "anthropic": "timeout_error"}),
+}
+"""The status and the kind of error by which a client is told of a fault below HTTP."""
+
+
+@pytest.mark.parametrize("row", BELOW_HTTP, ids=lambda row: row.name)
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("transport", ["openai", "anthropic"])
+async def test_a_fault_below_http_is_told(
+    transport: str, dialect: str, streams: bool, row: Below, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What never became an answer: the fallback's comes, whole; alone, a status before any event, and no secret."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(FIXTURES / "other_authority.crt"))
+    other = "anthropic" if transport == "openai" else "openai"
+    prompt = LARGE if row.is_large else "hi"
+    async with row.at() as place, door_beside(place, transport, other) as at:
+        answer = await asked(at, dialect, streams=streams, prompt=prompt)
+        assert answer.status_code == 200
+        assert answer.headers["x-understudy-transport"] == other
+        assert answer.headers["x-understudy-fallback"] == "true"
+        assert answer.headers["x-understudy-attempts"] == "2"
+        if streams:
+            text, ends, errors = read(dialect, answer.content)
+            assert (text != "", bool(ends), errors) == (True, True, [])
+    async with row.at() as place, door_beside(place, transport, None) as at:
+        answer = await asked(at, dialect, streams=streams, prompt=prompt)
+        status, kinds = TOLD[row.verdict]
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+        error = shape_of(dialect, answer.json())
+        assert error["type"] == kinds[dialect]
+        assert row.said in error["message"]
+        assert answer.headers["x-understudy-attempts"] == str(row.alone)
+        assert answer.headers["x-should-retry"] == "false"
+        assert KEY not in answer.text + str(answer.headers)
 
 
 @pytest.mark.parametrize(("pair", "row"), BEFORE, ids=lambda each: str(each) if isinstance(each, Streamed) else each[0])
