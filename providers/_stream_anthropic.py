@@ -115,6 +115,7 @@ class AnthropicReading:
         if name != "signature":
             return _more(block, delta[name])
         block.signature = _string(delta[name])
+        self.foreign += 1  # until the block ends
         return ()
 
     def _other(self, kind: object, told: Mapping[str, Any], data: bytes) -> Sequence[ContentEvent]:
@@ -142,7 +143,7 @@ class AnthropicReading:
         if type(index) is not int or index <= self._last:
             raise malformed("a block out of order")
         self._last, kind = index, _string(start["type"])
-        self.foreign += kind not in KNOWN
+        self.foreign += kind not in KNOWN or bool(start.get(_PROOFS.get(kind, "")))
         block = _Block(start, kind, self._calls)
         events: Sequence[ContentEvent] = ()
         if kind == "tool_use":

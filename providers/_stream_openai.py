@@ -135,6 +135,7 @@ class OpenAIReading:
             self._thought.append(thought)
             events.append(ReasoningDelta(thought))
         if isinstance(details := delta.get("reasoning_details"), list):
+            self.foreign += bool(details)
             for fragment in details:
                 self._details.add(fragment)
         if text := read_content(delta.get("content")):

@@ -17,6 +17,7 @@ from ._body import HasBody, body_of
 from ._failures import Failed, Failures, Head
 from ._http import GIVE_UP_WITHIN
 from ._judge import EVIDENCE_LIMIT
+from ._prelude import Prelude
 from ._relay import DONE, as_sent
 from ._request import Response
 from ._sse import Event, SSEDecoder
@@ -99,6 +100,7 @@ class Incoming:
         self._body, self._decoder, self._reading = body_of(answer), SSEDecoder(), reading
         self._failures, self._model, self._finish = failures, model, finish
         self._shown, self._given_on = shown, given_on
+        self._prelude: Prelude | None = Prelude()  # until the first content
         self._events: deque[ContentEvent] = deque()
         self._response: Response | None = None
         self._failed: Failed | None = None
@@ -211,10 +213,13 @@ class Incoming:
             except WireError as error:
                 self._take_foreign(error)
                 content = ()
-            if given_on is not None:
-                is_content = bool(content) or reading.foreign > foreign
+            is_content = bool(content) or reading.foreign > foreign
+            if is_content:
+                self._prelude = None
+            is_new = self._prelude is None or self._prelude.add((event, data))
+            if given_on is not None and is_new:
                 given_on.add((event, data), is_content=is_content, is_late=is_complete)
-            else:
+            elif content:
                 queue(content if self._shown is None else self._shown(content))
             if reading.response is not None:
                 if reading.extra or number < len(events):

@@ -43,7 +43,7 @@ class Reading(Protocol):
     though tokens may still be told: from now on a cut connection is no failure. `extra` says that more content came
     after the end; it is ignored. `choices` is how many answers were asked for at once: only a relayed request asks for
     more than one, of which the first is read, and the others are waited for. `foreign` counts the events whose content
-    has no neutral form.
+    has no neutral form, or none before more has come (proofs of thinking).
     """
 
     response: Response | None

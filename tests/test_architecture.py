@@ -90,6 +90,7 @@ PURE: set[str] = {
     "providers/_messages",
     "providers/_parameters",
     "providers/_prices",
+    "providers/_prelude",
     "providers/_relay",
     "providers/_request",
     "providers/_schema",

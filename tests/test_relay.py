@@ -19,16 +19,18 @@ from understudy import (
     RouteSettings,
     Settings,
     StreamInterruptedError,
+    Verdict,
     user,
 )
-from understudy.providers import Finished, Neutral, Parameters, Relay
+from understudy.providers import Finished, Neutral, Parameters, Reasoning, Relay
+from understudy.providers._prelude import LARGEST_PRELUDE
 from understudy.providers._relay import as_sent, relayed
 from understudy.providers._sse import SSEDecoder
 from understudy.simulation import Answer, Script, Status, simulated_server
 from understudy.supervisor import Inlet, Inquiry, Supervisor
 
-from .over_sockets import KEY, listening, opened
-from .streams import Played, chunk, close, framed, head, stream_of
+from .over_sockets import KEY, beside, listening, opened
+from .streams import Played, beginning, chunk, close, ending, framed, head, said, stream_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
 
@@ -356,3 +358,101 @@ async def test_nothing_at_all_is_no_answer(wire: Any) -> None:
         with pytest.raises(ResponseMalformedError):
             async with inlet.stream(inquiry(wire)):
                 pass
+
+
+def said_nothing(wire: str, size: int, number: int = 0) -> bytes:
+    """An event of so many bytes that is no content; no two numbers give the same."""
+    told = b'{"type":"ping","choices":[],"number":%d,"pad":"%%b"}' % number
+    event = (b"event: ping\n" if wire == "anthropic" else b"") + b"data: %b\n\n" % told
+    return event % (b"x" * (size - len(event) + 2))
+
+
+@pytest.mark.parametrize("is_relayed", [False, True])
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+async def test_what_comes_before_content_is_bounded(wire: Any, is_relayed: bool) -> None:
+    """64 KiB of signs of life are heard out, and the answer is that provider's; with a byte more it is the next one's.
+
+    Their number matters as little as how the bytes are cut up; those that follow content are not counted.
+    """
+    begun = beginning(wire)
+    room = LARGEST_PRELUDE - sum(map(len, begun))
+    for beyond in (0, 1):
+        signs = [said_nothing(wire, 1000, number) for number in range(60)]
+        signs.append(said_nothing(wire, room - 60_000 + beyond, 60))
+        told = [*begun, *signs, said(wire, "Goe"), *signs, said(wire, "the."), *ending(wire)]
+        async with (
+            listening(Played(wire, framed([b"".join(told)]))) as place,
+            beside(place, wire, wire) as (agent, _, its),
+        ):
+            body = {**BODY, "stream": True}
+            stream = Inlet(agent).stream(inquiry(wire, body)) if is_relayed else agent.stream("Who wrote Faust?")
+            async with stream:
+                async for _event in stream:
+                    pass
+            response = stream.response
+            assert response.is_fallback is bool(beyond)
+            assert len(its[0].log) == beyond
+            if beyond:
+                assert response.attempts[0].verdict is Verdict.MALFORMED
+                assert "more than 65536 bytes before its first content" in response.attempts[0].reason
+            else:
+                assert response.text == "Goethe."
+
+
+@pytest.mark.parametrize("is_relayed", [False, True])
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+async def test_the_same_sign_of_life_is_one(wire: Any, is_relayed: bool) -> None:
+    """However often a server says that it still thinks: it costs no room, and a client is told once."""
+    sign = said_nothing(wire, 1000)
+    told = [*beginning(wire), *[sign] * 100, said(wire, "Goethe."), *[sign] * 3, *ending(wire)]
+    async with playing(wire, Played(wire, framed(told))) as (inlet, supervisor):
+        agent, came = supervisor.agent("deriver"), b""
+        stream = inlet.stream(inquiry(wire)) if is_relayed else agent.stream("Who wrote Faust?")
+        async with stream:
+            async for event in stream:
+                came += cast("Any", event).data if is_relayed and not isinstance(event, Finished) else b""
+        assert stream.response.text == "Goethe."
+        assert came.count(b'"number":0') == (4 if is_relayed else 0)
+
+
+PROOF = "c2ln" * 50_000
+
+PROVEN: list[tuple[str, list[bytes]]] = [
+    (
+        "anthropic",
+        _events({"type": "redacted_thinking", "data": PROOF}, {"type": "text", "text": "Goethe."}, stop="end_turn"),
+    ),
+    (
+        "anthropic",
+        [
+            *_events({"type": "thinking", "thinking": "", "signature": ""}, stop="end_turn")[:2],
+            b'data: {"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"%b"}}\n\n'
+            % PROOF.encode(),
+            b'data: {"type":"content_block_stop","index":0}\n\n',
+            *_events({"type": "x"}, {"type": "text", "text": "Goethe."}, stop="end_turn")[3:],
+        ],
+    ),
+    (
+        "openai",
+        _chunks(
+            {"reasoning_details": [{"type": "reasoning.encrypted", "data": PROOF, "index": 0}]},
+            {"content": "Goethe."},
+            finish="stop",
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("is_relayed", [False, True])
+@pytest.mark.parametrize(("wire", "events"), PROVEN, ids=["redacted", "signed", "encrypted"])
+async def test_thinking_that_only_its_issuer_can_read_has_no_bound(
+    wire: Any, events: list[bytes], is_relayed: bool
+) -> None:
+    """It is part of the answer, however long it is, though nothing of it can be shown."""
+    async with playing(wire, Played(wire, framed(events))) as (inlet, supervisor):
+        agent = supervisor.agent("deriver")
+        async with inlet.stream(inquiry(wire)) if is_relayed else agent.stream("Who wrote Faust?") as stream:
+            async for _event in stream:
+                pass
+        assert stream.response.text == "Goethe."
+        assert [block for block in stream.response.blocks if isinstance(block, Reasoning)]
