@@ -51,6 +51,21 @@ class Refused:
         return (*hint, ("x-should-retry", "false")) if self.is_final else hint
 
 
+OF_THE_HOP: frozenset[int] = frozenset(
+    {
+        407,  # Proxy Authentication Required: a client would show its credentials to a proxy of its own
+        411,  # Length Required: it would frame its body anew
+        417,  # Expectation Failed: it would ask again without `Expect`
+        421,  # Misdirected Request: it would open another connection
+        426,  # Upgrade Required: it would change its protocol
+        505,  # HTTP Version Not Supported: as above
+        511,  # Network Authentication Required: it would look for a captive portal in its own network
+    }
+)
+"""What a provider says of the connection or the message that the gateway has sent it: no client can do anything about
+that, and each would take it for its own. Told as a 502. Source: RFC 9110 sections 15.5.8, 15.5.12, 15.5.18, 15.5.20,
+15.5.22 and 15.6.6; RFC 6585 section 6. Of 408 and 425 verdicts say the same."""
+
 OF_CLIENTS = frozenset({Verdict.CALLER, Verdict.CAPABILITY, Verdict.POLICY})
 """What says that the request is at fault: then the provider's words are all there is to say."""
 
@@ -63,7 +78,7 @@ def refused(error: Exception) -> Refused:
         case AttemptError():
             return _of_attempt(error)
         case AllAttemptsFailedError():
-            return Refused(error.status, str(error), retry_after=error.retry_after, is_final=True)
+            return Refused(_status(error.status), str(error), retry_after=error.retry_after, is_final=True)
         case AllRoutesClosedError():
             return Refused(503, str(error), retry_after=error.retry_after)
         case TimeoutExceededError():
@@ -84,10 +99,14 @@ def _of_attempt(error: AttemptError) -> Refused:
     failure = error.failure
     passed = (f"\n  not asked: {route.transport} {route.model}: {route.reason}" for route in error.passed_over)
     return Refused(
-        outward_status(error.verdict, failure.status),
+        _status(outward_status(error.verdict, failure.status)),
         failure.said if error.verdict in OF_CLIENTS and failure.said else str(error) + "".join(passed),
         next((code for code in failure.codes if not code.endswith("_error")), None),  # the others are types
         failure.parameter or None,
         failure.retry_after,
         is_final=failure.retry_after is None,
     )
+
+
+def _status(status: int) -> int:
+    return 502 if status in OF_THE_HOP else status

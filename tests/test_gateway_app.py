@@ -10,10 +10,19 @@ from urllib.parse import quote
 
 import pytest
 
-from understudy import AgentSettings, ConfigurationError, Settings, open_supervisor
+from understudy import (
+    AgentSettings,
+    AllAttemptsFailedError,
+    Attempt,
+    ConfigurationError,
+    Settings,
+    Verdict,
+    open_supervisor,
+)
 from understudy.gateway import Feed, FeedConsole, Gateway, Head, HTTPAnswer, HTTPRequest
 from understudy.gateway._app import names_of
 from understudy.gateway._refusals import INTERNAL, Refused, refused
+from understudy.providers import Failure, attempt_error
 from understudy.simulation import Answer, Script, Status, simulated_server
 
 from .over_sockets import opened, route_to
@@ -225,6 +234,42 @@ def test_a_mistake_of_ours_says_nothing() -> None:
     """Whatever is raised, a client is told that it is the gateway's fault, and no more."""
     assert refused(ZeroDivisionError("secret")) is INTERNAL
     assert "secret" not in INTERNAL.said
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said", "told"),
+    [
+        (Verdict.LOCAL_CONFIG, 407, 502),
+        (Verdict.CALLER, 411, 502),
+        (Verdict.CALLER, 417, 502),
+        (Verdict.STALE_CONNECTION, 421, 502),
+        (Verdict.CALLER, 426, 502),
+        (Verdict.MISCONFIGURED, 505, 502),
+        (Verdict.PROVIDER, 511, 502),
+        (Verdict.TIMEOUT, 408, 504),
+        (Verdict.CONFLICT, 425, 409),
+        (Verdict.CALLER, 405, 405),
+        (Verdict.CAPABILITY, 413, 413),
+        (Verdict.CALLER, 431, 431),
+        (Verdict.MISCONFIGURED, 501, 501),
+        (Verdict.PROVIDER, 500, 500),
+    ],
+)
+def test_what_is_said_of_a_hop_is_not_a_clients(verdict: Verdict, said: int, told: int) -> None:
+    """A client would take it for its own proxy's, or change its own connection; the words say what it was."""
+    error = attempt_error(
+        Failure(transport="openai", model="m", verdict=verdict, status=said, said="the provider's words")
+    )
+    for why in (
+        refused(error),
+        refused(
+            AllAttemptsFailedError(
+                "deriver", (Attempt(1, "openai", "m", verdict, 0, 1, status=said, reason="the provider's words"),)
+            )
+        ),
+    ):
+        assert why.status == told
+        assert "the provider's words" in why.said
 
 
 @pytest.mark.parametrize(
