@@ -67,7 +67,7 @@ class Question:
     @property
     def headers(self) -> Headers:
         """The headers of every answer to it."""
-        return ((NAMES[self.dialect.name], f"req_{self.name}"), ("x-understudy-agent", _ascii(self.agent)))
+        return (*_named(self.dialect, self.name), ("x-understudy-agent", _ascii(self.agent)))
 
 
 def question_of(
@@ -198,18 +198,24 @@ def failed(question: Question, error: Exception) -> HTTPAnswer:
     attempts: Headers = ()
     if isinstance(error, TrailedError):
         attempts = (("x-understudy-attempts", str(len(error.attempts))),)
-    return told(question.dialect, why, (*question.headers, *attempts))
+    return told(question.dialect, why, (*question.headers, *attempts), name=question.name)
 
 
 def refusal(dialect: Dialect, why: Refused) -> HTTPAnswer:
     """Return an error of a request that asked nobody, with a name to find it by."""
-    return told(dialect, why, ((NAMES[dialect.name], f"req_{secrets.token_hex(12)}"),))
+    name = secrets.token_hex(12)
+    return told(dialect, why, _named(dialect, name), name=name)
 
 
-def told(dialect: Dialect, why: Refused, headers: Headers = ()) -> HTTPAnswer:
-    """Return an error as a dialect has it."""
-    body = dialect.error(why.status, why.said, code=why.code, param=why.parameter)
+def told(dialect: Dialect, why: Refused, headers: Headers = (), *, name: str = "") -> HTTPAnswer:
+    """Return an error as a dialect has it; `name` is what the request is called, if it has a name."""
+    body = dialect.error(why.status, why.said, code=why.code, param=why.parameter, name=name)
     return HTTPAnswer(why.status, (*JSON, *why.headers, *headers), body)
+
+
+def _named(dialect: Dialect, name: str) -> Headers:
+    """Return the header that says what a request is called."""
+    return ((NAMES[dialect.name], f"req_{name}"),)
 
 
 def _of(served_by: ServedBy) -> Headers:

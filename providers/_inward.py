@@ -93,7 +93,16 @@ class Dialect(Protocol):
         ...
 
     def error(
-        self, status: int, said: str, *, kind: str = "", code: str | None = None, param: str | None = None
+        self,
+        status: int,
+        said: str,
+        *,
+        kind: str = "",
+        code: str | None = None,
+        param: str | None = None,
+        name: str = "",
     ) -> bytes:
-        """Return the JSON of an error. `kind` is the dialect's word for it, by default the one of the status."""
+        """Return the JSON of an error. `kind` is the dialect's word for it, by default the one of the status; `name` is
+        the request's, as for `write`, which not every dialect has a place for.
+        """
         ...

@@ -318,10 +318,17 @@ class AnthropicDialect:
         return AnthropicWriting(asked, name=name, model=model)
 
     def error(
-        self, status: int, said: str, *, kind: str = "", code: str | None = None, param: str | None = None
+        self,
+        status: int,
+        said: str,
+        *,
+        kind: str = "",
+        code: str | None = None,
+        param: str | None = None,
+        name: str = "",
     ) -> bytes:
         """Return the JSON of an error."""
-        return anthropic_error(status, said, kind=kind, param=param)
+        return anthropic_error(status, said, kind=kind, param=param, name=name)
 
 
 ANTHROPIC = AnthropicDialect()

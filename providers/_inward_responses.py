@@ -224,7 +224,14 @@ class ResponsesDialect:
         return ResponsesWriting(asked, name=name, created=created, model=model)
 
     def error(
-        self, status: int, said: str, *, kind: str = "", code: str | None = None, param: str | None = None
+        self,
+        status: int,
+        said: str,
+        *,
+        kind: str = "",
+        code: str | None = None,
+        param: str | None = None,
+        name: str = "",
     ) -> bytes:
         """Return the JSON of an error."""
         return openai_error(status, said, kind=kind, code=code, param=param)

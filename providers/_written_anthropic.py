@@ -136,7 +136,7 @@ class AnthropicWriting:
 
     def error(self, status: int, said: str, *, kind: str = "") -> bytes:
         """Return the event that reports an error; no `message_stop` follows."""
-        return b"event: error\ndata: %b\n\n" % anthropic_error(status, said, kind=kind)
+        return b"event: error\ndata: %b\n\n" % anthropic_error(status, said, kind=kind, name=self._name)
 
     def _more(self, event: StreamEvent) -> bytes:
         match event:

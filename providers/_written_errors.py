@@ -60,9 +60,9 @@ _DETAILS: Mapping[str, Mapping[str, object]] = {
 """
 
 
-def anthropic_error(status: int, said: str, *, kind: str = "", param: str | None = None) -> bytes:
+def anthropic_error(status: int, said: str, *, kind: str = "", param: str | None = None, name: str = "") -> bytes:
     """Return an error in the form of messages, which has a place neither for a code nor for a field."""
     error: dict[str, object] = {"type": kind or anthropic_kind(status), "message": said}
     if param is not None and param in _DETAILS:
         error["details"] = _DETAILS[param]
-    return encode({"type": "error", "error": error, "request_id": None})
+    return encode({"type": "error", "error": error, "request_id": f"req_{name}" if name else None})

@@ -23,7 +23,7 @@ from understudy.gateway import Feed, FeedConsole, Gateway, Head, HTTPAnswer, HTT
 from understudy.gateway._app import names_of
 from understudy.gateway._refusals import INTERNAL, Refused, refused
 from understudy.providers import Failure, attempt_error
-from understudy.simulation import Answer, Script, Status, simulated_server
+from understudy.simulation import Answer, Breaks, Script, Status, simulated_server
 
 from .over_sockets import opened, route_to
 
@@ -155,6 +155,30 @@ async def test_paths(method: str, target: str, status: int) -> None:
             assert json.loads(content)["error"]["message"]
         if status == 405:
             assert dict(answer.headers)["allow"]
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("model", ["deriver", "nobody"])
+async def test_an_error_has_the_name_of_its_request(model: str, streams: bool) -> None:
+    """In Anthropic's dialect its body has a place for it: it is the header's, and another one for each request."""
+    asked_for = {**BODY, "model": model, "stream": streams}
+    names = set[str]()
+    async with gateway(("anthropic", Script.always(Status(400)))) as (it, _):
+        for _ in range(2):
+            answer, content = await asked(it, "POST", "/v1/messages", asked_for)
+            assert answer.status >= 400
+            assert json.loads(content)["request_id"] == dict(answer.headers)["request-id"]
+            names.add(dict(answer.headers)["request-id"])
+    assert len(names) == 2
+
+
+async def test_a_stream_that_is_cut_off_has_the_name_of_its_request() -> None:
+    """Its error event has it, also where the events before came as they are."""
+    cut = Script.always(Breaks(Answer("one two three"), after=2))
+    async with gateway(("anthropic", cut)) as (it, _):
+        answer, content = await asked(it, "POST", "/v1/messages", {**BODY, "stream": True})
+        _, _, last = content.rstrip().rpartition(b"data: ")
+        assert json.loads(last)["request_id"] == dict(answer.headers)["request-id"]
 
 
 async def test_a_gateway_that_stops_is_not_ready() -> None:

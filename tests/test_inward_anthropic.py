@@ -559,8 +559,10 @@ def test_proofs_that_come_too_late_are_left_out() -> None:
 )
 def test_errors(status: int, kind: str, verdict: Verdict) -> None:
     """The words are Anthropic's, and mean to our own reader what the status does, in a stream too."""
-    body = ANTHROPIC.error(status, "no")
-    assert json.loads(body) == {"type": "error", "error": {"type": kind, "message": "no"}, "request_id": None}
+    body = ANTHROPIC.error(status, "no", name=NAME)
+    error = {"type": kind, "message": "no"}
+    assert json.loads(body) == {"type": "error", "error": error, "request_id": f"req_{NAME}"}
+    assert json.loads(ANTHROPIC.error(status, "no")) == {"type": "error", "error": error, "request_id": None}
     if kind != "request_too_large":  # which the errors page lists, and the SDK's type does not
         ErrorResponse.model_validate_json(body, strict=True)
     event = ANTHROPIC.writing(asked("anthropic"), name=NAME, created=1).error(status, "no")
