@@ -25,7 +25,7 @@ from ..supervisor import Inlet, Supervisor, alias_problems
 from ._asking import JSON, count_of, no_model, opened, question_of, refusal, spelt, streamed, told, whole
 from ._guard import Refusal
 from ._refusals import INTERNAL, Refused
-from ._values import Head, Headers, HTTPAnswer, HTTPRequest
+from ._values import Head, Headers, HTTPAnswer, HTTPRequest, Methods
 
 _log = logging.getLogger("understudy.gateway")
 
@@ -46,6 +46,10 @@ TEXT: Headers = (("content-type", "text/plain; version=0.0.4; charset=utf-8"),)
 
 class Console(Protocol):
     """What the gateway shows of itself, and what can be done there."""
+
+    def methods(self, path: str) -> Methods:
+        """Return what may be asked of a path: nothing if it is none of the console's."""
+        ...
 
     def answer(self, request: HTTPRequest) -> AbstractAsyncContextManager[HTTPAnswer] | None:
         """Return what gives the answer; None if the request is not for it."""
@@ -142,9 +146,8 @@ class Gateway:
 
     def _beside(self, head: Head) -> HTTPAnswer:
         """Answer what is no question to an agent."""
-        path = head.path
-        methods = ("POST",) if path in PATHS else ("GET", "HEAD")
-        if path not in PATHS and path not in {ALIVE, READY, METRICS, MODELS} and not path.startswith(f"{MODELS}/"):
+        path, methods = head.path, self._methods(head.path)
+        if not methods:
             return told(dialect_of(head), Refused(404, "there is nothing at this path", is_final=True))
         if head.method not in methods:
             allowed = ", ".join(methods)
@@ -158,6 +161,14 @@ class Gateway:
         if path == METRICS:
             return HTTPAnswer(200, TEXT, b"" if self._metrics is None else self._metrics().encode())
         return self._models(head, path.removeprefix(MODELS).removeprefix("/"))
+
+    def _methods(self, path: str) -> Methods:
+        """Return what may be asked of a path: nothing if there is none."""
+        if path in PATHS:
+            return ("POST",)
+        if path in {ALIVE, READY, METRICS, MODELS} or path.startswith(f"{MODELS}/"):
+            return ("GET", "HEAD")
+        return () if self._console is None else self._console.methods(path)
 
     def _models(self, head: Head, name: str) -> HTTPAnswer:
         """List what a client may call a model, or tell of one, in the shape of either vendor."""

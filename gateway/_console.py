@@ -18,10 +18,12 @@ from ..supervisor import Supervisor
 from ._act import act
 from ._feed import CrowdedError, Feed
 from ._keys import read_action
-from ._page import page_file
-from ._values import Headers, HTTPAnswer, HTTPRequest
+from ._page import FILES, page_file
+from ._values import Headers, HTTPAnswer, HTTPRequest, Methods
 
 STATUS, EVENTS, CIRCUITS = "/status", "/events", "/circuits/"
+
+READ: Methods = ("GET", "HEAD")
 
 _JSON: Headers = (("content-type", "application/json"), ("cache-control", "no-store"))
 _EVENTS: Headers = (("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-store"))
@@ -34,18 +36,26 @@ class FeedConsole:
     def __init__(self, supervisor: Supervisor, feed: Feed) -> None:
         self._supervisor, self._feed = supervisor, feed
 
+    def methods(self, path: str) -> Methods:
+        """Return what may be asked of a path: nothing if it is none of the console's."""
+        if path in FILES or path == STATUS:
+            return READ
+        if path == EVENTS:
+            return ("GET",)
+        return ("POST",) if path.startswith(CIRCUITS) else ()
+
     def answer(self, request: HTTPRequest) -> AbstractAsyncContextManager[HTTPAnswer] | None:
         """Return what gives the answer; None if the request is not for it."""
-        path, is_read = request.head.path, request.head.method in {"GET", "HEAD"}
-        if is_read and (file := page_file(path)) is not None:
+        path = request.head.path
+        if request.head.method not in self.methods(path):
+            return None
+        if (file := page_file(path)) is not None:
             return _given(file)
-        if is_read and path == STATUS:
+        if path == STATUS:
             return _given(HTTPAnswer(200, _JSON, encode(self._feed.snapshot())))
-        if request.head.method == "GET" and path == EVENTS:
+        if path == EVENTS:
             return self._events()
-        if request.head.method == "POST" and path.startswith(CIRCUITS):
-            return _given(self._act(path.removeprefix(CIRCUITS), request.body))
-        return None
+        return _given(self._act(path.removeprefix(CIRCUITS), request.body))
 
     @asynccontextmanager
     async def _events(self) -> AsyncIterator[HTTPAnswer]:

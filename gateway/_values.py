@@ -18,6 +18,9 @@ from typing import Protocol, TypeAlias, final
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Names in lower case and values, in order."""
 
+Methods: TypeAlias = tuple[str, ...]
+"""What may be asked of a path."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
