@@ -1,7 +1,7 @@
 """The providers' room: neutral types, errors, verdicts, and one file per transport. It knows no actors."""
 
 from ._accept import accept
-from ._addresses import is_forbidden
+from ._addresses import is_forbidden, is_this_machine
 from ._clean import clean, cleaner
 from ._dialects import inexpressible, left_out
 from ._errors import (
@@ -196,6 +196,7 @@ __all__ = (
     "inexpressible",
     "is_forbidden",
     "is_object",
+    "is_this_machine",
     "judge",
     "judge_nous",
     "left_out",

@@ -1,4 +1,5 @@
-"""Addresses that no provider has: what answers there gives a machine's own credentials to whoever asks.
+"""Addresses that no provider has: what answers there gives a machine's own credentials to whoever asks; and those that
+are this machine's.
 
 Clouds serve them to their machines at link-local addresses, and at a few others that nobody routes. A base URL that
 leads there is a mistake, or an attack by way of a name.
@@ -21,6 +22,17 @@ def is_forbidden(address: str) -> bool:
     """Say whether nobody may be asked at a numeric address, in whichever way it is written; a name is no address."""
     found = _numeric(address)
     return found is not None and (found.is_link_local or found in METADATA)
+
+
+def is_this_machine(host: str) -> bool:
+    """Say whether what is sent to a host stays on this machine: a numeric address in whichever way it is written, or a
+    name for the loopback (RFC 6761 section 6.3).
+    """
+    name = host.lower().rstrip(".")
+    found = _numeric(host)
+    if found is None:
+        return name == "localhost" or name.endswith(".localhost")
+    return found.is_loopback or found.is_unspecified
 
 
 def _numeric(address: str) -> IPv4Address | IPv6Address | None:

@@ -37,6 +37,7 @@ from ._tracing import (
     TurnOver,
     tracers_checked,
 )
+from ._unprotected import Unprotected, unprotected
 from ._values import EXPECTED
 
 __all__ = (
@@ -94,6 +95,7 @@ __all__ = (
     "Tracer",
     "TurnBegun",
     "TurnOver",
+    "Unprotected",
     "alias_problems",
     "as_tool",
     "background_tasks",
@@ -107,6 +109,7 @@ __all__ = (
     "supervise",
     "total",
     "tracers_checked",
+    "unprotected",
     "without_fallback",
     "without_keys",
 )

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..providers import inexpressible, left_out
 from ._plan import AgentPlan, Route
+from ._unprotected import WHY, clear_address
 from ._values import PARAMETER_OF
 
 _VENDORS: dict[str, str] = {"claude": "anthropic", "gemini": "gemini", "gpt-": "openai"}
@@ -56,10 +57,12 @@ def _are(names: Collection[str]) -> str:
 
 
 def _elsewhere(route: Route) -> Iterable[str]:
-    """Yield what makes it likely that a route does not lead where it should."""
+    """Yield what makes it likely that a route does not lead where it should, or not as it should."""
     vendor = next((vendor for begin, vendor in _VENDORS.items() if route.model.lower().startswith(begin)), None)
     if vendor not in {None, route.transport} and route.wants_key:
         yield f"{_name(route)}: a model of that name is {vendor}'s; TRANSPORT={vendor} leads there"
+    if address := clear_address(route):
+        yield f"{_name(route)}: {address} ({route.variables.base_url}) {WHY}"
     url = route.target.base_url
     if route.transport != "anthropic" and not urlsplit(url).path:
         yield f"{_name(route)}: {url} has no path; most servers that speak like OpenAI want {url}/v1"

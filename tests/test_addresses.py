@@ -17,7 +17,7 @@ from understudy import (
     Settings,
     open_supervisor,
 )
-from understudy.providers import is_forbidden
+from understudy.providers import is_forbidden, is_this_machine
 
 from .over_sockets import listening
 
@@ -56,6 +56,35 @@ def test_every_way_to_write_it(address: str) -> None:
 def test_what_is_no_such_address(address: str) -> None:
     """Loopback, private networks and names are where providers may be."""
     assert not is_forbidden(address)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("LocalHost.", True),
+        ("a.localhost", True),
+        ("127.0.0.1", True),
+        ("127.1", True),
+        ("2130706433", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("::ffff:127.0.0.1", True),
+        ("0.0.0.0", True),  # noqa: S104 - it is read, not bound
+        ("::", True),
+        ("192.168.1.1", False),
+        ("10.0.0.1", False),
+        ("fd00::1", False),
+        ("own.test", False),
+        ("localhost.example", False),
+        ("notlocalhost", False),
+        ("host.docker.internal", False),
+        ("", False),
+    ],
+)
+def test_what_stays_on_this_machine(host: str, expected: bool) -> None:
+    """The loopback, however it is written, and its names; a private network is another machine's."""
+    assert is_this_machine(host) is expected
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "2852039166", "[::ffff:169.254.169.254]", "0xA9FEA9FE"])

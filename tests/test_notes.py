@@ -13,7 +13,7 @@ from understudy.supervisor import load, notes
 
 def told(*routes: dict[str, Any], **settings: Any) -> str:
     """Return the notes on an agent with these routes, one a line."""
-    made = [RouteSettings(**{"model": "m", "base_url": "http://own.test/v1", **route}) for route in routes]
+    made = [RouteSettings(**{"model": "m", "base_url": "https://own.test/v1", **route}) for route in routes]
     agent = AgentSettings(primary=made[0], fallbacks=tuple(made[1:]))
     plan = load(Settings.in_code(agents={"deriver": agent}, **settings))
     return "\n".join(notes(plan.agents["deriver"]))
@@ -67,10 +67,14 @@ def test_notes_name_what_would_surprise(routes: list[dict[str, Any]], expected: 
         ({"MODEL": "claude-haiku-4-5"}, ["a model of that name is anthropic's; TRANSPORT=anthropic leads there"]),
         ({"MODEL": "anthropic/gpt-4.1"}, ["a model of that name is openai's; TRANSPORT=openai leads there"]),
         ({"MODEL": "nous/claude-haiku-4-5"}, ["a model of that name is anthropic's; TRANSPORT=anthropic leads there"]),
-        ({"MODEL": "claude-haiku-4-5", "BASE_URL": "http://own/v1"}, []),
-        ({"MODEL": "m", "BASE_URL": "http://own:8000"},
-         ["http://own:8000 has no path; most servers that speak like OpenAI want http://own:8000/v1"]),
-        ({"MODEL": "m", "BASE_URL": "http://own:8000", "TRANSPORT": "anthropic"}, []),
+        ({"MODEL": "claude-haiku-4-5", "BASE_URL": "https://own/v1"}, []),
+        ({"MODEL": "m", "BASE_URL": "https://own:8000"},
+         ["https://own:8000 has no path; most servers that speak like OpenAI want https://own:8000/v1"]),
+        ({"MODEL": "m", "BASE_URL": "https://own:8000", "TRANSPORT": "anthropic"}, []),
+        ({"MODEL": "m", "BASE_URL": "http://own:8000/path/v1"},
+         ["http://own:8000 (DERIVER_MODEL_CONFIG__BASE_URL) is plain HTTP beyond this machine: "
+          "whoever is on the way reads key, prompts and answers"]),
+        ({"MODEL": "m", "BASE_URL": "http://127.0.0.1:8000/v1"}, []),
     ],
 )  # fmt: skip
 def test_notes_name_a_route_that_seems_to_lead_elsewhere(

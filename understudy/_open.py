@@ -22,6 +22,7 @@ from .supervisor import (
     sound,
     supervise,
     tracers_checked,
+    unprotected,
 )
 from .telemetry import LoggingHook
 from .telemetry._json_lines import json_lines
@@ -83,11 +84,15 @@ async def open_supervisor(
 
 @asynccontextmanager
 async def _logged(plan: Plan) -> AsyncIterator[None]:
-    """Write the log in its format, first of all what is ignored."""
+    """Write the log in its format, first of all what is ignored, and where requests go in the clear."""
     with json_lines() if plan.json_logs else nullcontext():
         for problem in plan.ignored:
             fields = {"variable": problem.variable, "expected": problem.expected, "remedy": problem.remedy}
             tell(_log.warning, Line("ignored", f"ignored  {problem}", **fields))
+        for found in unprotected(plan.agents.values()):
+            names = {"variable": found.variable, "transport": found.transport, "address": found.address}
+            line = Line("unprotected", f"unprotected  {found}", **names, agents=", ".join(found.agents))
+            tell(_log.warning, line)
         yield
 
 
