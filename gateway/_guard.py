@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import final
 
+from ._askers import asker_of, counted_as, networks_of
 from ._http1 import is_host
 from ._values import Head, Headers
 
@@ -56,9 +57,13 @@ class Guard:
         hosts: Names and addresses that may be asked for beside the loopback's, with a port or, for any port, without.
         origins: Pages that may ask, such as `https://app.example`; `SELF` for our own.
         open_paths: Paths that are answered without a token.
+        proxies: Addresses and networks of those who are believed whom they ask for: failures are counted for these.
+
+    Raises:
+        ValueError: One of `proxies` is neither.
     """
 
-    __slots__ = ("_digests", "_failed", "_hosts", "_open_paths", "_origins")
+    __slots__ = ("_digests", "_failed", "_hosts", "_open_paths", "_origins", "_proxies")
 
     def __init__(
         self,
@@ -67,10 +72,11 @@ class Guard:
         hosts: Iterable[str] = (),
         origins: Iterable[str] = (),
         open_paths: Iterable[str] = (),
+        proxies: Iterable[str] = (),
     ) -> None:
         self._digests = tuple(map(_digest, tokens))
         self._hosts, self._origins = frozenset(map(str.lower, hosts)), frozenset(map(str.lower, origins))
-        self._open_paths = frozenset(open_paths)
+        self._open_paths, self._proxies = frozenset(open_paths), networks_of(proxies)
         self._failed: OrderedDict[str, list[float]] = OrderedDict()
 
     @property
@@ -111,9 +117,10 @@ class Guard:
         misconfigured must not lock the others out. From elsewhere nobody is heard while they have to wait.
         """
         is_good = self._is_good(_shown(head))
-        peer = _peer(head.peer)
+        asker = asker_of(head, self._proxies)
+        peer = counted_as(asker)
         wait_for = self._wait_for(peer, now)
-        if is_good and (wait_for == 0 or is_loopback(head.peer)):
+        if is_good and (wait_for == 0 or is_loopback(asker)):
             return None
         if wait_for > 0:
             seconds = max(1, int(wait_for + 0.999))
@@ -189,12 +196,3 @@ def _shown(head: Head) -> str:
 def _digest(token: str) -> bytes:
     """Return what tokens are compared by: as long for each, and of no use to who sees it."""
     return sha256(token.encode("utf-8", "surrogatepass")).digest()
-
-
-def _peer(address: str) -> str:
-    """Return whom failures are counted for: an address; of IPv6 its /64, all of which is one customer's (RFC 6177)."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return address if found.version == 4 else str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class GatewayAccess:
     """The names of models that clients insist on, and the agents that they mean; hosts and origins that are let in
-    beside loopback; the token, or where it is kept if it is not set. With `is_set` any of it was.
+    beside loopback; the proxies that are believed whom they ask for; the token, or where it is kept if it is not set.
+    With `is_set` any of it was.
     """
 
     token_path: Path
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
     token: SecretStr | None = None
     is_set: bool = False
 
@@ -49,6 +51,7 @@ def gateway_access(settings: Settings) -> GatewayAccess:
         settings.gateway_aliases,
         settings.gateway_hosts,
         settings.gateway_origins,
+        settings.gateway_trusted_proxies,
         settings.understudy_token,
         is_set=not OF_GATEWAY.isdisjoint(settings.model_fields_set),
     )

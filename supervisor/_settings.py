@@ -27,7 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from ..providers import TRANSPORTS, ConfigurationError, Problem, out_of_files
 from ._route_settings import FIELDS_IN_CODE, AgentSettings, Seconds
 from ._source import AgentsSource
-from ._values import address, aliases, at_home, file_path, hosts, listed, origins, problem, variable_of
+from ._values import address, aliases, at_home, file_path, hosts, listed, networks, origins, problem, variable_of
 from ._values import key as usable_key
 
 FilePath = Annotated[Path, AfterValidator(file_path)]
@@ -35,6 +35,7 @@ FilePath = Annotated[Path, AfterValidator(file_path)]
 
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed), AfterValidator(hosts)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed), AfterValidator(origins)]
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed), AfterValidator(networks)]
 """Names with commas between them."""
 
 
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     )
     gateway_hosts: Hosts = Field(default=(), validation_alias="gateway_hosts")
     gateway_origins: Origins = Field(default=(), validation_alias="gateway_origins")
+    gateway_trusted_proxies: Networks = Field(default=(), validation_alias="gateway_trusted_proxies")
     understudy_token_file: FilePath = Field(
         default_factory=partial(at_home, ".understudy", "gateway_token"),
         validation_alias="understudy_token_file",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, final
@@ -97,6 +98,7 @@ EXPECTED: dict[str, str] = {
     "gateway_aliases": "names of models and the agents that they mean: gpt-5=deriver, …",
     "gateway_hosts": "names of hosts without a scheme and a port, with commas between them",
     "gateway_origins": "origins such as https://app.example.com, with commas between them",
+    "gateway_trusted_proxies": "addresses or whole networks, such as 10.0.0.5 or 10.0.0.0/24, with commas between them",
     "understudy_token_file": _FILE,
     "understudy_token": _KEY,
     "namespace": "a text of 1 to 200 characters on one line",
@@ -135,7 +137,10 @@ OF_LANGFUSE = frozenset(
 )
 
 OF_GATEWAY = frozenset(
-    {"gateway_aliases", "gateway_hosts", "gateway_origins", "understudy_token_file", "understudy_token"}
+    {
+        *("gateway_aliases", "gateway_hosts", "gateway_origins", "gateway_trusted_proxies"),
+        *("understudy_token_file", "understudy_token"),
+    }
 )
 
 UNPREFIXED = OF_NOUS | OF_LANGFUSE | OF_GATEWAY | {"namespace"}
@@ -251,6 +256,21 @@ def _is_origin(name: str) -> bool:
         return False
 
 
+def networks(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return usable addresses and networks; an `UnfitError` names the others."""
+    if unfit := [name for name in names if not _is_network(name)]:
+        raise UnfitError(unfit)
+    return tuple(str(ip_network(name)) for name in names)
+
+
+def _is_network(name: str) -> bool:
+    try:
+        network = ip_network(name)
+    except ValueError:
+        return False
+    return network.version == 4 or not network.network_address.ipv4_mapped  # whoever asks is known by IPv4
+
+
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -264,7 +284,7 @@ def aliases(text: object) -> object:
     return {alias.strip(): agent.strip() for alias, _, agent in pairs.values()}
 
 
-SHOWN = frozenset({"gateway_aliases", "gateway_hosts", "gateway_origins"})
+SHOWN = frozenset({"gateway_aliases", "gateway_hosts", "gateway_origins", "gateway_trusted_proxies"})
 """The settings of which a mistake shows what is wrong. A key may stand in any other one, put there by mistake."""
 
 _SHOWN_AT_MOST = 60

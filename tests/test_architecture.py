@@ -54,6 +54,7 @@ PURE: set[str] = {
     "gateway/_seen",
     "gateway/_status",
     "gateway/_updates",
+    "gateway/_askers",
     "gateway/_chunks",
     "gateway/_guard",
     "gateway/_heads",

@@ -410,6 +410,18 @@ MISTAKES: list[tuple[str, str]] = [
     *(("GATEWAY_ALIASES", text) for text in ("gpt-5", "=deriver", "gpt-5=", "a=b, c")),
     *(("GATEWAY_HOSTS", text) for text in ("http://a.test", "a.test/b", "a b.test")),
     *(("GATEWAY_ORIGINS", text) for text in ("a.test", "https://a.test/path", "https://", "https://user@a.test")),
+    *(
+        ("GATEWAY_TRUSTED_PROXIES", text)
+        for text in (
+            "proxy",
+            "10.0.0.300",
+            "10.0.0.5/24",
+            "10.0.0.5, nginx",
+            "10.0.0.0/33",
+            "::ffff:10.0.0.5",
+            "10.0.0.5:80",
+        )
+    ),
     *(("UNDERSTUDY_TOKEN", text) for text in ("y" * 40 + " z", "ü" * 40)),
     ("LLM_CIRCUIT_SLOW_AFTER", "0"),
     ("LLM_LOG_FORMAT", "xml"),

@@ -94,6 +94,7 @@ async def _gateway(supervisor: Supervisor, feed: Feed, host: str) -> Gateway:
         hosts=access.hosts,
         origins=(SELF, *access.origins),
         open_paths=files(),
+        proxies=access.proxies,
     )
 
     def judge(head: Head) -> Refusal | None:

@@ -22,6 +22,7 @@ def reach_as_json(reach: Reach) -> dict[str, Any]:
         "token": _token_as_json(reach.token),
         "hosts": list(access.hosts),
         "origins": list(access.origins),
+        "trusted_proxies": list(access.proxies),
         "aliases": dict(access.aliases),
         "notes": list(reach.notes),
     }
@@ -39,11 +40,12 @@ def reach_table(reach: Reach) -> Table:
 def _rows(reach: Reach) -> Iterator[tuple[str, str]]:
     yield "listens at", f"{reach.host}, port {PORT}: serve --host and --port say otherwise"
     yield "token", _token(reach.token)
-    lists = {"hosts": reach.access.hosts, "origins": reach.access.origins}
+    access = reach.access
+    lists = {"hosts": access.hosts, "origins": access.origins, "trusted proxies": access.proxies}
     for name, items in lists.items():
         if items:
             yield name, ", ".join(items)
-    for number, (alias, agent) in enumerate(reach.access.aliases.items()):
+    for number, (alias, agent) in enumerate(access.aliases.items()):
         yield "" if number else "aliases", f"{alias} = {agent}"
 
 
