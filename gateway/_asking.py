@@ -27,7 +27,7 @@ from ..providers import (
 from ..providers import number as is_number
 from ..supervisor import Inlet, Inquiry, ServedBy, Stream
 from ._parts import Parts
-from ._refusals import INTERNAL, STOPPING, Refused, refused
+from ._refusals import INTERNAL, Refused, refused
 from ._values import Head, Headers, HTTPAnswer, HTTPRequest
 
 _log = logging.getLogger("understudy.gateway")
@@ -182,12 +182,10 @@ def streamed(question: Question, stream: Stream) -> HTTPAnswer:
     """Return the answer whose parts a stream gives."""
     served_by = stream.served_by
     model, created = "" if served_by is None else served_by.model, int(time.time())
-    writing, cut = (
-        question.dialect.writing(question.asked, name=question.name, created=created, model=model) for _ in range(2)
-    )
+    writing = question.dialect.writing(question.asked, name=question.name, created=created, model=model)
     parts = Parts(stream, writing, is_openai=question.dialect.name == "openai")
     headers = (*EVENT_STREAM, *question.headers, *(() if served_by is None else _of(served_by)))
-    return HTTPAnswer(200, headers, parts=parts, cut=cut.error(503, STOPPING))
+    return HTTPAnswer(200, headers, parts=parts, cut=parts.cut)
 
 
 def failed(question: Question, error: Exception) -> HTTPAnswer:

@@ -268,12 +268,12 @@ class Connection:
         if answer.parts is not None:
             async for part in answer.parts:
                 count += 1
-                if not count % YIELD_EVERY:  # parts that are all there, and a client that takes them, never wait
-                    await anyio.lowlevel.checkpoint()
                 data = unsent + (chunk_of(part) if is_chunked else part)
                 if data:
                     self._open, unsent = (answer, framing), b""
                     await self._write(data)
+                if self._is_cut or not count % YIELD_EVERY:  # what is all there, and is taken at once, never waits
+                    await anyio.lowlevel.checkpoint()
         self._open = None
         if end := unsent + (LAST_CHUNK if is_chunked else b""):
             await self._write(end, Phase.LAST)
@@ -282,10 +282,11 @@ class Connection:
         """Tell the client that the server ends now: by the last event of its stream, or by a 503."""
         if self._open is not None:
             answer, framing = self._open
-            if not answer.cut:
+            if answer.cut is None:
                 self._wire.reset_on_close()
                 raise Gone
-            end = chunk_of(answer.cut) + LAST_CHUNK if framing is Framing.CHUNKS else answer.cut
+            last = answer.cut()
+            end = chunk_of(last) + LAST_CHUNK if framing is Framing.CHUNKS else last
             self._open = None
             await self._write(end, Phase.LAST)
         elif self._incoming is not None or self._reader.waiting:

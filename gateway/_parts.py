@@ -11,7 +11,7 @@ from typing import final
 
 from ..providers import Finished, Line, Relayed, StreamEvent, Writing, tell
 from ..supervisor import Stream
-from ._refusals import INTERNAL, refused
+from ._refusals import INTERNAL, STOPPING, refused
 
 _log = logging.getLogger("understudy.gateway")
 
@@ -52,6 +52,12 @@ class Parts:
             if part:
                 return part
         raise StopAsyncIteration
+
+    def cut(self) -> bytes:
+        """Return what ends the answer after the parts that were given, because the gateway ends; nothing if those were
+        all.
+        """
+        return b"" if self._is_over else self._writing.error(503, STOPPING)
 
     def _rendered_too(self, room: int) -> bytes:
         """Return what is here already, as long as there is room."""

@@ -10,7 +10,7 @@ The server knows HTTP and sockets, and nothing of dialects; the application know
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, final
@@ -66,16 +66,17 @@ class HTTPAnswer:
     """An answer: `body` whole, or `parts` that follow one another. The server adds the length or the chunks, `date` and
     `connection`. With `closes` the connection is not used again.
 
-    Parts end in one of three ways: they are all sent; or the server is told to end now, and sends `cut` in place of the
-    others (an event of the dialect that says so; the parts have to leave off where one may stand); or what makes them
-    fails, and the client sees a body that is not whole.
+    Parts end in one of three ways: they are all sent; or the server is told to end now, and sends what `cut` then gives
+    in place of the others (an event of the dialect that says so, or nothing if none are left; the parts have to leave
+    off where one may stand); or what makes them fails, and the client sees a body that is not whole. So it does where
+    there is no `cut`.
     """
 
     status: int
     headers: Headers = ()
     body: bytes = field(default=b"", repr=False)
     parts: AsyncIterator[bytes] | None = field(default=None, repr=False)
-    cut: bytes = field(default=b"", repr=False)
+    cut: Callable[[], bytes] | None = field(default=None, repr=False)
     closes: bool = False
 
 

@@ -23,6 +23,7 @@ from understudy.gateway import Feed, FeedConsole, Gateway, Head, HTTPAnswer, HTT
 from understudy.gateway._app import names_of
 from understudy.gateway._refusals import INTERNAL, Refused, refused
 from understudy.providers import Failure, attempt_error
+from understudy.providers._sse import SSEDecoder
 from understudy.simulation import Answer, Breaks, Script, Status, simulated_server
 
 from .over_sockets import opened, route_to
@@ -190,6 +191,28 @@ async def test_a_stream_that_is_cut_off_has_the_name_of_its_request() -> None:
         answer, content = await asked(it, "POST", "/v1/messages", {**BODY, "stream": True})
         _, _, last = content.rstrip().rpartition(b"data: ")
         assert json.loads(last)["request_id"] == dict(answer.headers)["request-id"]
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages", "/v1/chat/completions"])
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+async def test_a_gateway_that_ends_says_so_after_what_it_has_said(wire: str, path: str) -> None:
+    """In the dialect's own way and, where events are numbered, by the next number; a whole answer is left as it is."""
+    said_by = {"input": "hi"} if path == "/v1/responses" else {"messages": BODY["messages"], "max_tokens": 100}
+    content = json.dumps({"model": "deriver", "stream": True, **said_by}).encode()
+    request = HTTPRequest(Head("POST", path, ()), content)
+    slow = Script.always(Answer("one two three", every=10))
+    async with gateway((wire, slow)) as (it, _), it.answer(request) as answer:
+        assert answer.parts is not None
+        assert answer.cut is not None
+        first = await anext(answer.parts)
+        said = [json.loads(data) for _, data in SSEDecoder().feed(first + answer.cut())]
+        if path == "/v1/responses":
+            assert [event["sequence_number"] for event in said] == list(range(len(said)))
+            assert said[-1]["type"] == "response.failed"
+        assert "stopping" in str(said[-1])
+        async for _ in answer.parts:
+            pass
+        assert answer.cut() == b""
 
 
 async def test_a_gateway_that_stops_is_not_ready() -> None:

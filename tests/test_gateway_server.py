@@ -26,7 +26,9 @@ def streaming(*parts: bytes | float, cut: bytes = b"") -> Told:
     """Make an application that answers in parts."""
 
     async def answering(request: HTTPRequest) -> HTTPAnswer:
-        return HTTPAnswer(200, (("content-type", "text/event-stream"),), parts=parts_of(parts), cut=cut)
+        return HTTPAnswer(
+            200, (("content-type", "text/event-stream"),), parts=parts_of(parts), cut=(lambda: cut) if cut else None
+        )
 
     return Told(answering)
 

@@ -28,7 +28,7 @@ async def answering(request: HTTPRequest) -> HTTPAnswer:
     """Answer after a while: whole, or in parts."""
     await anyio.sleep(1)
     if request.head.target == "/stream":
-        return HTTPAnswer(200, parts=parts_of([b"one", 1.0, b"x" * 200_000, b"two"]), cut=b"cut")
+        return HTTPAnswer(200, parts=parts_of([b"one", 1.0, b"x" * 200_000, b"two"]), cut=lambda: b"cut")
     return text("answered")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
@@ -26,7 +26,7 @@ def taking(seconds: float) -> Told:
     return Told(answering)
 
 
-def streaming(*parts: bytes | float, cut: bytes = CUT) -> Told:
+def streaming(*parts: bytes | float, cut: Callable[[], bytes] | None = lambda: CUT) -> Told:
     """Make an application that answers in parts."""
 
     async def answering(request: HTTPRequest) -> HTTPAnswer:
@@ -100,7 +100,7 @@ async def test_what_takes_too_long_is_cut_off_and_told() -> None:
     async def answering(request: HTTPRequest) -> HTTPAnswer:
         if request.head.target == "/slow":
             await anyio.sleep_forever()
-        return HTTPAnswer(200, parts=parts_of([b"data: 1\n\n", 100.0, b"data: 2\n\n"]), cut=CUT)
+        return HTTPAnswer(200, parts=parts_of([b"data: 1\n\n", 100.0, b"data: 2\n\n"]), cut=lambda: CUT)
 
     async with in_memory(Told(answering)) as place, anyio.create_task_group() as tasks:
         stream, slow, half = [await place.connect() for _ in range(3)]
@@ -118,9 +118,39 @@ async def test_what_takes_too_long_is_cut_off_and_told() -> None:
     assert anyio.current_time() == pytest.approx(4, abs=0.1)
 
 
+@pytest.mark.parametrize("count", [10, 10**9])
+async def test_the_cut_follows_what_was_sent(count: int) -> None:
+    """It is made when it is needed, by what was given; all of that is out, and behind the last part there is none."""
+    given = 0
+
+    async def all_there() -> AsyncIterator[bytes]:
+        nonlocal given
+        while given < count:
+            given += 1
+            yield b"data: %d\n\n" % given
+
+    def cut() -> bytes:
+        return b"" if given == count else b"cut after %d" % given
+
+    async def answering(request: HTTPRequest) -> HTTPAnswer:
+        return HTTPAnswer(200, parts=all_there(), cut=cut)
+
+    async with in_memory(Told(answering)) as place, anyio.create_task_group() as tasks:
+        client = await place.connect(room=180 if count == 10 else 1000)
+        await client.send(ASKED)
+        await anyio.sleep(1)
+        tasks.start_soon(place.server.drain, 3)
+        await anyio.sleep(3.5)
+        got = await client.read()
+        assert got.is_whole
+        assert got.body == b"".join(b"data: %d\n\n" % number for number in range(1, given + 1)) + cut()
+        assert 5 < given <= count
+        await client.leave()
+
+
 async def test_a_stream_that_has_no_last_event_is_not_whole() -> None:
     """It is torn down: it must not look as if it were all."""
-    async with in_memory(streaming(b"data: 1\n\n", 100.0, cut=b"")) as place:
+    async with in_memory(streaming(b"data: 1\n\n", 100.0, cut=None)) as place:
         client = await place.connect()
         await client.send(ASKED)
         await anyio.sleep(1)
@@ -151,7 +181,7 @@ async def test_who_does_not_even_take_the_cut_is_dropped() -> None:
             yield b"x" * 1000
 
     async def answering(request: HTTPRequest) -> HTTPAnswer:
-        return HTTPAnswer(200, parts=endless(), cut=CUT)
+        return HTTPAnswer(200, parts=endless(), cut=lambda: CUT)
 
     async with in_memory(Told(answering)) as place:
         client = await place.connect(room=10_000)
