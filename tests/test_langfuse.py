@@ -484,7 +484,6 @@ class TestFaults:
         self, langfused: Langfused, status: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The answer is the same, nothing is printed, what was dropped is counted, and one line says so to who logs."""
-        caplog.set_level(logging.ERROR, "understudy.settings")  # not of the addresses, which nobody asks
         caplog.set_level(logging.INFO)
         langfused.collector.status = status
         tracer = await self._asked(langfused)
@@ -518,8 +517,6 @@ class TestFaults:
         self, langfused: Langfused, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The process has one client for a key: the second supervisor's traces go where the first one's do."""
-        caplog.set_level(logging.ERROR, "understudy.settings")  # not of the addresses, which nobody asks
-        caplog.set_level(logging.WARNING)
         for url in (langfused.collector.url, f"{langfused.collector.url}/", "http://elsewhere.test"):
             async with opened({"openai": WELL}, **{**langfused.settings, "langfuse_base_url": url}):
                 pass

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 import understudy
 from understudy import AgentSettings, RouteSettings, Settings
+from understudy.simulation import Answer, Script, World
 from understudy.supervisor import Unprotected, load, unprotected
 
 CANARY = "sk-canary-0123456789"
@@ -57,6 +58,16 @@ def test_what_goes_in_the_clear(
     found = unprotected(load().agents.values())
     assert sorted(found, key=str) == sorted(expected, key=str)
     assert not any(CANARY in repr(each) + str(each) for each in found)
+
+
+@pytest.mark.anyio
+async def test_where_nothing_is_sent_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Simulated providers are asked in the process, whatever the address."""
+    route = RouteSettings(model="m", base_url="http://own.test/v1", api_key=SecretStr(CANARY))
+    settings = Settings.in_code(agents={"deriver": AgentSettings(primary=route)})
+    async with understudy.open_supervisor(settings, connect=World({"openai": Script.always(Answer())}).connect):
+        pass
+    assert not caplog.records
 
 
 @pytest.mark.anyio

@@ -68,8 +68,9 @@ async def open_supervisor(
         TypeError: `settings` is something else, or a hook or a tracer is none; or both `connect` and `http_client`
             are given.
     """
+    is_simulated = connect is not connect_vendor
     if http_client is not None:
-        if connect is not connect_vendor:
+        if is_simulated:
             raise TypeError("connect makes whole providers, http_client what ours send with: give one of them")
         connect = partial(connect_vendor, http_client=http_client)
     shown_to, plan = tracers_checked(tracers), sound(load(settings))
@@ -79,21 +80,27 @@ async def open_supervisor(
         _traced(plan, shown_to) as shown,
         supervise(plan, connect=connect, rand=rand, drain_for=drain_for, hooks=told, tracers=shown) as supervisor,
     ):
+        if not is_simulated:
+            _tell_unprotected(plan)
         yield supervisor
 
 
 @asynccontextmanager
 async def _logged(plan: Plan) -> AsyncIterator[None]:
-    """Write the log in its format, first of all what is ignored, and where requests go in the clear."""
+    """Write the log in its format, first of all what is ignored."""
     with json_lines() if plan.json_logs else nullcontext():
         for problem in plan.ignored:
             fields = {"variable": problem.variable, "expected": problem.expected, "remedy": problem.remedy}
             tell(_log.warning, Line("ignored", f"ignored  {problem}", **fields))
-        for found in unprotected(plan.agents.values()):
-            names = {"variable": found.variable, "transport": found.transport, "address": found.address}
-            line = Line("unprotected", f"unprotected  {found}", **names, agents=", ".join(found.agents))
-            tell(_log.warning, line)
         yield
+
+
+def _tell_unprotected(plan: Plan) -> None:
+    """Say where requests leave this machine in the clear."""
+    for found in unprotected(plan.agents.values()):
+        names = {"variable": found.variable, "transport": found.transport, "address": found.address}
+        line = Line("unprotected", f"unprotected  {found}", **names, agents=", ".join(found.agents))
+        tell(_log.warning, line)
 
 
 @asynccontextmanager
