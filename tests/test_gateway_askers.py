@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy import open_supervisor
-from understudy._serve import _gateway, access_of
+from understudy._reach import access_of
+from understudy._serve import _gateway
 from understudy.gateway import Feed, Guard, Head
 from understudy.gateway._askers import asker_of, counted_as, networks_of
 from understudy.gateway._guard import FAILURES
@@ -143,7 +144,7 @@ async def test_serve_takes_it_from_its_settings(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("UNDERSTUDY_TOKEN", TOKEN)
     monkeypatch.setenv("DERIVER_MODEL_CONFIG__MODEL", "lmstudio/m")
     async with open_supervisor(connect=World({}).connect) as supervisor:
-        assert access_of(supervisor).proxies == ("10.0.0.5/32", "10.1.0.0/24")
+        assert access_of(supervisor.plan).proxies == ("10.0.0.5/32", "10.1.0.0/24")
         gateway = await _gateway(supervisor, Feed("1"), "127.0.0.1")
         for _ in range(11):
             refusal = gateway.refuse(head("10.1.0.3", "198.51.100.7"))
