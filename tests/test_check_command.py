@@ -211,6 +211,7 @@ def test_the_gateway_is_shown_where_any_of_it_is_set() -> None:
         "token": {"source": "UNDERSTUDY_TOKEN", "is_made": True},
         "hosts": ["llm.test", "[::2]"],
         "origins": ["https://app.test:8443"],
+        "trusted_proxies": [],
         "aliases": {"gpt-5": "deriver", "claude": "dialectic.max"},
         "notes": [],
     }
