@@ -15,6 +15,7 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import final
 
@@ -30,6 +31,9 @@ PEERS = 4096
 
 SELF = "self"
 """An allowed origin that stands for the server's own pages: plain HTTP, and the very `Host` that was asked."""
+
+KEPT = 1024
+"""Names and addresses of which is kept what they are (chosen: most requests name the same few)."""
 
 _REALM = (("www-authenticate", "Bearer"),)
 _NAMES = frozenset({"localhost"})
@@ -117,6 +121,8 @@ class Guard:
         misconfigured must not lock the others out. From elsewhere nobody is heard while they have to wait.
         """
         is_good = self._is_good(_shown(head))
+        if is_good and not self._failed:
+            return None
         asker = asker_of(head, self._proxies)
         peer = counted_as(asker)
         wait_for = self._wait_for(peer, now)
@@ -164,6 +170,7 @@ def judge_body(head: Head) -> Refusal | None:
     return None
 
 
+@lru_cache(KEPT)
 def is_loopback(name: str) -> bool:
     """Say whether a host without its port is this machine's loopback: `localhost`, 127.0.0.0/8 or ::1, written as they
     usually are. What else resolves there, such as `127.1` or 2130706433, is somebody's trick.

@@ -10,7 +10,7 @@ The server knows HTTP and sockets, and nothing of dialects; the application know
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, final
@@ -33,6 +33,15 @@ class Head:
     target: str
     headers: Headers = field(repr=False)
     peer: str = ""
+    _by_name: dict[str, list[str]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        by_name = self._by_name
+        for name, value in self.headers:
+            if name in by_name:
+                by_name[name].append(value)
+            else:
+                by_name[name] = [value]
 
     @property
     def path(self) -> str:
@@ -41,14 +50,12 @@ class Head:
 
     def header(self, name: str) -> str | None:
         """Return the value of a header that comes once; None if there is none."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        found = self.all(name)
+        return found[0] if found else None
 
-    def all(self, name: str) -> list[str]:
+    def all(self, name: str) -> Sequence[str]:
         """Return each value of a header."""
-        return [value for key, value in self.headers if key == name]
+        return self._by_name.get(name, ())
 
 
 @final
