@@ -32,7 +32,7 @@ from ..providers import (
 from ._budget import RetryBudget
 from ._events import EndpointEvent
 from ._gate import CircuitPolicy, Gate
-from ._gates import LEASE_FOR, Gates
+from ._gates import Gates, usual_lease
 from ._health import Health, Phase, Refusal, Refused
 from ._network import Network
 from ._permit import Permit
@@ -52,7 +52,7 @@ _LEFT = frozenset({Verdict.NO_VERDICT, Verdict.CUT_SHORT})
 class _Waiter:
     __slots__ = ("answer", "event", "lease_for", "lone", "model")
 
-    def __init__(self, model: str, lease_for: float, *, lone: bool) -> None:
+    def __init__(self, model: str, lease_for: Callable[[], float], *, lone: bool) -> None:
         self.model, self.lease_for, self.lone = model, lease_for, lone
         self.event = anyio.Event()
         self.answer: Permit | Refusal | None = None
@@ -157,13 +157,14 @@ class Endpoint:
         return self._gates.endpoint if model is None else self._gates.of(model)
 
     def admit(
-        self, model: str, *, lone: bool = False, lease_for: float = LEASE_FOR, early: bool = False
+        self, model: str, *, lone: bool = False, lease_for: Callable[[], float] = usual_lease, early: bool = False
     ) -> Permit | Refusal:
         """Grant the right to one attempt, or say why not. Whoever waits for a place goes first.
 
         Args:
             lone: There is no other route to go to: circuits are not enforced.
-            lease_for: Seconds that the place of a probe is kept at most, if the attempt is one; 16 s at most if lone.
+            lease_for: Says for how many seconds a probe keeps its place at most; asked only if the attempt is one. 16 s
+                at most if lone.
             early: Every other route is barred: let one through before a circuit's time, one a second.
         """
         if self._waiters and self._phase is Phase.SERVING:
@@ -174,7 +175,7 @@ class Endpoint:
         return granted
 
     async def wait_admit(
-        self, model: str, wait_for: float, *, lone: bool = False, lease_for: float = LEASE_FOR
+        self, model: str, wait_for: float, *, lone: bool = False, lease_for: Callable[[], float] = usual_lease
     ) -> Permit | Refusal:
         """Wait at most `wait_for` seconds for a place, first come, first served.
 
@@ -373,7 +374,9 @@ class Endpoint:
                 await self.drain(0)
             await self.close()
 
-    def _grant(self, gate: Gate, *, lone: bool, lease_for: float, early: bool = False) -> Permit | Refusal:
+    def _grant(
+        self, gate: Gate, *, lone: bool, lease_for: Callable[[], float], early: bool = False
+    ) -> Permit | Refusal:
         """Check all, then take all: a place in the bulkhead, and of each gate whose probe this is."""
         if self._phase is not Phase.SERVING:
             return Refusal(Refused.DEAD if self._phase is Phase.DEAD else Refused.STOPPED)
@@ -386,7 +389,7 @@ class Endpoint:
         if len(self._permits) >= self._capacity:
             return Refusal(Refused.FULL)
         self._ticket += 1
-        is_probe = not is_clear and self._gates.take(gate, self._ticket, now, lease_for, lone=lone, early=early)
+        is_probe = not is_clear and self._gates.take(gate, self._ticket, now, lease_for(), lone=lone, early=early)
         permit = Permit(self, gate, self._ticket, now, is_probe=is_probe)
         self._permits[permit] = None
         return permit

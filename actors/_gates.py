@@ -25,6 +25,11 @@ EARLY_EVERY = 1.0
 Tell: TypeAlias = Callable[[EndpointEvent], None]
 
 
+def usual_lease() -> float:
+    """Return the seconds that the place of a probe is kept where nobody says otherwise."""
+    return LEASE_FOR
+
+
 @final
 class Gates:
     """All gates of one endpoint.

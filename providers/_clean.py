@@ -69,6 +69,8 @@ def cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
     sought = _Sought(pieces)
 
     def clean(text: str) -> str:  # a closure, because no `repr` shows what it holds
+        if not text:
+            return ""
         masked = _mask(text[:_LOOKED_AT], sought) if pieces else text[:_LOOKED_AT]
         # ensure_ascii-like escapes only for what could forge or hide a line: controls, bidi marks, line separators
         shown = masked[:SHOWN]

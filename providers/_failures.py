@@ -191,4 +191,6 @@ def _request_of(error: BaseException) -> httpx2.Request | None:
 def _hint(answer: Head) -> float | None:
     headers = answer.headers
     milliseconds, seconds = headers.get_list("retry-after-ms"), headers.get_list("retry-after")
+    if not milliseconds and not seconds:
+        return None
     return retry_after(milliseconds, seconds, date=headers.get("date"), wall_clock=time.time())

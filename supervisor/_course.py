@@ -150,11 +150,10 @@ class Course:
     async def _admit(self, served: Served) -> Permit | Refusal:
         """Ask for a permit, and wait a little for a place where there is none."""
         endpoint, model = served.endpoint, served.route.model
-        lease_for = self._probe_limit(served) + LEASE_MARGIN
-        permit = endpoint.admit(model, lone=self._lone, lease_for=lease_for)
+        permit = endpoint.admit(model, lone=self._lone, lease_for=self._lease_for)
         if isinstance(permit, Refusal) and permit.why is Refused.FULL:
             wait_for = min(SPILL_AFTER, self._account.remaining / 4)
-            permit = await endpoint.wait_admit(model, wait_for, lone=self._lone, lease_for=lease_for)
+            permit = await endpoint.wait_admit(model, wait_for, lone=self._lone, lease_for=self._lease_for)
         return permit
 
     async def _waited(self, served: Served, refusal: Refusal) -> bool:
@@ -199,6 +198,10 @@ class Course:
         endpoint, model = served.endpoint, served.route.model
         usual = endpoint.usual_first_for(model) if self.streams(served) else endpoint.usual_for(model)
         return probe_limit(limits.attempt, limits.first_token, usual)
+
+    def _lease_for(self) -> float:
+        """Return the seconds that the place of a probe on the route at hand is kept."""
+        return self._probe_limit(self.at_hand) + LEASE_MARGIN
 
     def failed(self, verdict: Verdict) -> None:
         """Count a failed attempt."""
@@ -280,7 +283,7 @@ class Course:
         in_time = {served.place for served, r in self._refusals if _may_open(r, remaining)}
         served, self._early = routes[first], True
         permit = served.endpoint.admit(
-            served.route.model, lease_for=self._probe_limit(served) + LEASE_MARGIN, early=True
+            served.route.model, lease_for=lambda: self._probe_limit(served) + LEASE_MARGIN, early=True
         )
         if isinstance(permit, Refusal):
             return None

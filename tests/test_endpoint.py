@@ -516,7 +516,7 @@ async def test_health_says_what_is_known() -> None:
         last_success_at=0,
     )
     await anyio.sleep(6)
-    probe = permit(made, lease_for=16)
+    probe = permit(made, lease_for=lambda: 16.0)
     assert made.health.models["lead-1"].circuit is CircuitState.HALF_OPEN
     assert made.health.models["lead-1"].reopens_in == 16
     probe.settle(Verdict.OK)
