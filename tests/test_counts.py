@@ -34,7 +34,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: r-1\
 )
 CALLS = 50
 DOWN = b"HTTP/1.1 500 Down\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
-DISPATCHER, WHOLE = {"asyncio": 212, "trio": 280}, {"asyncio": 408, "trio": 510}
+DISPATCHER, WHOLE = {"asyncio": 208, "trio": 276}, {"asyncio": 398, "trio": 502}
 """Python function calls of a call, by the event loop: what was counted when this was written, and a few more."""
 
 
@@ -173,9 +173,9 @@ async def test_python_calls_of_a_hand_over(monkeypatch: pytest.MonkeyPatch) -> N
         plain = await calls_of(lambda: supervisor.agent("deriver").complete("Who wrote Faust?"))
         careful = supervisor.agent("careful")
         supervisor.force_closed("openai", "down", reason="asked every time")
-        assert await calls_of(lambda: careful.complete("Who wrote Faust?")) <= 2 * plain
+        assert await calls_of(lambda: careful.complete("Who wrote Faust?")) <= 2 * plain - 15
         supervisor.force_open("openai", "down", reason="never asked")
-        assert await calls_of(lambda: careful.complete("Who wrote Faust?")) <= plain + 35
+        assert await calls_of(lambda: careful.complete("Who wrote Faust?")) <= plain + 29
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
