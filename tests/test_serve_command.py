@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ import anyio.abc
 import httpx2
 import pytest
 
-from understudy._serve import loop_options
+from understudy._serve import SELDOM, collecting_seldom, loop_options
 from understudy.simulation import Answer, Script, SimulatedServer, simulated_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.commands, pytest.mark.sockets, pytest.mark.usefixtures("few_certificates")]
@@ -215,3 +216,12 @@ def test_asyncio_runs_on_uvloop_where_that_is_installed(
     """Nobody has to install it; trio has nothing to do with it."""
     monkeypatch.setattr("understudy._serve.find_spec", lambda _: object() if is_installed else None)
     assert loop_options(backend) == expected
+
+
+def test_garbage_is_looked_for_seldom_while_it_serves() -> None:
+    """And as before, once it does not: it may not be alone in its process."""
+    before = gc.get_threshold(), gc.get_freeze_count()
+    with collecting_seldom():
+        assert gc.get_threshold() == SELDOM
+        assert gc.get_freeze_count() > 10_000
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before

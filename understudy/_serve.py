@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterable, Callable, Iterator
@@ -47,6 +48,27 @@ def loop_options(backend: str) -> dict[str, Any]:
     return {"use_uvloop": True} if backend == "asyncio" and find_spec("uvloop") is not None else {}
 
 
+SELDOM = (20_000, 20, 20)
+"""Objects more than there were before garbage is looked for, and how often the older ones are looked at (chosen: some
+hundred requests). A request leaves no cycles behind, so there is hardly any; looking for it at Python's own pace took a
+tenth of the gateway's CPU (docs/decisions/0019-gateway.md).
+"""
+
+
+@contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """Look for garbage seldom in the body of a `with`, and not among what there is now: in a process of our own."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
 async def run_gateway(host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve all configured agents until SIGTERM or Ctrl-C: then nothing new is taken, and what is asked has 30 s. A
     second signal ends it now. What happens is written to standard error, as `LLM_LOG_FORMAT` says.
@@ -62,7 +84,7 @@ async def run_gateway(host: str, port: int, announce: Callable[[str], None]) -> 
         async with open_supervisor(hooks=[feed], drain_for=0) as supervisor:
             feed.watch(supervisor)
             gateway = await _gateway(supervisor, feed, host)
-            with _logged(is_json=supervisor.plan.json_logs):
+            with _logged(is_json=supervisor.plan.json_logs), collecting_seldom():
                 async with serve(gateway, host, port) as server:
                     for line in announcement(server, supervisor, gateway.models):
                         announce(line)
