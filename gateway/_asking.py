@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import final
 from urllib.parse import quote
 
@@ -228,6 +229,7 @@ def _of(served_by: ServedBy) -> Headers:
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
+@lru_cache(1024)
 def _ascii(name: str) -> str:
     """Return a name as a header can hold it: what is not printable ASCII is percent-encoded, as in an address."""
     return quote(name, safe=_PRINTABLE, errors="replace")

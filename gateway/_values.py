@@ -26,27 +26,25 @@ Methods: TypeAlias = tuple[str, ...]
 @dataclass(frozen=True, slots=True)
 class Head:
     """What stands before a request's body. `target` is as it was sent: a path, and perhaps a query; `peer` is the
-    address of whoever asks, without its port. Its `repr` shows no header, because they hold tokens.
+    address of whoever asks, without its port. `path` is the target up to its query, nothing decoded: routes and rights
+    go by it (R-GW-3). Its `repr` shows no header, because they hold tokens.
     """
 
     method: str
     target: str
     headers: Headers = field(repr=False)
     peer: str = ""
+    path: str = field(init=False, repr=False, compare=False)
     _by_name: dict[str, list[str]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "path", self.target.partition("?")[0])
         by_name = self._by_name
         for name, value in self.headers:
             if name in by_name:
                 by_name[name].append(value)
             else:
                 by_name[name] = [value]
-
-    @property
-    def path(self) -> str:
-        """The target up to its query, nothing decoded: routes and rights go by it (R-GW-3)."""
-        return self.target.partition("?")[0]
 
     def header(self, name: str) -> str | None:
         """Return the value of a header that comes once; None if there is none."""

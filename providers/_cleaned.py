@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import final
+from typing import Any, final
 
 from ._judge_nous import BUDGET_HEADERS
 
@@ -33,6 +33,10 @@ class Cleaned(Mapping[str, str]):
     def get_list(self, name: str) -> list[str]:
         """Return each value of a name."""
         return [self._clean(_text(value)) for value in self._by_name.get(name, ())]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the values of a name together; faster than what `Mapping` has."""
+        return ", ".join(self.get_list(name)) if name in self._by_name else default
 
     def __getitem__(self, name: str) -> str:
         if name not in self._by_name:

@@ -13,6 +13,7 @@ constructors of the SDKs `openai` 3.52 and `anthropic` 2.11, openrouter.ai/docs/
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from ._inward import UnreadableError
@@ -72,6 +73,7 @@ _REFUSED = frozenset(map(plain, REFUSED))
 _PREFIXES = tuple(map(plain, PREFIXES))
 
 
+@lru_cache(1024)
 def is_refused(name: str) -> bool:
     """Say whether a field of this name chooses what a client may not."""
     compared = plain(name)
