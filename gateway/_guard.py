@@ -49,7 +49,12 @@ class Refusal:
     headers: Headers = ()
 
 
-ABSENT = Refusal(401, "the gateway's token is missing or is another one", _REALM)
+ABSENT = Refusal(
+    401,
+    "the gateway's token is missing or is another one: show what `understudy token` prints where it runs, "
+    "once, as a bearer or as x-api-key",
+    _REALM,
+)
 
 
 @final
@@ -166,7 +171,7 @@ def judge_body(head: Head) -> Refusal | None:
     kind, *parameters = (kinds[0] if len(kinds) == 1 else "").lower().split(";")
     charsets = [each.partition("=")[2].strip(' "') for each in parameters if each.strip().startswith("charset")]
     if kind.strip() != "application/json" or any(charset not in {"utf-8", "utf8"} for charset in charsets):
-        return Refusal(415, "a body is JSON: content-type: application/json")
+        return Refusal(415, "a body is JSON in UTF-8, and says so: content-type: application/json")
     return None
 
 
