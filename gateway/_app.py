@@ -148,7 +148,7 @@ class Gateway:
         """Answer what is no question to an agent."""
         path, methods = head.path, self._methods(head.path)
         if not methods:
-            return told(dialect_of(head), Refused(404, "there is nothing at this path", is_final=True))
+            return told(dialect_of(head), Refused(404, f"there is nothing at this path{_hint(path)}", is_final=True))
         if head.method not in methods:
             allowed = ", ".join(methods)
             why = Refused(405, f"this path takes {allowed}", is_final=True)
@@ -222,6 +222,14 @@ def names_of(agents: Collection[str], aliases: Mapping[str, str]) -> dict[str, s
         if spelt(alias, agents) is None:
             names[alias.lower()] = spelt(agent, agents) or agent
     return names
+
+
+def _hint(path: str) -> str:
+    """Say where a client asks whose base URL is the other vendor's, or ends in a slash; nothing of other paths."""
+    meant = "/v1/" + "/".join(part for part in path.split("/") if part not in {"", "v1"})
+    if meant not in PATHS and meant != MODELS:
+        return ""
+    return f", but at {meant}: a base URL ends in /v1 for OpenAI's clients, and has no path for Anthropic's"
 
 
 def _model(name: str, since: int, *, is_anthropic: bool) -> dict[str, Any]:

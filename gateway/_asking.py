@@ -132,7 +132,8 @@ def agent_of(model: str, names: Mapping[str, str]) -> str | None:
 
 def no_model(names: Iterable[str], asked: str) -> Refused:
     """Say that a model is none, and which there are."""
-    said = f"there is no model {escaped(asked[:100])!r} here: there are {', '.join(names)}"
+    said = f"there is no model {escaped(asked[:100])!r} here: use one of {', '.join(names)}"
+    said += "; or give one of them that name with GATEWAY_ALIASES"
     return Refused(404, said, "model_not_found", "model", is_final=True)
 
 

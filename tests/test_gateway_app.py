@@ -169,6 +169,41 @@ async def test_paths(method: str, target: str, status: int) -> None:
                 assert (await asked(it, other, target, b"{}"))[0].status in {200, 400}
 
 
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/responses?x", "/v1/responses"),
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/v1/v1/messages/count_tokens", "/v1/messages/count_tokens"),
+        ("/v1//chat/completions", "/v1/chat/completions"),
+        ("/v1/messages/", "/v1/messages"),
+        ("/models", "/v1/models"),
+        ("/v1/embeddings", ""),
+        ("/v1/completions", ""),
+        ("/messages/batches", ""),
+        ("/v1", ""),
+        ("/v1/page/page.css", ""),
+    ],
+)
+async def test_a_base_url_that_is_not_meant_so_is_told(target: str, meant: str) -> None:
+    """Where a path would be one with the right base URL, that is named, for either vendor's clients."""
+    hint = f", but at {meant}: a base URL ends in /v1 for OpenAI's clients, and has no path for Anthropic's"
+    async with gateway(("openai", WELL)) as (it, _):
+        answer, content = await asked(it, "POST", target, BODY)
+    assert answer.status == 404
+    assert json.loads(content)["error"]["message"] == "there is nothing at this path" + (hint if meant else "")
+
+
+async def test_a_model_that_is_none_is_told_with_what_there_is() -> None:
+    """What else it may be called, and how an agent gets another name."""
+    async with gateway(("openai", WELL)) as (it, _):
+        _, content = await asked(it, "POST", "/v1/messages", {**BODY, "model": "nobody"})
+    assert json.loads(content)["error"]["message"] == (
+        "there is no model 'nobody' here: use one of deriver, gpt-5; or give one of them that name with GATEWAY_ALIASES"
+    )
+
+
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("model", ["deriver", "nobody"])
 async def test_an_error_has_the_name_of_its_request(model: str, streams: bool) -> None:
