@@ -49,7 +49,9 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(server: SimulatedServer, backend: str = "asyncio", **environment: str) -> AsyncIterator[Serving]:
+async def serving(
+    server: SimulatedServer, backend: str = "asyncio", host: str = "127.0.0.1", **environment: str
+) -> AsyncIterator[Serving]:
     """Run a gateway over a simulated vendor."""
     env = {
         **os.environ,
@@ -60,6 +62,7 @@ async def serving(server: SimulatedServer, backend: str = "asyncio", **environme
         **environment,
     }
     command = [sys.executable, "-W", "error", "-m", "understudy", "serve", "--port", "0", "--backend", backend]
+    command += ["--host", host]
     async with await anyio.open_process(command, env=env) as process:
         said = b""
         assert process.stderr is not None
@@ -97,6 +100,24 @@ async def test_it_says_where_it_is_and_answers(backend: str) -> None:
                 assert (refusal.status_code, refusal.headers["www-authenticate"]) == (401, "Bearer")
         gateway.process.send_signal(signal.SIGTERM)
         assert await gateway.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "hosts", "expected"),
+    [
+        ("127.0.0.1", "", ""),
+        ("0.0.0.0", "a.test", " and on this machine's other addresses"),  # noqa: S104 - for a moment
+        (
+            *("0.0.0.0", ""),  # noqa: S104 - for a moment
+            " and on this machine's other addresses; set GATEWAY_HOSTS: only loopback's names are answered",
+        ),
+    ],
+)
+async def test_it_says_who_reaches_it(host: str, hosts: str, expected: str) -> None:
+    """Where it listens at every address of the machine, it does not say that it were the loopback's alone."""
+    async with simulated_server() as server, serving(server, host=host, GATEWAY_HOSTS=hosts) as gateway:
+        line = gateway.said.partition("\n")[0]
+        assert re.fullmatch(r"listening on http://127\.0\.0\.1:\d+" + re.escape(expected), line)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

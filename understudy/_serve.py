@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterable, Callable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -39,6 +39,9 @@ from .telemetry import prometheus_text
 _log = logging.getLogger("understudy")
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+EVERYWHERE: Mapping[str, str] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are read, not bound
+"""Addresses that mean every one of a machine's, and by which of them its own programs call it."""
 
 
 def loop_options(backend: str) -> dict[str, Any]:
@@ -133,19 +136,21 @@ async def _gateway(supervisor: Supervisor, feed: Feed, host: str) -> Gateway:
 
 def announcement(server: Server, supervisor: Supervisor, models: tuple[str, ...]) -> list[str]:
     """Return what is said once a gateway listens."""
-    urls = [f"http://{_shown(host)}:{port}" for host, port in server.addresses]
+    bound = server.addresses
+    urls = [f"http://{_shown(host)}:{port}" for host, port in bound]
     aliases = [model for model in models if model not in supervisor.agents]
     also = f", also called {', '.join(aliases)}" if aliases else ""
     lone = without_fallback(supervisor.plan.agents.values())
     without = f"; no fallback for {', '.join(lone)}" if lone else ""
-    is_local = all(is_loopback(host) for host, _ in server.addresses)
+    is_local = all(is_loopback(host) for host, _ in bound)
+    everywhere = " and on this machine's other addresses" if any(host in EVERYWHERE for host, _ in bound) else ""
     hosts = (
         ""
         if is_local or access_of(supervisor.plan).hosts
         else "; set GATEWAY_HOSTS: only loopback's names are answered"
     )
     return [
-        f"listening on {' and '.join(urls)}{hosts}",
+        f"listening on {' and '.join(urls)}{everywhere}{hosts}",
         f"agents: {', '.join(supervisor.agents)}{also}{without}",
         f"for clients: OPENAI_BASE_URL={urls[0]}/v1, ANTHROPIC_BASE_URL={urls[0]}, and the token of `understudy token`",
         f"what it does is shown at {urls[0]}/",
@@ -154,7 +159,7 @@ def announcement(server: Server, supervisor: Supervisor, models: tuple[str, ...]
 
 def _shown(host: str) -> str:
     """Return how a client on this machine calls an address; that of every interface is none."""
-    named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is read, not bound
+    named = EVERYWHERE.get(host, host)
     return f"[{named}]" if ":" in named else named
 
 
