@@ -21,9 +21,13 @@ _OTHER_PREFIXES = ("nous_", "langfuse_", "gateway_", "understudy_")
 _SHARED_CUTOFF = 0.85
 """How alike a shared name must be (`difflib`; chosen: above LLM_VLLM_API_KEY and its like, below any one slip)."""
 
-_OPTIONS: dict[str, str] = {"gateway_host": "GATEWAY_HOSTS' or 'understudy serve --host"}
-"""What is no variable but an option, and what it is taken for. Not GATEWAY_PORT: Kubernetes sets that one for whatever
-is called a gateway there (https://kubernetes.io/docs/concepts/containers/container-environment/)."""
+_MEANT: dict[str, str] = {
+    "gateway_host": "GATEWAY_HOSTS' or 'understudy serve --host",
+    **dict.fromkeys(("gateway_token", "understudy_gateway_token"), "UNDERSTUDY_TOKEN"),
+    "gateway_alias": "GATEWAY_ALIASES",
+}
+"""What is like nothing that is read, and meant for it all the same. Not GATEWAY_PORT: Kubernetes sets that one for
+whatever is called a gateway there (https://kubernetes.io/docs/concepts/containers/container-environment/)."""
 
 _MARKER = "modelconfig"
 _MARKER_CUTOFF = 0.8
@@ -48,7 +52,7 @@ def misspelt(names: Iterable[str], shared: Iterable[str], known: Iterable[str]) 
     for name in sorted(names):
         if place(name) is not None or name in shared:
             continue
-        meant = _OPTIONS.get(name) or _meant_shared(name, shared) or _meant_agents(name, known)
+        meant = _MEANT.get(name) or _meant_shared(name, shared) or _meant_agents(name, known)
         if meant is not None:
             found.append(Problem(name.upper(), "a known name", f"did you mean '{meant}'? As it is, it has no effect"))
     return found

@@ -95,7 +95,7 @@ EXPECTED: dict[str, str] = {
     "langfuse_tracing_enabled": "true or false",
     "langfuse_capture_content": "true or false",
     "langfuse_sample_rate": "a number from 0 to 1",
-    "gateway_aliases": "names of models and the agents that they mean: gpt-5=deriver, …",
+    "gateway_aliases": "names of models, each with the one agent that it means: gpt-5=deriver, …",
     "gateway_hosts": "names of hosts without a scheme and a port, with commas between them",
     "gateway_origins": "origins such as https://app.example.com, with commas between them",
     "gateway_trusted_proxies": "addresses or whole networks, such as 10.0.0.5 or 10.0.0.0/24, with commas between them",
@@ -275,13 +275,20 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:
 
 
 def aliases(text: object) -> object:
-    """Return the pairs in a text such as `gpt-5=deriver, claude=writer`; an `UnfitError` names what is no pair."""
+    """Return the pairs in a text such as `gpt-5=deriver, claude=writer`; an `UnfitError` names what is no pair, and
+    what gives a name to a second agent.
+    """
     if not isinstance(text, str):
         return text
-    pairs = {part.strip(): part.partition("=") for part in text.split(",") if part.strip()}
-    if unfit := [part for part, (alias, _, agent) in pairs.items() if not alias.strip() or not agent.strip()]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    pairs = [(alias.strip(), agent.strip()) for alias, _, agent in (part.partition("=") for part in parts)]
+    first: dict[str, str] = {}
+    for alias, agent in pairs:
+        first.setdefault(alias.lower(), agent)
+    is_fit = [bool(alias and agent) and first[alias.lower()].lower() == agent.lower() for alias, agent in pairs]
+    if unfit := [part for part, fits in zip(parts, is_fit, strict=True) if not fits]:
         raise UnfitError(unfit)
-    return {alias.strip(): agent.strip() for alias, _, agent in pairs.values()}
+    return dict(pairs)
 
 
 SHOWN = frozenset({"gateway_aliases", "gateway_hosts", "gateway_origins", "gateway_trusted_proxies"})

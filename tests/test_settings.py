@@ -485,6 +485,7 @@ UNFIT: list[tuple[str, str, str]] = [
     ("GATEWAY_ORIGINS", f"https://me:{CANARY}@a.test", "'…a.test' is none: mend it, or remove it"),
     ("GATEWAY_ORIGINS", f"https://a.test?key={CANARY}", "'https://a.test?…' is none: mend it, or remove it"),
     ("GATEWAY_ALIASES", "gpt-5=deriver, claude", "'claude' is none: mend it, or remove it"),
+    ("GATEWAY_ALIASES", "gpt-5=deriver, GPT-5=writer", "'GPT-5=writer' is none: mend it, or remove it"),
     ("UNDERSTUDY_TOKEN", f"{CANARY} x", "set it to that, or remove it"),
     ("LLM_RETRY_ATTEMPTS", CANARY, "set it to that, or remove it"),
     (P + "BASE_URL", CANARY, "set it to that, or remove it"),
