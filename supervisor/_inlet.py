@@ -69,8 +69,10 @@ class Inlet:
         if first.wire != relay.wire or chain.tracing:
             neutral = relay.read()
             if neutral.reason and relay.wire not in chain.wires:
+                lacks = f", and agent {agent.name!r} has no route on the {relay.wire} wire: leave it out"
+                said = neutral.reason + ("" if relay.counts else lacks)
                 raise RequestRejectedError(
-                    Failure(transport=first.transport, model=first.model, verdict=Verdict.CALLER, said=neutral.reason)
+                    Failure(transport=first.transport, model=first.model, verdict=Verdict.CALLER, said=said)
                 )
         total = agent._total_timeout
         within = total if inquiry.timeout is None else min(inquiry.timeout, total)

@@ -21,6 +21,7 @@ from understudy import (
 )
 from understudy.gateway import Feed, FeedConsole, Gateway, Head, HTTPAnswer, HTTPRequest
 from understudy.gateway._app import names_of
+from understudy.gateway._asking import UNCOUNTED
 from understudy.gateway._refusals import INTERNAL, Refused, refused
 from understudy.providers import Failure, attempt_error
 from understudy.providers._sse import SSEDecoder
@@ -202,6 +203,30 @@ async def test_a_model_that_is_none_is_told_with_what_there_is() -> None:
     assert json.loads(content)["error"]["message"] == (
         "there is no model 'nobody' here: use one of deriver, gpt-5; or give one of them that name with GATEWAY_ALIASES"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "wire", "body", "said"),
+    [
+        (
+            "/v1/messages",
+            "openai",
+            {"unheard_of": 1},
+            "unheard_of, and agent 'deriver' has no route on the anthropic wire",
+        ),
+        ("/v1/chat/completions", "anthropic", {"n": 2}, "n, and agent 'deriver' has no route on the openai wire"),
+        ("/v1/responses", "openai", {"frob": 1}, "frob, and agent 'deriver' has no route on the responses wire"),
+        ("/v1/messages/count_tokens", "openai", {}, ""),
+    ],
+)
+async def test_what_no_route_can_be_told_is_told_with_why(path: str, wire: str, body: Any, said: str) -> None:
+    """The field, the agent, what its routes lack, and the way out; where tokens are counted, that none counts."""
+    question = {"input": "hi"} if path == "/v1/responses" else {"messages": BODY["messages"], "max_tokens": 100}
+    async with gateway((wire, WELL)) as (it, servers):
+        answer, content = await asked(it, "POST", path, {"model": "deriver", **question, **body})
+    whole = f"no other wire has an equal for {said}: leave it out" if said else UNCOUNTED.reason
+    assert (answer.status, json.loads(content)["error"]["message"]) == (400, whole)
+    assert not servers[0].received
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
