@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import signal
@@ -68,9 +69,9 @@ async def serving(
         assert process.stderr is not None
         try:
             with anyio.fail_after(30):
-                while b"what it does is shown" not in said:
+                while not re.search(rb"what it does is shown.*\n|\"listening\".*\n", said):
                     said += await process.stderr.receive()
-            (url,) = re.findall(r"listening on (\S+)", said.decode())
+            (url,) = re.findall(r"http://[\d.]+:\d+", said.decode().partition("\n")[0])
             yield Serving(process, url, said.decode())
         finally:
             if process.returncode is None:
@@ -118,6 +119,14 @@ async def test_it_says_who_reaches_it(host: str, hosts: str, expected: str) -> N
     async with simulated_server() as server, serving(server, host=host, GATEWAY_HOSTS=hosts) as gateway:
         line = gateway.said.partition("\n")[0]
         assert re.fullmatch(r"listening on http://127\.0\.0\.1:\d+" + re.escape(expected), line)
+
+
+async def test_a_log_of_objects_has_nothing_else_in_it() -> None:
+    """Where it listens and for whom is an object, too: whatever collects the log reads each line as one."""
+    async with simulated_server() as server, serving(server, LLM_LOG_FORMAT="json") as gateway:
+        (said,) = map(json.loads, gateway.said.splitlines())
+        assert (said["event"], said["at"]) == ("listening", gateway.url)
+        assert said["agents"] == "deriver; no fallback for deriver"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

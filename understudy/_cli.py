@@ -99,7 +99,8 @@ _json = click.option("--json", "json_", is_flag=True, help="Print one JSON objec
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 ok, 1 the request failed, 2 configuration or command wrong, 130 interrupted.",
+    epilog="Exit codes: 0 ok, 1 the request failed, 2 configuration or command wrong, 130 interrupted, 143 ended by "
+    "SIGTERM.",
 )
 @click.version_option(__version__, prog_name="understudy")
 def cli() -> None:

@@ -7,9 +7,10 @@ import logging
 import signal
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, final
 
 import anyio
 import anyio.to_thread
@@ -77,7 +78,7 @@ async def run_gateway(host: str, port: int, announce: Callable[[str], None]) -> 
     second signal ends it now. What happens is written to standard error, as `LLM_LOG_FORMAT` says.
 
     Args:
-        announce: Is told, line by line, where the gateway listens and what it serves.
+        announce: Is told, line by line, where the gateway listens and what it serves; a log of objects tells it itself.
 
     Raises:
         ConfigurationError: Something cannot work; lists every mistake.
@@ -87,9 +88,13 @@ async def run_gateway(host: str, port: int, announce: Callable[[str], None]) -> 
         async with open_supervisor(hooks=[feed], drain_for=0) as supervisor:
             feed.watch(supervisor)
             gateway = await _gateway(supervisor, feed, host)
-            with _logged(is_json=supervisor.plan.json_logs), collecting_seldom():
+            is_json = supervisor.plan.json_logs
+            with _logged(is_json=is_json), collecting_seldom():
                 async with serve(gateway, host, port) as server:
-                    for line in announcement(server, supervisor, gateway.models):
+                    said = announcement(server, supervisor, gateway.models)
+                    if is_json:
+                        tell(_log.info, Line("listening", at=said.at, agents=said.agents))
+                    for line in () if is_json else said.lines:
                         announce(line)
                     await _until_stopped(signals, server, gateway, feed)
 
@@ -134,7 +139,28 @@ async def _gateway(supervisor: Supervisor, feed: Feed, host: str) -> Gateway:
     )
 
 
-def announcement(server: Server, supervisor: Supervisor, models: tuple[str, ...]) -> list[str]:
+@final
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What is said once a gateway listens: on which addresses, for whom, and how this machine's own clients call it."""
+
+    at: str
+    agents: str
+    url: str
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """It for people; a log of objects has one more of them instead."""
+        return (
+            f"listening on {self.at}",
+            f"agents: {self.agents}",
+            f"for clients: OPENAI_BASE_URL={self.url}/v1, ANTHROPIC_BASE_URL={self.url}, "
+            "and the token of `understudy token`",
+            f"what it does is shown at {self.url}/",
+        )
+
+
+def announcement(server: Server, supervisor: Supervisor, models: tuple[str, ...]) -> Announcement:
     """Return what is said once a gateway listens."""
     bound = server.addresses
     urls = [f"http://{_shown(host)}:{port}" for host, port in bound]
@@ -149,12 +175,8 @@ def announcement(server: Server, supervisor: Supervisor, models: tuple[str, ...]
         if is_local or access_of(supervisor.plan).hosts
         else "; set GATEWAY_HOSTS: only loopback's names are answered"
     )
-    return [
-        f"listening on {' and '.join(urls)}{everywhere}{hosts}",
-        f"agents: {', '.join(supervisor.agents)}{also}{without}",
-        f"for clients: OPENAI_BASE_URL={urls[0]}/v1, ANTHROPIC_BASE_URL={urls[0]}, and the token of `understudy token`",
-        f"what it does is shown at {urls[0]}/",
-    ]
+    at, agents = f"{' and '.join(urls)}{everywhere}{hosts}", f"{', '.join(supervisor.agents)}{also}{without}"
+    return Announcement(at, agents, urls[0])
 
 
 def _shown(host: str) -> str:
