@@ -21,6 +21,11 @@ _LOOKED_AT = 4096
 """Characters that are looked at (chosen: keys of 200 characters, escaped threefold, and what is shown beside them)."""
 
 _WINDOW = 8
+_LEAST = 4
+"""Characters of a secret below which it is none (chosen): what servers that want no key are sent, such as `x` or `na`,
+stands in half of all words.
+"""
+
 _MASK = "[secret]"
 
 _BACKSLASH = re.compile(r"\\(?:u(?P<code>[0-9a-fA-F]{4})|x(?P<byte>[0-9a-fA-F]{2})|(?P<char>.))", re.DOTALL)
@@ -58,7 +63,7 @@ def clean(text: str, secrets: Iterable[str] = ()) -> str:
     """Return `text` on one line, at most 500 characters, escaped, with every piece of a secret masked.
 
     A piece is any run of eight or more characters that also stands in one of `secrets`, as it is, in base64 or escaped
-    for JSON or an address; of one shorter than that, the whole.
+    for JSON or an address; of one shorter than that, the whole, and nothing of one that is too short to be any.
     """
     return cleaner(secrets)(text)
 
@@ -132,7 +137,7 @@ def _mask(text: str, sought: _Sought) -> str:
 def _pieces(secret: str) -> Iterator[str]:
     """Every run of eight characters of a secret, and of its base64 wherever in a text it may begin."""
     if len(secret) < _WINDOW:
-        yield secret
+        yield from [secret] if len(secret) >= _LEAST else []
         return
     data = secret.encode("utf-8", "surrogatepass")
     for form in (secret, *(_base64(data, before) for before in range(3))):
