@@ -44,6 +44,7 @@ class Socket(ByteStream):
 
     def __init__(self, own: socket.socket, peer: Any) -> None:
         self._own, self._peer = own, peer
+        self._waiting, self._is_closed = 0, False
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -63,6 +64,7 @@ class Socket(ByteStream):
         """
         while True:
             await self._ready(anyio.wait_readable)
+            self._check_open()
             try:
                 data = self._own.recv(max_bytes)
             except (BlockingIOError, InterruptedError):
@@ -85,12 +87,13 @@ class Socket(ByteStream):
         await anyio.lowlevel.checkpoint_if_cancelled()
         left = memoryview(item)
         while True:
+            self._check_open()
             try:
                 left = left[self._own.send(left) :]
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
-                raise (anyio.ClosedResourceError if self._own.fileno() < 0 else anyio.BrokenResourceError) from error
+                raise anyio.BrokenResourceError from error
             if not left:
                 return
             await self._ready(anyio.wait_writable)
@@ -102,15 +105,30 @@ class Socket(ByteStream):
 
     async def aclose(self) -> None:
         """Close it; whoever waits for it learns so."""
-        if self._own.fileno() >= 0:
-            anyio.notify_closing(self._own)
-            self._own.close()
+        if not self._is_closed:
+            self._is_closed = True
+            if self._waiting:
+                anyio.notify_closing(self._own)
+            else:
+                self._own.close()
         await anyio.lowlevel.checkpoint()
 
-    async def _ready(self, wait: Callable[[socket.socket], Any]) -> None:
-        if self._own.fileno() < 0:
+    def _check_open(self) -> None:
+        if self._is_closed:
             raise anyio.ClosedResourceError
-        await wait(self._own)
+
+    async def _ready(self, wait: Callable[[socket.socket], Any]) -> None:
+        """Wait for the socket. Who waits while it is closed closes it in leaving: until then its number must not be
+        free, because on asyncio anyio forgets, in leaving, whoever waits for that number.
+        """
+        self._check_open()
+        self._waiting += 1
+        try:
+            await wait(self._own)
+        finally:
+            self._waiting -= 1
+            if self._is_closed and not self._waiting:
+                self._own.close()
 
 
 async def open_stream(host: str, port: int) -> ByteStream:

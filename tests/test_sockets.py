@@ -83,6 +83,31 @@ async def test_who_waits_learns_that_it_was_closed() -> None:
         await stream.send_eof()
 
 
+async def test_whose_number_is_used_again_hurts_nobody() -> None:
+    """Where a socket is closed while somebody waits for it, the next one may get its number at once. Whoever waits for
+    that one is not forgotten with those who waited for the first.
+    """
+    async with pair() as (stream, _), anyio.create_task_group() as tasks:
+        came: list[bytes] = []
+
+        async def first() -> None:
+            with pytest.raises(anyio.ClosedResourceError):
+                await stream.receive()
+
+        async def second() -> None:
+            async with pair() as (next_one, other):
+                other.sendall(b"x")
+                with anyio.move_on_after(10):
+                    came.append(await next_one.receive())
+
+        tasks.start_soon(first)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(stream.aclose)
+        tasks.start_soon(second)
+    assert came == [b"x"]
+    assert stream.extra(SocketAttribute.raw_socket).fileno() < 0  # noqa: S610 - anyio's `extra`
+
+
 async def test_a_reset_is_told() -> None:
     """To whoever reads, and to whoever writes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
