@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import final
 
-from ..providers import Failure, Neutral, Relay, RequestRejectedError, Response, Verdict
+from ..providers import Failure, Neutral, Relay, RequestRejectedError, Response, UnreadableError, Verdict
 from ._agent import Agent
 from ._course import Question
 from ._dispatch import Dispatch
@@ -66,7 +67,7 @@ class Inlet:
         agent, chain, relay = self._agent, self._agent._chain, inquiry.relay
         agent._check_here()
         first, neutral = chain.routes[0].route, UNREAD
-        if first.wire != relay.wire or chain.tracing:
+        if first.wire != relay.wire:
             neutral = relay.read()
             if neutral.reason and relay.wire not in chain.wires:
                 lacks = f", and agent {agent.name!r} has no route on the {relay.wire} wire: leave it out"
@@ -74,6 +75,9 @@ class Inlet:
                 raise RequestRejectedError(
                     Failure(transport=first.transport, model=first.model, verdict=Verdict.CALLER, said=said)
                 )
+        elif chain.tracing:
+            with suppress(UnreadableError):  # whoever looks on changes nothing: the provider may well understand it
+                neutral = relay.read()
         total = agent._total_timeout
         within = total if inquiry.timeout is None else min(inquiry.timeout, total)
         return Question(neutral.messages, neutral.parameters, within, opens=opens, relay=relay)

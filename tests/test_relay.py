@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, cast
 
 import anyio
@@ -22,12 +22,12 @@ from understudy import (
     Verdict,
     user,
 )
-from understudy.providers import Finished, Neutral, Parameters, Reasoning, Relay
+from understudy.providers import Finished, Neutral, Parameters, Reasoning, Relay, UnreadableError
 from understudy.providers._prelude import LARGEST_PRELUDE
 from understudy.providers._relay import as_sent, relayed
 from understudy.providers._sse import SSEDecoder
 from understudy.simulation import Answer, Script, Status, simulated_server
-from understudy.supervisor import Inlet, Inquiry, Supervisor
+from understudy.supervisor import Begun, Inlet, Inquiry, Over, Supervisor
 
 from .over_sockets import KEY, beside, listening, opened
 from .streams import Played, beginning, chunk, close, ending, framed, head, said, stream_of
@@ -109,6 +109,43 @@ async def test_what_has_no_neutral_form_is_not_put_together_from_a_stream() -> N
         assert (await Inlet(agent).complete(inquiry("openai", body, reason="it asks for two"))).raw
         assert (await Inlet(agent).complete(inquiry("openai"))).text == "Goethe."
         assert [call.body.get("stream", False) for call in servers[0].received] == [False, True]
+
+
+async def test_whoever_traces_it_changes_nothing() -> None:
+    """What cannot be read goes to a provider of the same wire, which may understand it, also where somebody traces."""
+
+    def unreadable() -> Neutral:
+        raise UnreadableError("a field of tomorrow")
+
+    asked = Inquiry(Relay("openai", BODY, unreadable))
+    tracer = Watching()
+    async with opened(("openai", Script.always(Answer("Goethe."))), tracers=[tracer]) as (agent, _, servers):
+        assert (await Inlet(agent).complete(asked)).text == "Goethe."
+        async with Inlet(agent).stream(asked) as stream:
+            async for _ in stream:
+                pass
+        assert [call.body["unheard_of"] for call in servers[0].received] == [BODY["unheard_of"]] * 2
+    assert (tracer.begun, tracer.ended) == (2, 2)
+
+
+class Watching:
+    """A tracer, and its own span, that counts."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+
+    def begin(self, _: Begun) -> Watching:
+        """Begin."""
+        self.begun += 1
+        return self
+
+    def end(self, _: Over) -> None:
+        """End."""
+        self.ended += 1
+
+    def current(self) -> AbstractContextManager[None]:
+        """Be current."""
+        return nullcontext()
 
 
 async def test_headers_go_with_it() -> None:
