@@ -279,12 +279,17 @@ class Connection:
             await self._write(end, Phase.LAST)
 
     async def _end_cut(self) -> None:
-        """Tell the client that the server ends now: by the last event of its stream, or by a 503."""
+        """Tell the client that the server ends now: by the last event of its stream, or by a 503.
+
+        Raises:
+            Gone: Nothing can be told behind what was sent, or nobody knows how much that was.
+        """
+        if self._phase in (Phase.WRITING, Phase.LAST):  # it was cut in the moment in which that came
+            raise self._torn()
         if self._open is not None:
             answer, framing = self._open
             if answer.cut is None:
-                self._wire.reset_on_close()
-                raise Gone
+                raise self._torn()
             last = answer.cut()
             end = chunk_of(last) + LAST_CHUNK if framing is Framing.CHUNKS else last
             self._open = None
@@ -292,6 +297,11 @@ class Connection:
         elif self._incoming is not None or self._reader.waiting:
             head = self._incoming.head if self._incoming else None
             await self._send(self._house.broken(503, ENDING, head), closes=True)
+
+    def _torn(self) -> Gone:
+        """Let the client see that what it got is not all."""
+        self._wire.reset_on_close()
+        return Gone()
 
     async def _write(self, data: bytes, phase: Phase = Phase.WRITING) -> None:
         """Send bytes, in pieces of which each has its time."""

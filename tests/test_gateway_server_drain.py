@@ -148,6 +148,30 @@ async def test_the_cut_follows_what_was_sent(count: int) -> None:
         await client.leave()
 
 
+async def test_the_cut_does_not_follow_what_was_not_sent() -> None:
+    """A part that came when the gateway had ended, and is not out: the answer must not look as if it were all."""
+    is_over = False
+
+    async def in_the_same_moment() -> AsyncIterator[bytes]:
+        nonlocal is_over
+        yield b"data: 1\n\n"
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(3)
+        is_over = True
+        yield b"data: [DONE]\n\n"
+
+    async def answering(request: HTTPRequest) -> HTTPAnswer:
+        return HTTPAnswer(200, parts=in_the_same_moment(), cut=lambda: b"" if is_over else CUT)
+
+    async with in_memory(Told(answering)) as place, anyio.create_task_group() as tasks:
+        client = await place.connect()
+        await client.send(ASKED)
+        await anyio.sleep(1)
+        tasks.start_soon(place.server.drain, 1)
+        got = await client.read()
+        assert (got.body, got.is_whole) == (b"data: 1\n\n", False)
+
+
 async def test_a_stream_that_has_no_last_event_is_not_whole() -> None:
     """It is torn down: it must not look as if it were all."""
     async with in_memory(streaming(b"data: 1\n\n", 100.0, cut=None)) as place:
