@@ -101,8 +101,8 @@ class Course:
     def _narrow(self) -> bool:
         """Leave out the routes that cannot be told what a client sent; say whether that leaves out any.
 
-        Whether they can is found out where it first matters: if the first route is of another wire, or when it does
-        not answer. Until then it is asked as if the others could be.
+        Whether they can is found out where it first matters: if the first route is of another wire, when it is given
+        less time for the sake of the others, or when it does not answer. Until then it is asked as if they could be.
         """
         relay, self._may_narrow = self._question.relay, False
         if relay is None or not (reason := untold(relay)):
@@ -185,6 +185,8 @@ class Course:
             limit = min(limit, self._probe_limit(served))
         left = self._account.deadline - now
         within, is_callers = share(limit, left, routes_left)
+        if self._may_narrow and (is_callers or is_probe) and self._narrow():
+            return self.bounds(served, now, is_probe=is_probe)
         until = self._account.deadline if self._question.opens else now + max(left, 0.0) / routes_left
         return Bounds(within, is_callers, until)
 

@@ -88,6 +88,33 @@ async def test_a_route_that_cannot_be_told_is_not_asked() -> None:
         assert (response.text, response.transport, len(servers[0].received)) == ("Goethe.", "openai", 0)
 
 
+@pytest.mark.parametrize("opens", [False, True])
+async def test_no_time_is_kept_for_a_route_that_cannot_be_told(opens: bool) -> None:
+    """The only one that can be asked has all of the client's timeout, as if the others were not there."""
+    scripts = (("openai", Script.always(Answer("Goethe.", after=15))), ("anthropic", Script.always(Answer("no"))))
+    async with opened(*scripts) as (agent, _, servers):
+        asked = Inquiry(inquiry("openai", {**BODY, "stream": opens}, reason="it asks for two").relay, 20)
+        if opens:
+            async with Inlet(agent).stream(asked) as stream:
+                async for _ in stream:
+                    pass
+            response = stream.response
+        else:
+            response = await Inlet(agent).complete(asked)
+        assert (response.text, len(servers[0].received), len(response.attempts)) == ("Goethe.", 1, 1)
+
+
+async def test_a_probe_has_its_time_where_no_other_route_can_be_told() -> None:
+    """It is cut short for the sake of those who could be asked meanwhile, and there is nobody."""
+    first = Script.sequence(Status(503), otherwise=Answer("Goethe.", after=40))
+    scripts = (("openai", first), ("anthropic", Script.always(Answer("Schiller."))))
+    async with opened(*scripts, circuit_trip_after=1) as (agent, _, servers):
+        assert (await Inlet(agent).complete(inquiry("openai"))).is_fallback
+        await anyio.sleep(15)
+        response = await Inlet(agent).complete(inquiry("openai", reason="it asks for two"))
+        assert (response.text, len(servers[0].received), len(response.attempts)) == ("Goethe.", 2, 1)
+
+
 async def test_what_no_route_can_be_told_is_rejected() -> None:
     """With the reason, and without asking anybody."""
     async with opened(("anthropic", Script.always(Answer("no")))) as (agent, _, servers):
