@@ -163,6 +163,7 @@ class OpenAIReading:
             "tool_calls": [*self._calls.whole(), *filter(is_custom, self._foreign.get("tool_calls") or ())],
             "function_call": self._foreign.get("function_call"),
             "audio": self._foreign.get("audio"),
+            "images": self._foreign.get("images"),
         }
         choice = {"message": message, "finish_reason": self._finish_reason}
         self.response = conclude({"choices": [choice], "model": self._model, "usage": self._usage}, self._transport)

@@ -217,9 +217,11 @@ def conclude(answer: Mapping[str, Any], transport: str) -> Response:
 
 def is_foreign(message: Mapping[str, Any]) -> bool:
     """Say whether a message, or a piece of one, holds content that has no neutral form: the older form of a tool call,
-    sound, or the call of a tool that takes no JSON.
+    sound, pictures, or the call of a tool that takes no JSON.
+
+    Source for `images`: openrouter.ai/docs/features/multimodal/image-generation; Vercel's AI gateway has it, too.
     """
-    if message.get("function_call") or message.get("audio"):
+    if message.get("function_call") or message.get("audio") or message.get("images"):
         return True
     return any(map(is_custom, message.get("tool_calls") or ()))
 

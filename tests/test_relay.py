@@ -367,6 +367,7 @@ def _events(*blocks: dict[str, Any], stop: str) -> list[bytes]:
 
 CALL = {"name": "add", "arguments": "{}"}
 SOUND = {"id": "a", "data": "AAAA", "transcript": "Goethe."}
+PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * LARGEST_PRELUDE}"}}
 CUSTOM = {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "run", "input": "1+1"}}
 SEARCH = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Faust"}}
 
@@ -380,6 +381,7 @@ FOREIGN: list[tuple[str, dict[str, Any], list[bytes]]] = [
         for message, finish in (
             ({"function_call": CALL}, "function_call"),
             ({"audio": SOUND}, "stop"),
+            ({"images": [PICTURE]}, "stop"),
             ({"tool_calls": [CUSTOM]}, "tool_calls"),
         )
     ),
@@ -389,7 +391,7 @@ FOREIGN: list[tuple[str, dict[str, Any], list[bytes]]] = [
 
 @pytest.mark.parametrize(("wire", "answer", "events"), FOREIGN)
 async def test_what_has_no_neutral_form_is_an_answer(wire: Any, answer: dict[str, Any], events: list[bytes]) -> None:
-    """A call in the older form, sound, what a hosted tool does: whole or in a stream, whoever asked for it gets it."""
+    """An older form of call, sound, a picture, what a hosted tool does: whole or not, whoever asked for it gets it."""
     body = json.dumps(answer).encode()
     async with opened((wire, Script.always(Status(200, body=body)))) as (agent, _, _):
         assert (await Inlet(agent).complete(inquiry(wire, reason="it asks for more"))).raw == body
