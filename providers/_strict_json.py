@@ -37,6 +37,8 @@ def decode_body(body: bytes) -> dict[str, Any]:
         raise UnreadableError("the body must be a JSON object")
     if body.count(b"{") + body.count(b"[") <= DEEPEST and encode(read) == body:
         return read
+    if _LONG.search(body) is not None:
+        _check_numbers(_TEXT.sub(_blank, body))
     names, depth = _measured(read)
     if depth > DEEPEST or names != _members(body):
         raise _where(body)
@@ -87,6 +89,25 @@ def _members(body: bytes) -> int:
     if not any(odd in body for odd in _ODD):
         return body.count(b'":') - body.count(b'\\":')
     return _TEXT.sub(b"", body).count(b":")
+
+
+_LONG = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
+"""A whole number that may not fit into 64 bits: it would go on as another one (RFC 8259 section 6)."""
+
+
+def _blank(text: re.Match[bytes]) -> bytes:
+    return b"_" * len(text[0])
+
+
+def _check_numbers(body: bytes) -> None:
+    """Refuse whole numbers that orjson reads as others; `body` has no texts."""
+    for found in _LONG.finditer(body):
+        if len(found[0]) > _DIGITS or not -(2**63) <= int(found[0]) < 2**64:
+            raise UnreadableError(f"the body has a whole number of more than 64 bits, at byte {found.start()}")
+
+
+_DIGITS = 20
+"""Of a number of 64 bits, or those of one with a sign and the sign."""
 
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[\[\]{}]', re.DOTALL)

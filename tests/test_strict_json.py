@@ -34,6 +34,15 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "a name twice, far inside": (b'{"a":[{"b":"\\"c\\":"},{"b":1,"b":1}]}', "the body has a name twice in one"),
     "too deep": (b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", "the body is nested more than 64 deep, at byte 68"),
     "much too deep": (b'{"a":' * 2000 + b"1" + b"}" * 2000, "the body is nested more than 64 deep, at byte 320"),
+    "a number too long": (b'{"a":"1", "b":18446744073709551616}', "the body has a whole number of more than 64 bits"),
+    "a number too long, below 0": (
+        b'{"b": -9223372036854775809}',
+        "the body has a whole number of more than 64 bits, at",
+    ),
+    "a number much too long": (
+        b'{"b": [' + b"1" * 300 + b"]}",
+        "the body has a whole number of more than 64 bits, at",
+    ),
     "deep beyond all": (b"[" * 10**6, "the body is nested more than 64 deep, at byte 64"),
 }
 
@@ -188,3 +197,16 @@ def test_a_refusal_repeats_nothing() -> None:
             decode_body(body)
         assert "canary" not in str(caught.value)
         assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": 18446744073709551615, "b": -9223372036854775808}',
+        b'{"a": "99999999999999999999", "b" : 1.00000000000000000000001, "c": 1e-00000000000000000000001}',
+        b'{"99999999999999999999": 0.99999999999999999999}',
+    ],
+)
+def test_what_fits_is_no_number_too_long(body: bytes) -> None:
+    """Nor are digits in a text, or behind a point."""
+    assert decode_body(body) == json.loads(body)
