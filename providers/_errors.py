@@ -26,7 +26,7 @@ Messages are built here, from named fields. What a provider said is cut and esca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from ._request import Response
@@ -103,10 +103,16 @@ class Failure:
     of_account: bool = False
     codes: tuple[str, ...] = ()
     parameter: str = ""
+    _reason: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def reason(self) -> str:
         """What happened, for a reader who knows whom it is about."""
+        if not self._reason:
+            object.__setattr__(self, "_reason", self._told())
+        return self._reason
+
+    def _told(self) -> str:
         status = f" (HTTP {self.status})" if self.status is not None else ""
         after = f" after {self.after:.3g} s" if self.after is not None else ""
         said, help_ = f": {self.said}" if self.said else "", f"; {self.help}" if self.help else ""
@@ -120,8 +126,11 @@ class AttemptError(TrailedError):
     """One attempt failed; `failure` holds its facts. Raised to the caller when there was nothing left to try."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(str(failure))
+        super().__init__(failure)
         self.failure = failure
+
+    def __str__(self) -> str:
+        return str(self.failure)
 
     @property
     def transport(self) -> str:
