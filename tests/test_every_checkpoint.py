@@ -127,7 +127,7 @@ async def test_cancelled_anywhere_over_sockets(transport: str, fault: str) -> No
     """Every step through the SDK, the HTTP library and the sockets: connecting, sending, waiting, reading, closing."""
     other = "anthropic" if transport == "openai" else "openai"
     chain = (transport, Script.always(FAULTS[fault])), (other, Script.always(Answer("hello")))
-    assert await Everywhere(on_sockets(*chain), leave, follow_up).run() >= 4
+    assert await Everywhere(on_sockets(*chain), leave, follow_up).run() >= 2
 
 
 CHAINS: dict[str, tuple[tuple[str, Script], ...]] = {
@@ -151,7 +151,7 @@ CHAINS: dict[str, tuple[tuple[str, Script], ...]] = {
 @pytest.mark.parametrize("chain", CHAINS)
 async def test_cancelled_anywhere_along_a_chain(chain: str) -> None:
     """From route to route, and in every wait between two tries of the last one."""
-    assert await Everywhere(on_sockets(*CHAINS[chain]), leave, follow_up).run() >= 4
+    assert await Everywhere(on_sockets(*CHAINS[chain]), leave, follow_up).run() >= 2
 
 
 NATIVELY = {**CHAINS, **{fault: (("openai", Script.always(FAULTS[fault])),) for fault in FAULTS}}
@@ -162,7 +162,7 @@ NATIVELY = {**CHAINS, **{fault: (("openai", Script.always(FAULTS[fault])),) for 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_cancelled_anywhere_as_asyncio_does_it(chain: str) -> None:
     """`Task.cancel()` arrives once and from outside of every scope; it leaves as little behind."""
-    assert await Everywhere(on_sockets(*NATIVELY[chain]), leave, follow_up).run(by_task) >= 4
+    assert await Everywhere(on_sockets(*NATIVELY[chain]), leave, follow_up).run(by_task) >= 2
 
 
 @pytest.mark.sockets
@@ -174,7 +174,7 @@ async def test_cancelled_anywhere_on_a_kept_connection() -> None:
         await leave(stage)
 
     for script in (Script.always(Answer()), Script.sequence(Answer(), Reset(), otherwise=Answer())):
-        assert await Everywhere(on_sockets(("openai", script)), act, follow_up).run() >= 6
+        assert await Everywhere(on_sockets(("openai", script)), act, follow_up).run() >= 3
 
 
 async def test_cancelled_anywhere_while_waiting_for_a_place() -> None:
