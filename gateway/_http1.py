@@ -12,6 +12,7 @@ where a request ends.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple, final
 
 import httptools
@@ -36,7 +37,6 @@ _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"O
 _VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _LENGTH = re.compile(r"[0-9]{1,15}")
-_SPECIAL = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", "content-encoding"})
 
 
 @final
@@ -194,21 +194,19 @@ def read_fields(method: str, target: str, headers: Headers, *, is_old: bool, pee
     Raises:
         Violation: It could be read in more than one way.
     """
-    special: dict[str, list[str]] = {}
-    for name, value in headers:
-        if name in _SPECIAL:
-            special.setdefault(name, []).append(value)
-    host = _host(special.get("host", []))
-    length = _length(special, is_old=is_old)
-    said = ",".join(special.get("connection", ())).lower()
+    head = Head(method, target, headers, peer)
+    host = _host(head.all("host"))
+    length = _length(head, is_old=is_old)
+    said = ",".join(head.all("connection")).lower()
     closes = is_old or ("close" in said and "close" in [word.strip() for word in said.split(",")])
+    path = _origin_form(target, method, host)
     return Incoming(
-        Head(method, _origin_form(target, method, host), headers, peer),
+        head if path == target else Head(method, path, headers, peer),
         length,
-        _expects(special.get("expect", []), is_old=is_old) and length != 0,
+        _expects(head.all("expect"), is_old=is_old) and length != 0,
         not closes,
         is_old,
-        ",".join(special.get("content-encoding", ())).strip().lower(),
+        ",".join(head.all("content-encoding")).strip().lower(),
     )
 
 
@@ -253,7 +251,7 @@ def _text(fields: _Fields) -> Headers:
     return tuple([(name, value.strip(" \t")) for name, value in zip(names, values, strict=False)])
 
 
-def _host(said: list[str]) -> str:
+def _host(said: Sequence[str]) -> str:
     """Return the one host that was asked (RFC 9112 section 3.2), also of HTTP/1.0."""
     if len(said) != 1:
         raise Violation(400, "a request names exactly one Host")
@@ -269,9 +267,9 @@ def is_host(text: str) -> bool:
     return _HOST.fullmatch(text) is not None
 
 
-def _length(special: dict[str, list[str]], *, is_old: bool) -> int | None:
+def _length(head: Head, *, is_old: bool) -> int | None:
     """Return how long the body is; None if it comes in chunks (RFC 9112 section 6.3)."""
-    lengths, encodings = special.get("content-length", []), special.get("transfer-encoding", [])
+    lengths, encodings = head.all("content-length"), head.all("transfer-encoding")
     if encodings:
         if lengths:
             raise Violation(400, "the body has a length and a transfer encoding")
@@ -285,7 +283,7 @@ def _length(special: dict[str, list[str]], *, is_old: bool) -> int | None:
     return int(lengths[0])
 
 
-def _expects(said: list[str], *, is_old: bool) -> bool:
+def _expects(said: Sequence[str], *, is_old: bool) -> bool:
     """Say whether the client waits for a 100 (RFC 9110 section 10.1.1)."""
     if not said or is_old:
         return False

@@ -11,16 +11,17 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from .. import gateway, upstream
+from ..document import TABLES
 from ..measure import Job
 from ..record import over_the_limit, save, set_up, show
 from ..runs import ROOT, last_line
-from ..tables import MEASURES, Row, Table, gateway_tables, peer_tables
+from ..tables import MEASURES, Row
 from .gateways import LOADS, installed
 
 ENVIRONMENTS = ROOT / ".peers"
@@ -95,13 +96,6 @@ def gateways_measured(*, quick: bool = False) -> list[Row]:
     return rows
 
 
-TABLES: dict[str, Callable[[list[Row]], list[Table]]] = {
-    "peers": peer_tables,
-    "gateways": lambda rows: gateway_tables(rows, "peer"),
-}
-"""The tables of a part of the record."""
-
-
 def main() -> None:
     """Measure everything and print it; write it down where that is asked for."""
     quick, keep = "--quick" in sys.argv, "--save" in sys.argv
@@ -131,7 +125,7 @@ def name_missing(titles: list[str]) -> None:
 
 def told(part: str, rows: list[Row], rounds: Iterable[int], *, quick: bool, keep: bool) -> None:
     """Print what was measured; write it down if it is to be kept."""
-    show(TABLES[part](rows))
+    show(TABLES[part]({"rows": rows}))
     if busy := over_the_limit(rows):
         sys.exit("the mock upstream may have been the limit:\n" + "\n".join(busy))
     if keep:
