@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, final
-
-import anyio
+from typing import Protocol, TypeVar, final
 
 from ..providers import Failure, Verdict
 from ._gate import Gate
@@ -20,11 +18,21 @@ class _Endpoint(Protocol):
         """Take a permit back."""
 
 
+class Cancellable(Protocol):
+    """What a permit covers: a cancel scope, or what ends a wait as one would."""
+
+    def cancel(self) -> None:
+        """End what waits."""
+
+
+CoveredT = TypeVar("CoveredT", bound=Cancellable)
+
+
 @final
 class Permit:
     """The right to one attempt. It is settled exactly once, whatever happens.
 
-    Whatever its holder waits for stands in a cancel scope that the permit `covers`: stopping the endpoint cancels it,
+    Whatever its holder waits for stands in a cancel scope, or the like, that the permit `covers`: stopping cancels it,
     and `stopped` then says that it was us, not the caller. `is_probe` says that others wait for what it finds out.
 
     For a stream, `waits_since` is the instant since which its first content is waited for, `began_at` the one at which
@@ -39,7 +47,7 @@ class Permit:
     def __init__(self, endpoint: _Endpoint, gate: Gate, ticket: int, admitted_at: float, *, is_probe: bool) -> None:
         self._endpoint, self.gate, self.ticket, self.is_probe = endpoint, gate, ticket, is_probe
         self.admitted_at = admitted_at
-        self._scope: anyio.CancelScope | None = None
+        self._scope: Cancellable | None = None
         self.stopped = self.passed = False
         self.waits_since: float | None = None
         self.began_at: float | None = None
@@ -66,7 +74,7 @@ class Permit:
         if self.waits_since is not None:
             self._endpoint.began(self, now - self.waits_since)
 
-    def covers(self, scope: anyio.CancelScope) -> anyio.CancelScope:
+    def covers(self, scope: CoveredT) -> CoveredT:
         """Return `scope`, which `stop` will cancel, or which is cancelled at once if that has happened."""
         self._scope = scope
         if self.stopped:

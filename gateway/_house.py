@@ -7,18 +7,21 @@ from collections.abc import Callable
 from typing import final
 
 from ..providers import Line, tell
+from ..supervisor import Watch
 from ._admission import Admission
 from ._heads import Framing, head_of, http_date
 from ._http1 import Incoming
 from ._limits import Limits
 from ._values import Application, Head, HTTPAnswer
-from ._watch import Watch
 
 _log = logging.getLogger("understudy.gateway")
 
 ENDING = "the gateway is shutting down"
 BUSY = "the gateway has too many requests"
 CROWDED = "the gateway has too many connections"
+
+APART = 0.05
+"""Seconds between two looks at all connections (chosen: so late is a limit at most, and looking costs nothing)."""
 
 
 @final
@@ -33,7 +36,7 @@ class House:
 
     def __init__(self, application: Application, limits: Limits, wall_clock: Callable[[], float]) -> None:
         self.application, self.limits, self._wall_clock = application, limits, wall_clock
-        self.admission, self.watch = Admission(limits.in_flight, limits.waiting), Watch()
+        self.admission, self.watch = Admission(limits.in_flight, limits.waiting), Watch(APART)
         self.is_draining = False
         self._second, self._date = -1, ""
 

@@ -20,13 +20,14 @@ from typing import Any, final
 import anyio
 from anyio.abc import ByteStream, Listener, TaskGroup
 
+from ..providers import Socket
 from ..supervisor import background_tasks
 from ._connection import Connection
 from ._house import House
 from ._limits import Limits
 from ._sockets import BACKLOG, Refused, bind
 from ._values import Application
-from ._wire import Gone, SocketWire, StreamWire, Wire, peer_of
+from ._wire import Gone, Wire
 
 DRAIN_FOR = 30.0
 """Seconds in which what is in flight may end (R-SD-1)."""
@@ -181,12 +182,12 @@ class Server:
                 self._house.watch.arm(self._refused, anyio.current_time() + REFUSED_FOR)
             else:
                 self._open += 1
-                self._tasks.start_soon(self._serve, SocketWire(accepted, peer_of(address)))
+                self._tasks.start_soon(self._serve, Wire(Socket(accepted, address)))
         return True
 
     async def _serve_stream(self, stream: ByteStream) -> None:
         """Serve a connection that a listener has accepted; tell it, if it is one too many."""
-        wire = StreamWire(stream)
+        wire = Wire(stream)
         if self._open < self._house.limits.connections:
             self._open += 1
             await self._serve(wire)

@@ -1,8 +1,4 @@
-"""The bytes of one connection: over a socket of our own, or over any stream of anyio's.
-
-A socket of our own costs half of what anyio's stream over it costs: it is read when there is something to read, and
-written to at once; only a client that does not read is waited for.
-"""
+"""The bytes of one connection, over any stream of anyio's, of which one over a socket of our own costs least."""
 
 from __future__ import annotations
 
@@ -10,10 +6,9 @@ import select
 import socket
 import struct
 from contextlib import suppress
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import ByteStream, SocketAttribute
 
 READ = 64 * 1024
@@ -28,103 +23,13 @@ class Gone(Exception):
     """The other side has closed the connection, or it is broken."""
 
 
-class Wire(Protocol):
-    """A connection as a server uses it: one task reads, one writes. `peer` is the address of the other side."""
-
-    peer: str
-
-    async def receive(self) -> bytes:
-        """Wait for bytes, and return them.
-
-        Raises:
-            Gone: No more will come.
-        """
-        ...
-
-    async def send(self, data: bytes) -> None:
-        """Send bytes; wait only as long as the other side, or the kernel, does not take them.
-
-        Raises:
-            Gone: They will not arrive. Where it is cancelled, nobody knows how many will.
-        """
-        ...
-
-    async def send_end(self) -> None:
-        """Say that no more is coming."""
-        ...
-
-    def has_hung_up(self) -> bool:
-        """Say whether the other side has closed, also where bytes that nobody has read hide it."""
-        ...
-
-    def reset_on_close(self) -> None:
-        """Let closing be a reset, so that what was sent does not look as if it were all."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close it; nobody reads or writes any more."""
-        ...
-
-
 @final
-class SocketWire:
-    """A connection over a socket that does not block, which it closes."""
+class Wire:
+    """A connection as a server uses it: one task reads, one writes. `peer` is the address of the other side.
 
-    __slots__ = ("_own", "peer")
-
-    def __init__(self, own: socket.socket, peer: str) -> None:
-        self._own, self.peer = own, peer
-
-    async def receive(self) -> bytes:
-        """See `Wire.receive`."""
-        while True:
-            await anyio.wait_readable(self._own)
-            try:
-                data = self._own.recv(READ)
-            except (BlockingIOError, InterruptedError):
-                continue
-            except OSError:
-                raise Gone from None
-            if not data:
-                raise Gone
-            return data
-
-    async def send(self, data: bytes) -> None:
-        """See `Wire.send`."""
-        left = data
-        while True:
-            try:
-                left = left[self._own.send(left) :]
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError:
-                raise Gone from None
-            if not left:
-                return
-            await anyio.wait_writable(self._own)
-
-    async def send_end(self) -> None:
-        """See `Wire.send_end`."""
-        with suppress(OSError):  # it is gone already
-            self._own.shutdown(socket.SHUT_WR)
-
-    def has_hung_up(self) -> bool:
-        """See `Wire.has_hung_up`."""
-        return hangs_up(self._own)
-
-    def reset_on_close(self) -> None:
-        """See `Wire.reset_on_close`."""
-        with suppress(OSError):
-            self._own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
-
-    async def aclose(self) -> None:
-        """See `Wire.aclose`."""
-        self._own.close()
-
-
-@final
-class StreamWire:
-    """A connection over a stream of anyio's, which it closes."""
+    Args:
+        stream: What it goes over, and closes.
+    """
 
     __slots__ = ("_stream", "peer")
 
@@ -133,38 +38,48 @@ class StreamWire:
         self._stream, self.peer = stream, peer_of(address)
 
     async def receive(self) -> bytes:
-        """See `Wire.receive`."""
+        """Wait for bytes, and return them.
+
+        Raises:
+            Gone: No more will come.
+        """
         try:
             return await self._stream.receive(READ)
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise Gone from None
 
     async def send(self, data: bytes) -> None:
-        """See `Wire.send`."""
+        """Send bytes; wait only as long as the other side, or the kernel, does not take them.
+
+        Raises:
+            Gone: They will not arrive. Where it is cancelled, nobody knows how many will.
+        """
         try:
             await self._stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise Gone from None
 
     async def send_end(self) -> None:
-        """See `Wire.send_end`."""
+        """Say that no more is coming."""
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self._stream.send_eof()
 
     def has_hung_up(self) -> bool:
-        """See `Wire.has_hung_up`; without a socket nobody can tell."""
+        """Say whether the other side has closed, also where bytes that nobody has read hide it; without a socket nobody
+        can tell.
+        """
         own: Any = self._stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610
         return own is not None and hangs_up(own)
 
     def reset_on_close(self) -> None:
-        """See `Wire.reset_on_close`."""
+        """Let closing be a reset, so that what was sent does not look as if it were all."""
         own: Any = self._stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610
         if own is not None:
             with suppress(OSError):
                 own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
 
     async def aclose(self) -> None:
-        """See `Wire.aclose`."""
+        """Close it; nobody reads or writes any more."""
         await anyio.aclose_forcefully(self._stream)
 
 

@@ -76,6 +76,7 @@ from ._request import (
     tools_of,
 )
 from ._schema import is_object, references, referred, settled, wrapped
+from ._sockets import Socket
 from ._stream import (
     ContentEvent,
     Finished,
@@ -157,6 +158,7 @@ __all__ = (
     "Rule",
     "ServerFailedError",
     "Shape",
+    "Socket",
     "StreamEvent",
     "StreamInterruptedError",
     "StructuredOutputMode",

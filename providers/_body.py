@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import socket
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
-from typing import Any, Protocol, final
+from typing import Any, Protocol, TypeVar, final
 
 import anyio
 import h11
@@ -50,20 +50,51 @@ class _Source(Protocol):
         """Say whether nothing came after the end that the next request would take for its answer."""
 
     def drop(self) -> None:
-        """Shut the connection down without waiting."""
+        """Shut the connection down without waiting. A read that waits ends with an exception."""
 
     async def finish(self) -> None:
         """Leave nothing behind, once the connection is closed."""
+
+
+ResultT = TypeVar("ResultT")
+
+
+@final
+class _Wait:
+    """What the library waits for, so that it can be ended from outside."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self) -> None:
+        self._scope: anyio.CancelScope | None = None
+
+    async def until(self, come: Awaitable[ResultT]) -> ResultT:
+        """Wait for something.
+
+        Raises:
+            httpx2.ReadError: It was ended.
+        """
+        try:
+            with anyio.CancelScope() as self._scope:
+                return await come
+        finally:
+            self._scope = None
+        raise httpx2.ReadError("the connection was shut down")
+
+    def end(self) -> None:
+        """End it, if anything is waited for."""
+        if self._scope is not None:
+            self._scope.cancel()
 
 
 @final
 class _Connection:
     """The parser of a connection, and the stream that feeds it."""
 
-    __slots__ = ("_failed", "_is_cut", "_network", "_parser", "is_at_end")
+    __slots__ = ("_failed", "_is_cut", "_network", "_parser", "_wait", "is_at_end")
 
     def __init__(self, parser: h11.Connection, network: httpcore2.AsyncNetworkStream) -> None:
-        self._parser, self._network = parser, network
+        self._parser, self._network, self._wait = parser, network, _Wait()
         self._failed: h11.RemoteProtocolError | None = None
         self._is_cut = self.is_at_end = False
 
@@ -74,7 +105,7 @@ class _Connection:
                 kind = CutError if self._is_cut else httpx2.RemoteProtocolError
                 raise kind(str(self._failed)) from self._failed
             try:
-                came = await self._network.read(PIECE)
+                came = await self._wait.until(self._network.read(PIECE))
             except httpcore2.NetworkError as error:
                 raise httpx2.ReadError(str(error)) from error
             self._is_cut = not came
@@ -106,6 +137,7 @@ class _Connection:
         if own is not None:
             with suppress(OSError):  # it is gone already
                 own.shutdown(socket.SHUT_RDWR)
+        self._wait.end()
 
     async def finish(self) -> None:
         """There is nothing."""
@@ -116,18 +148,19 @@ class _Generators:
     """The library's own way to hand out a body."""
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._parts, self.is_at_end = aiter(stream), False
+        self._parts, self._wait, self.is_at_end = aiter(stream), _Wait(), False
         self.is_reusable = False
 
     def check_end(self) -> bool:
         return True
 
     def drop(self) -> None:
-        """Nothing leads to the connection."""
+        """End what waits: nothing leads to the connection."""
+        self._wait.end()
 
     async def read(self) -> bytes:
         with suppress(StopAsyncIteration):
-            return await anext(self._parts)
+            return await self._wait.until(anext(self._parts))
         self.is_at_end = True
         return b""
 

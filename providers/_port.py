@@ -72,7 +72,10 @@ class Upstream(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Shut the connection down without waiting: the peer sees it at once, and `aclose` does the rest later."""
+        """Shut the connection down without waiting: the peer sees it at once, and `aclose` does the rest later.
+
+        A read that waits ends, with an exception unless the whole answer had come.
+        """
 
     async def aclose(self) -> None:
         """Close the connection, unless it is read to its end and can be used again. Closing twice does nothing."""

@@ -1,7 +1,7 @@
 """A connection over a socket of our own: read when there is something to read, and written to at once.
 
-It costs half of what anyio's stream over a socket costs on asyncio, and less on trio: there is no buffer, no callback
-and no lock between the kernel and whoever waits. It is a byte stream like anyio's, so that TLS can be spoken over it.
+It costs less than half of what anyio's stream over a socket costs on asyncio, and less on trio: there is no buffer and
+no lock between the kernel and whoever waits. It is a byte stream like anyio's, so that TLS can be spoken over it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, final
 import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream, SocketAttribute
+
+from ._arrivals import arrivals_of
 
 NEXT_AFTER = 0.25
 """Seconds after which the next address of a name is tried, while the one before has not answered (RFC 8305 section 5).
@@ -45,6 +47,7 @@ class Socket(ByteStream):
     def __init__(self, own: socket.socket, peer: Any) -> None:
         self._own, self._peer = own, peer
         self._waiting, self._is_closed = 0, False
+        self._arrivals = arrivals_of(own)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -62,18 +65,30 @@ class Socket(ByteStream):
             anyio.BrokenResourceError: The connection is broken.
             anyio.ClosedResourceError: It was closed here.
         """
+        if self._arrivals is None:
+            data = await self._received(max_bytes)
+        else:
+            self._check_open()
+            came = await self._arrivals.read(max_bytes)
+            if came is None:
+                raise anyio.ClosedResourceError
+            if isinstance(came, OSError):
+                raise anyio.BrokenResourceError from came
+            data = came
+        if not data:
+            raise anyio.EndOfStream
+        return data
+
+    async def _received(self, most: int) -> bytes:
         while True:
             await self._ready(anyio.wait_readable)
             self._check_open()
             try:
-                data = self._own.recv(max_bytes)
+                return self._own.recv(most)
             except (BlockingIOError, InterruptedError):
                 continue
             except OSError as error:
                 raise anyio.BrokenResourceError from error
-            if not data:
-                raise anyio.EndOfStream
-            return data
 
     async def send(self, item: bytes) -> None:
         """Send bytes; wait only as long as the kernel does not take them. Nothing is sent by whoever is cancelled.
@@ -107,6 +122,8 @@ class Socket(ByteStream):
         """Close it; whoever waits for it learns so."""
         if not self._is_closed:
             self._is_closed = True
+            if self._arrivals is not None:
+                self._arrivals.close()
             if self._waiting:
                 anyio.notify_closing(self._own)
             else:
@@ -119,7 +136,7 @@ class Socket(ByteStream):
 
     async def _ready(self, wait: Callable[[socket.socket], Any]) -> None:
         """Wait for the socket. Who waits while it is closed closes it in leaving: until then its number must not be
-        free, because on asyncio anyio forgets, in leaving, whoever waits for that number.
+        free, because on asyncio anyio forgets, in leaving, whoever waits for that number. `Arrivals` forgets it before.
         """
         self._check_open()
         self._waiting += 1

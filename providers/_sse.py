@@ -40,10 +40,9 @@ class SSEDecoder:
 
         Raises:
             WireError: An event is larger than `LARGEST_EVENT`; `MALFORMED`. Events before it come first: then it is the
-                next call that raises, be its `data` empty.
+                next call, or `check`, that raises.
         """
-        if self._is_too_large:
-            raise _too_large()
+        self.check()
         if self._after_cr or b"\r" in data:
             data = self._with_lf(data)
         if held := self._held:
@@ -56,6 +55,11 @@ class SSEDecoder:
         blocks = data.split(b"\n\n")
         held += blocks.pop()
         return self._checked(self._read(blocks), len(held))
+
+    def check(self) -> None:
+        """Raise what was kept back for the sake of the events before it; see `feed`."""
+        if self._is_too_large:
+            raise _too_large()
 
     def _with_lf(self, data: bytes) -> bytes:
         """Make every line end an LF. A CR ends its line at once; an LF that follows it is dropped when it comes."""

@@ -202,7 +202,7 @@ class Incoming:
                 if (relayed := self._given_on.take(is_over=self._reading.response is not None)) is not None:
                     self._events.append(cast("ContentEvent", relayed))  # as its `Request` wants it
         if self._reading.response is None:
-            self._decoder.feed(b"")  # raises what it kept back for the sake of the events before
+            self._decoder.check()
 
     def _read_events(self, events: Sequence[Event], given_on: GivenOn | None = None) -> None:
         reading, queue = self._reading, self._events.extend

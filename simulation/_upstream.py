@@ -69,6 +69,7 @@ class ScriptedUpstream:
         self._transport, self._model, self._usage = transport, model, usage
         self._is_open, self._come, self._waiting = True, _Come(), deque[ContentEvent]()
         self._failure: Failure | None = None
+        self._reading: anyio.CancelScope | None = None
         self.response: Response | None = None
 
     @property
@@ -94,15 +95,23 @@ class ScriptedUpstream:
         elif not self._is_open:
             raise anyio.ClosedResourceError
         else:
-            try:
-                wait, come = await self._next()
-                await anyio.sleep(wait)
-            except BaseException:
-                self.abandon()
-                raise
-            self._take_in(come)
+            self._take_in(await self._come_next())
         if self._failure is not None:
             raise attempt_error(self._failure)
+
+    async def _come_next(self) -> ContentEvent | Response | Failure | None:
+        try:
+            with anyio.CancelScope() as self._reading:
+                wait, come = await self._next()
+                await anyio.sleep(wait)
+                return come
+        except BaseException:
+            self._reading = None
+            self.abandon()
+            raise
+        finally:
+            self._reading = None
+        raise anyio.ClosedResourceError  # it was abandoned meanwhile
 
     async def _next(self) -> Step:
         step = next(self._steps, None)
@@ -131,7 +140,9 @@ class ScriptedUpstream:
         await anyio.lowlevel.checkpoint()
 
     def abandon(self) -> None:
-        """Close without waiting."""
+        """Close without waiting; see `Upstream.abandon`."""
         if self._is_open:
             self._is_open = False
             self._ended()
+        if self._reading is not None:
+            self._reading.cancel()

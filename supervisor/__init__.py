@@ -39,6 +39,7 @@ from ._tracing import (
 )
 from ._unprotected import Unprotected, unprotected
 from ._values import EXPECTED
+from ._watch import Watch
 
 __all__ = (
     "DRAIN_FOR",
@@ -96,6 +97,7 @@ __all__ = (
     "TurnBegun",
     "TurnOver",
     "Unprotected",
+    "Watch",
     "alias_problems",
     "as_tool",
     "background_tasks",

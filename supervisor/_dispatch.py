@@ -183,6 +183,7 @@ class Dispatch:
     def abandoned(self, live: Live) -> None:
         """End a stream that nobody has any more, without waiting: its endpoint closes the connection."""
         response = live.upstream.response
+        live.leave()
         live.permit.settle(Verdict.NO_VERDICT if response is None else Verdict.OK)
         live.served.endpoint.abandon(live.upstream)
         self._left(live, response)

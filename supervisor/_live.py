@@ -1,11 +1,13 @@
 """An answer that is coming in: one attempt's stream, under its permit and the limits that rule it.
 
-Limits are scopes that are open while something is waited for, and never while the caller's own code runs: how long
-that takes between two reads says nothing about the provider.
+Limits rule while something is waited for, and never while the caller's own code runs: how long that takes between two
+reads says nothing about the provider. Until the first content they are scopes; then the `Watch` of all streams looks
+after them, because a scope for each chunk would cost more than what is done with it.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -25,6 +27,7 @@ from ..providers import (
     attempt_error,
 )
 from ._plan import Route
+from ._watch import Watch
 
 CLOSE_WITHIN = 1.0
 """Seconds to close the connection of a stream that is left before its end (table C)."""
@@ -35,11 +38,14 @@ NOTHING, ONLY_SIGNS = "nothing more came", "nothing but signs of life came"
 @final
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A route, the endpoint that serves it, and its place in the chain: 0 is the primary's."""
+    """A route, the endpoint that serves it, its place in the chain, 0 being the primary's, and who looks after the time
+    of its streams.
+    """
 
     route: Route
     endpoint: Endpoint
     place: int
+    watch: Watch
 
 
 @final
@@ -104,16 +110,29 @@ async def begun(served: Served, permit: Permit, request: Request, bounds: Bounds
 
 @final
 class Live:
-    """A stream whose first content has come. `started` is the instant at which its attempt began."""
+    """A stream whose first content has come. `started` is the instant at which its attempt began; `due` the one until
+    which a read may wait now.
+    """
 
-    __slots__ = ("_first", "_only_signs_for", "deadline", "permit", "served", "started", "upstream")
+    __slots__ = (
+        "_first",
+        "_has_ended",
+        "_only_signs_for",
+        "deadline",
+        "due",
+        "permit",
+        "served",
+        "started",
+        "upstream",
+    )
 
     def __init__(
         self, served: Served, permit: Permit, upstream: Upstream, deadline: float, first: ContentEvent | None
     ) -> None:
         self.served, self.permit, self.upstream, self.deadline, self._first = served, permit, upstream, deadline, first
         self.started = permit.admitted_at if permit.waits_since is None else permit.waits_since
-        self._only_signs_for = 0.0
+        self._only_signs_for, self.due, self._has_ended = 0.0, math.inf, False
+        permit.covers(self)
 
     def take(self) -> ContentEvent | None:
         """Return the next content that is here already."""
@@ -137,18 +156,38 @@ class Live:
         limits, now = self.served.route.limits, anyio.current_time()
         signs_left = max(limits.content_stall - self._only_signs_for, 0.0)
         silence, left = min(limits.stall, signs_left), max(self.deadline - now, 0.0)
-        with self.permit.covers(anyio.move_on_after(min(silence, left))):
+        self.served.watch.arm(self, now + min(silence, left))
+        try:
             await self.upstream.read()
+        except Exception:
+            if not self._has_ended:
+                raise
+        else:
             self._only_signs_for += anyio.current_time() - now
             return
+        finally:
+            self.due = math.inf
         if left < silence:
             raise _ended(self.served, self.permit, self.deadline - self.started, is_callers=True)
         if signs_left < limits.stall:
             raise _ended(self.served, self.permit, limits.content_stall, is_callers=False, said=ONLY_SIGNS)
         raise _ended(self.served, self.permit, limits.stall, is_callers=False, said=NOTHING)
 
+    def expire(self) -> None:
+        """End the read that waits, and with it the stream."""
+        self._has_ended = True
+        self.upstream.abandon()
+
+    cancel = expire
+    """What its permit calls when the endpoint stops."""
+
+    def leave(self) -> None:
+        """Nobody reads it any more."""
+        self.served.watch.forget(self)
+
     async def close(self) -> None:
         """Close the connection, unless it is read to its end; also when cancelled."""
+        self.leave()
         await _close(self.upstream)
 
 

@@ -45,6 +45,7 @@ from ._restarts import Intensity, Restarts, after_crash
 from ._serving import Serving
 from ._tasks import background_tasks
 from ._tracing import UNTRACED, Tracer, Tracing
+from ._watch import Watch
 
 DRAIN_FOR = 30.0
 """Seconds that calls in flight have to end when a supervisor is closed in good order."""
@@ -90,6 +91,7 @@ class Supervisor:
             for name, target in plan.endpoints.items()
         }
         self._actors: dict[Target, ProviderActor] = {}
+        self._watch = Watch()
         self._try_again = {target: anyio.Event() for target in plan.targets}
         self._home = anyio.lowlevel.current_token()
         self._agents = {name: self._agent(name) for name in plan.agents}
@@ -207,7 +209,7 @@ class Supervisor:
 
     def _agent(self, name: str) -> Agent:
         routes = tuple(
-            Served(route, self._endpoints[route.target], place)
+            Served(route, self._endpoints[route.target], place, self._watch)
             for place, route in enumerate(self._plan.agents[name].routes)
         )
         serving = Serving(name, tuple(f"{served.route.transport}/{served.route.model}" for served in routes))
@@ -232,12 +234,13 @@ class Supervisor:
             )
 
     async def open(self, tasks: TaskGroup) -> None:
-        """Start every actor in `tasks`, and wait until every client is open.
+        """Start every actor in `tasks`, and the watch, and wait until every client is open.
 
         Raises:
             ConfigurationError: Clients that could not be opened, all of them.
         """
         problems: list[Problem] = []
+        tasks.start_soon(self._watch.run)
         for target, endpoint in self._endpoints.items():
             try:
                 await tasks.start(self._keep, endpoint)

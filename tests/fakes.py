@@ -90,8 +90,9 @@ class PiecesUpstream:
 
     def abandon(self) -> None:
         assert self._is_open
+        self._provider.abandoned += not self._is_left
         self._is_left = True
-        self._provider.abandoned += 1
+        self._closed.set()
 
     async def aclose(self) -> None:
         if self._is_open:

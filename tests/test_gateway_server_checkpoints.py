@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from understudy.gateway import HTTPAnswer, HTTPRequest, Limits
 from understudy.gateway._connection import Connection
 from understudy.gateway._house import House
-from understudy.gateway._wire import StreamWire
+from understudy.gateway._wire import Wire
 
 from .every_checkpoint import Cancelled, Everywhere, by_scope, by_task, by_task_again
 from .gateway_clients import ASKED, Client, MemoryStream, Pipe, Place, Told, in_memory, parts_of, text
@@ -114,7 +114,7 @@ def a_connection(asking: Asking) -> Everywhere[Stage]:
             if asking is waits:
                 tasks.start_soon(take_the_place)
                 await anyio.sleep(0.1)
-            yield Stage(house, told, Connection(StreamWire(side), house), client, side, tasks)
+            yield Stage(house, told, Connection(Wire(side), house), client, side, tasks)
             tasks.cancel_scope.cancel()
 
     async def act(stage: Stage) -> None:

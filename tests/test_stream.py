@@ -433,6 +433,18 @@ async def test_a_supervisor_that_closes_ends_the_streams() -> None:
     assert error.partial.text == "ab"
 
 
+async def test_a_supervisor_that_closes_ends_the_streams_that_nobody_is_reading() -> None:
+    """Whoever reads on afterwards learns why there is no more, and what had come is there."""
+    async with opened(openai=(provider := Pieces(said(*"abcdef")))) as stage, stage.agent.stream("Who?") as stream:
+        assert await anext(stream) == TextDelta("a")
+        await stage.supervisor.stop(0)
+        with pytest.raises(ActorStoppedError) as caught:
+            await anext(stream)
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "a"
+    assert provider.open == 0
+
+
 async def test_a_probe_passes_with_its_first_content() -> None:
     """Others come back to the primary while the probe's answer is still coming in."""
     primary = Pieces([(0.0, FAILED)], said("a", "b", every=100))

@@ -337,6 +337,32 @@ async def test_closing_under_a_reader_blames_nobody(wire: Wire) -> None:
             assert busy(provider) == 0
 
 
+@both_wires
+@pytest.mark.parametrize("source", [_Connection, _Generators])
+async def test_over_the_library_a_reader_is_told_of_the_end_without_the_kernel(
+    wire: Wire, source: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits end a read by abandoning the stream: who waits must not wait for good where no socket is to be found."""
+    monkeypatch.setattr("understudy.providers._http._transport", lambda *_: None)
+    if source is _Generators:
+        monkeypatch.setattr("understudy.providers._body._TO_PARSER", ("nowhere",))
+    async with played(wire, Played(wire, begun(wire), silence)) as (provider, _):
+        upstream = await opened(provider)
+        assert isinstance(upstream._body._source, source)
+        async with anyio.create_task_group() as tasks:
+
+            async def abandons() -> None:
+                await anyio.sleep(1)
+                upstream.abandon()
+
+            tasks.start_soon(abandons)
+            with anyio.fail_after(2), pytest.raises(anyio.ClosedResourceError):
+                await events_of(upstream, [])
+        await upstream.aclose()
+        assert (await provider.complete(REQUEST)).text == "whole"
+    gc.collect()
+
+
 async def abandoned(upstream: Incoming) -> None:
     """Abandon a stream, as an async function."""
     upstream.abandon()

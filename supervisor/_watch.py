@@ -1,7 +1,7 @@
-"""One task that looks after the time of all connections, in place of a timer for each step of each of them.
+"""One task that looks after the time of many, in place of a timer for each step of each of them.
 
-A connection says until when it may go on as it does; most of these instants are never reached, and moving one costs
-nothing but an assignment. The task sleeps until the earliest that it knows, and is woken for an earlier one.
+A connection, or a stream, says until when it may go on as it does; most of these instants are never reached, and moving
+one costs nothing but an assignment. The task sleeps until the earliest that it knows, and is woken for an earlier one.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ import math
 from typing import Protocol, final
 
 import anyio
-
-APART = 0.05
-"""Seconds between two looks at all connections (chosen: so late is a limit at most, and looking costs nothing)."""
 
 
 class Watched(Protocol):
@@ -27,11 +24,16 @@ class Watched(Protocol):
 
 @final
 class Watch:
-    """Expires what is due."""
+    """Expires what is due.
 
-    __slots__ = ("_earlier", "_wakes_at", "_watched")
+    Args:
+        apart: Seconds between two looks at least: so late may a limit be, and so seldom are many looked through.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_apart", "_earlier", "_wakes_at", "_watched")
+
+    def __init__(self, apart: float = 0.0) -> None:
+        self._apart = apart
         self._watched: dict[Watched, None] = {}
         self._wakes_at = math.inf
         self._earlier = anyio.Event()
@@ -60,5 +62,5 @@ class Watch:
             for each in [each for each in self._watched if each.due <= now]:
                 each.due = math.inf
                 each.expire()
-            if self._watched and min(each.due for each in self._watched) < now + APART:
-                await anyio.sleep(APART)
+            if self._apart and self._watched and min(each.due for each in self._watched) < now + self._apart:
+                await anyio.sleep(self._apart)
