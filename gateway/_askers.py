@@ -23,6 +23,9 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 FORWARDED = "x-forwarded-for"
 
+_MAPPED = IPv6Network("::ffff:0:0/96")
+"""Where addresses of IPv4 stand among those of IPv6."""
+
 
 def networks_of(texts: Iterable[str]) -> tuple[Network, ...]:
     """Return the networks that addresses and networks name.
@@ -30,7 +33,14 @@ def networks_of(texts: Iterable[str]) -> tuple[Network, ...]:
     Raises:
         ValueError: One names none.
     """
-    return tuple(map(ip_network, texts))
+    return tuple(_as_written(ip_network(text)) for text in texts)
+
+
+def _as_written(network: Network) -> Network:
+    """Return a network; one of IPv4 that is written as one of IPv6 is the former, as addresses are."""
+    if isinstance(network, IPv4Network) or not network.subnet_of(_MAPPED):
+        return network
+    return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - _MAPPED.prefixlen))
 
 
 def asker_of(head: Head, proxies: tuple[Network, ...]) -> str:

@@ -255,9 +255,9 @@ class Pool:
 
     async def _secured(self, stream: ByteStream, host: str) -> ByteStream:
         """Make the TLS handshake. A connection whose handshake fails, or is cancelled, is closed at once (R-CX-3)."""
-        if self._tls is None:
-            self._tls = self._make_tls()
         try:
+            if self._tls is None:
+                self._tls = self._make_tls()
             return await TLSStream.wrap(stream, hostname=host, ssl_context=self._tls, standard_compatible=False)
         except BaseException:
             shut_down(stream)

@@ -67,8 +67,10 @@ class Connection:
                 raise anyio.EndOfStream
 
     async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Send an answer whole."""
-        head = self._head(status, {"content-length": str(len(body)), **headers})
+        """Send an answer whole. One whose status says that it has no body has none (RFC 9110 section 6.4.1)."""
+        is_bare = status in {204, 304}
+        head = self._head(status, dict(headers) if is_bare else {"content-length": str(len(body)), **headers})
+        body = b"" if is_bare else body
         parts = [head, self._state.send(h11.Data(data=body)), self._state.send(h11.EndOfMessage())]
         await self._stream.send(b"".join(part for part in parts if part))
 

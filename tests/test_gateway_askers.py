@@ -131,6 +131,14 @@ def test_ipv4_in_ipv6_is_each_its_own() -> None:
     assert failing(guard, *[("192.0.2.1", "")] * 10) == [401] * 9 + [429]
 
 
+@pytest.mark.parametrize("proxy", ["10.0.0.5", "::ffff:10.0.0.5", "::ffff:10.0.0.0/104", "10.0.0.0/8"])
+def test_a_proxy_is_the_same_however_it_is_written(proxy: str) -> None:
+    """As on a socket for both kinds, whose peers read so; in the settings, too."""
+    for peer in ("10.0.0.5", "::ffff:10.0.0.5"):
+        assert asker_of(head(peer, "198.51.100.7"), networks_of([proxy])) == "198.51.100.7"
+    assert asker_of(head("2001:db8::5", "198.51.100.7"), networks_of([proxy])) == "2001:db8::5"
+
+
 def test_what_is_no_network_is_a_mistake() -> None:
     """Said where it is written."""
     with pytest.raises(ValueError, match="nginx"):

@@ -268,6 +268,22 @@ async def test_tls_with_a_certificate_that_is_trusted() -> None:
             tasks.cancel_scope.cancel()
 
 
+async def test_without_what_tls_needs_no_connection_is_left() -> None:
+    """Certificates that cannot be read are the machine's fault, and are told each time; the server sees an end."""
+
+    def unreadable() -> ssl.SSLContext:
+        raise FileNotFoundError("no such file: ca.pem")
+
+    pool = Pool(10, 5.0, unreadable)
+    async with served() as server:
+        for _ in range(3):
+            with pytest.raises(FileNotFoundError, match="no such file"):
+                await ask(pool, (b"https", *server.origin[1:]))
+        await anyio.sleep(0.01)
+        assert (server.accepted, server.open, pool.taken) == (3, 0, 0)
+        await pool.aclose()
+
+
 async def test_after_a_burst_the_old_ones_go() -> None:
     """Few are needed then, and the newest is used each time: the others are closed, two with each call."""
     pool = pool_of()

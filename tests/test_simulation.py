@@ -153,6 +153,15 @@ class TestServer:
         assert message.json()["type"] == "error"
         assert set(message.json()["error"]) == {"message", "type"}
 
+    @pytest.mark.parametrize("status", [204, 304])
+    async def test_a_status_without_a_body_has_none(self, status: int) -> None:
+        """Proxies send such, too; the connection goes on."""
+        async with simulated_server(Script.always(Status(status))) as server, httpx.AsyncClient() as client:
+            for _ in range(2):
+                chat = await client.post(f"{server.openai_url}/chat/completions", json=BODY)
+                assert (chat.status_code, chat.content) == (status, b"")
+            assert server.accepted == 1
+
     async def test_a_path_that_is_no_wire_is_not_found(self) -> None:
         """What no vendor serves is a 404, not a hang."""
         async with simulated_server() as server, httpx.AsyncClient() as client:
