@@ -100,16 +100,14 @@ class Arrivals:
         if waiting is None:
             self._unwatch()
         elif not waiting.done():
-            with suppress(BlockingIOError, InterruptedError):
-                waiting.set_result(self._received())
-
-    def _received(self) -> Outcome:
-        try:
-            return self._own.recv(self._most)
-        except (BlockingIOError, InterruptedError):
-            raise
-        except OSError as error:
-            return error.with_traceback(None)  # the frame would hold what holds it
+            came: Outcome
+            try:
+                came = self._own.recv(self._most)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                came = error.with_traceback(None)  # the frame would hold what holds it
+            waiting.set_result(came)
 
     def _unwatch(self) -> None:
         if self._is_watched and not self._loop.is_closed():

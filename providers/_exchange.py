@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol, final
 
 import anyio
+import anyio.lowlevel
 import httpx2
 
 from ._http1 import ProtocolError
@@ -171,7 +172,8 @@ async def opened(pool: Pool, origin: Origin, place_within: float, *, fresh: bool
 
 
 async def sent(connection: Connection, data: bytes, within: float | None, watch: Watch | None = None) -> None:
-    """Send a request. What a server answers before it has all of it counts, and an error ends the sending.
+    """Send a request; nothing by whoever is cancelled. What a server answers before it has all of it counts, and an
+    error ends the sending.
 
     Such an answer is here as far as it is evidence, and its connection is not used again.
 
@@ -180,6 +182,7 @@ async def sent(connection: Connection, data: bytes, within: float | None, watch:
 
     Source: RFC 9112 section 9.5.
     """
+    await anyio.lowlevel.checkpoint_if_cancelled()
     if within is None or len(data) <= SMALL:
         await _sent_at_once(connection, data, watch)
         return

@@ -91,26 +91,26 @@ class Socket(ByteStream):
                 raise anyio.BrokenResourceError from error
 
     async def send(self, item: bytes) -> None:
-        """Send bytes; wait only as long as the kernel does not take them. Nothing is sent by whoever is cancelled.
+        """Send bytes; wait only as long as the kernel does not take them.
 
-        After cancellation nobody knows how many were sent.
+        After cancellation nobody knows how many were sent. It is no checkpoint while the kernel takes all of them.
 
         Raises:
             anyio.BrokenResourceError: The connection is broken.
             anyio.ClosedResourceError: It was closed here.
         """
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        left = memoryview(item)
+        left: bytes | memoryview = item
         while True:
             self._check_open()
             try:
-                left = left[self._own.send(left) :]
+                count = self._own.send(left)
             except (BlockingIOError, InterruptedError):
-                pass
+                count = 0
             except OSError as error:
                 raise anyio.BrokenResourceError from error
-            if not left:
+            if count == len(left):
                 return
+            left = memoryview(left)[count:]
             await self._ready(anyio.wait_writable)
 
     async def send_eof(self) -> None:

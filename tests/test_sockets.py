@@ -12,6 +12,8 @@ import pytest
 from anyio.abc import SocketAttribute
 
 from understudy.providers import _sockets
+from understudy.providers._exchange import sent
+from understudy.providers._pool import Connection
 from understudy.providers._sockets import NEXT_AFTER, Address, Socket, addresses_of, connected, open_stream
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
@@ -59,7 +61,7 @@ async def test_who_is_cancelled_sends_nothing() -> None:
     async with pair() as (stream, other):
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await stream.send(b"never")
+            await sent(Connection((b"http", b"a-host", 80), stream), b"never", 1.0)
         other.setblocking(False)
         with pytest.raises(BlockingIOError):
             other.recv(10)
