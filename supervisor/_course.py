@@ -139,8 +139,8 @@ class Course:
             permit = await self._admit(served)
             if isinstance(permit, Permit):
                 return served, permit
-            if self._may_narrow and self._narrow():
-                continue
+            if self._may_narrow and self._narrow() and not (permit.why is Refused.FULL and self.at_hand is served):
+                continue  # the same route may take it now, which is not true of one that is full
             if await self._waited(served, permit):
                 continue
             early = self._pass_over(served, permit)

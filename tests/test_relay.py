@@ -14,6 +14,7 @@ from pydantic import SecretStr
 import understudy
 from understudy import (
     AgentSettings,
+    AllRoutesClosedError,
     RequestRejectedError,
     ResponseMalformedError,
     RouteSettings,
@@ -28,6 +29,7 @@ from understudy.providers._relay import as_sent, relayed
 from understudy.providers._sse import SSEDecoder
 from understudy.simulation import Answer, Script, Status, simulated_server
 from understudy.supervisor import Begun, Inlet, Inquiry, Over, Supervisor
+from understudy.supervisor._course import SPILL_AFTER
 
 from .over_sockets import KEY, beside, listening, opened
 from .streams import Played, beginning, chunk, close, ending, framed, head, said, stream_of
@@ -113,6 +115,19 @@ async def test_a_probe_has_its_time_where_no_other_route_can_be_told() -> None:
         await anyio.sleep(15)
         response = await Inlet(agent).complete(inquiry("openai", reason="it asks for two"))
         assert (response.text, len(servers[0].received), len(response.attempts)) == ("Goethe.", 2, 1)
+
+
+async def test_a_place_is_waited_for_once_where_no_other_route_can_be_told() -> None:
+    """However many routes are found, in the meantime, not to count."""
+    scripts = (("openai", Script.always(Answer("Goethe.", after=40))), ("anthropic", Script.always(Answer("no"))))
+    async with opened(*scripts, max_concurrency=1) as (agent, _, servers), anyio.create_task_group() as tasks:
+        tasks.start_soon(Inlet(agent).complete, inquiry("openai", reason="it asks for two"))
+        await anyio.sleep(1)
+        begun = anyio.current_time()
+        with pytest.raises(AllRoutesClosedError, match="bulkhead full"):
+            await Inlet(agent).complete(inquiry("openai", reason="it asks for two"))
+        assert anyio.current_time() - begun == pytest.approx(SPILL_AFTER, abs=0.05)
+        assert [len(server.received) for server in servers] == [1, 0]
 
 
 async def test_what_no_route_can_be_told_is_rejected() -> None:
