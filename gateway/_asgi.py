@@ -26,7 +26,8 @@ import anyio
 
 from ._heads import Framing, fields_of, framing_of
 from ._house import BUSY, House
-from ._http1 import FIELD_LIMIT, HEAD_LIMIT, Incoming, read_fields
+from ._http1 import FIELD_LIMIT, HEAD_LIMIT, read_fields
+from ._kept import Incoming
 from ._limits import Limits
 from ._values import Application, HTTPAnswer, HTTPRequest
 from ._violations import Violation

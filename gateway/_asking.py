@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -81,11 +81,11 @@ def question_of(
     """
     try:
         asked = dialect.read(decode_body(request.body))
-        timeout = _timeout(request.head)
+        wishes = wishes_of(request.head)
     except UnreadableError as error:
         return refused(error)
-    relay = Relay(dialect.name, asked.body, asked.neutral, _headers(request.head), wants_usage=asked.wants_usage)
-    return _question(dialect, asked, relay, timeout, names, inlets)
+    relay = Relay(dialect.name, asked.body, asked.neutral, wishes.headers, asked.wants_usage)
+    return _question(dialect, asked, relay, wishes.timeout, names, inlets)
 
 
 def count_of(request: HTTPRequest, names: Mapping[str, str], inlets: Mapping[str, Inlet]) -> Question | Refused:
@@ -113,7 +113,7 @@ def _question(
     if agent is None:
         return no_model(names, asked.model)
     inquiry = Inquiry(relay, timeout)
-    return Question(dialect, agent, inlets[agent], asked, inquiry, secrets.token_hex(12))
+    return Question(dialect, agent, inlets[agent], asked, inquiry, new_name())
 
 
 def spelt(model: str, names: Iterable[str]) -> str | None:
@@ -135,6 +135,27 @@ def no_model(names: Iterable[str], asked: str) -> Refused:
     said = f"there is no model {escaped(asked[:100])!r} here: use one of {', '.join(names)}"
     said += "; or give one of them that name with GATEWAY_ALIASES"
     return Refused(404, said, "model_not_found", "model", is_final=True)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a head says of how it is to be asked: the seconds for everything, and the headers that go to a provider."""
+
+    timeout: float | None
+    headers: Mapping[str, str] = field(repr=False)
+
+
+def wishes_of(head: Head) -> Wishes:
+    """Return what a head says of how it is to be asked.
+
+    Raises:
+        UnreadableError: That is no time.
+    """
+    known: Wishes | None = head.notes.get(Wishes)
+    if known is None:
+        known = head.notes[Wishes] = Wishes(_timeout(head), _headers(head))
+    return known
 
 
 def _headers(head: Head) -> dict[str, str]:
@@ -201,9 +222,14 @@ def failed(question: Question, error: Exception) -> HTTPAnswer:
     return told(question.dialect, why, (*question.headers, *attempts), name=question.name)
 
 
+def new_name() -> str:
+    """Return a name for a request, as no other has it: 24 digits, as `secrets.token_hex` draws them."""
+    return os.urandom(12).hex()
+
+
 def refusal(dialect: Dialect, why: Refused) -> HTTPAnswer:
     """Return an error of a request that asked nobody, with a name to find it by."""
-    name = secrets.token_hex(12)
+    name = new_name()
     return told(dialect, why, _named(dialect, name), name=name)
 
 

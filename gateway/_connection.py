@@ -20,7 +20,8 @@ import anyio.lowlevel
 
 from ._heads import CONTINUE, LAST_CHUNK, Framing, chunk_of, framing_of, head_of
 from ._house import BUSY, ENDING, House
-from ._http1 import Incoming, Reader
+from ._http1 import Reader
+from ._kept import Incoming
 from ._values import HTTPAnswer, HTTPRequest
 from ._violations import Violation
 from ._wire import Gone, Wire

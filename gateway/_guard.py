@@ -59,7 +59,7 @@ ABSENT = Refusal(
 
 @final
 class Guard:
-    """Judges heads of requests. It remembers nothing but who failed of late.
+    """Judges heads of requests. It remembers nothing but who failed of late, and notes on a head that it is good.
 
     Args:
         tokens: Those that are good. Only their digests are kept.
@@ -93,6 +93,10 @@ class Guard:
         """Peers whose failures are remembered."""
         return len(self._failed)
 
+    def knows(self, head: Head) -> bool:
+        """Say whether a request passes without another look: its head was found good before, and nobody has failed."""
+        return self in head.notes and not self._failed
+
     def judge(self, head: Head, now: float) -> Refusal | None:
         """Say why a request is refused; None if it is not.
 
@@ -102,7 +106,10 @@ class Guard:
         refusal = self.judge_place(head)
         if refusal is None and head.path not in self._open_paths:
             refusal = self.judge_token(head, now)
-        return refusal or judge_body(head)
+        refusal = refusal or judge_body(head)
+        if refusal is None:
+            head.notes[self] = True
+        return refusal
 
     def judge_place(self, head: Head) -> Refusal | None:
         """Judge where a request was sent to, and the page that sent it (R-GW-3)."""

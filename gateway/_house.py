@@ -10,7 +10,7 @@ from ..providers import Line, tell
 from ..supervisor import Watch
 from ._admission import Admission
 from ._heads import Framing, head_of, http_date
-from ._http1 import Incoming
+from ._kept import Incoming
 from ._limits import Limits
 from ._values import Application, Head, HTTPAnswer
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, final
+from typing import final
 
 import httptools
 
 from ._chunks import Chunks
+from ._kept import DIGITS, Incoming, Kept
 from ._values import Head, Headers
 from ._violations import Violation
 
@@ -36,22 +37,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"})
 _VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-_LENGTH = re.compile(r"[0-9]{1,15}")
-
-
-@final
-class Incoming(NamedTuple):
-    """A request whose head is here, and how its body comes: `length` bytes of it, or chunks if there is none. `expects`
-    says that the client waits for a 100 before it sends the body, `is_old` that it speaks HTTP/1.0, `encoding` how the
-    body is packed.
-    """
-
-    head: Head
-    length: int | None = 0
-    expects: bool = False
-    keeps_alive: bool = True
-    is_old: bool = False
-    encoding: str = ""
+_LENGTH = re.compile(rf"[0-9]{{1,{DIGITS}}}")
 
 
 @final
@@ -61,11 +47,11 @@ class Reader:
     `feed` takes what has come; `take_head` and `take_body` give what is whole, and otherwise None.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_is_blank_skipped", "_length", "_limit", "_peer", "_seen")
+    __slots__ = ("_buffer", "_chunks", "_is_blank_skipped", "_kept", "_length", "_limit", "_peer", "_seen")
 
     def __init__(self, peer: str = "") -> None:
         self._peer, self._buffer, self._seen = peer, bytearray(), 0
-        self._is_blank_skipped = False
+        self._is_blank_skipped, self._kept = False, Kept()
         self._length, self._limit = 0, 0
         self._chunks: Chunks | None = None
 
@@ -94,6 +80,9 @@ class Reader:
             Violation: It is none. That is said as soon as it is known, of a head that is not whole too.
         """
         buffer = self._buffer
+        if buffer and (again := self._kept.take(buffer)) is not None:
+            self._seen, self._is_blank_skipped = 0, False
+            return again
         if not self._is_blank_skipped and buffer.startswith(b"\r\n"):  # one is forgiven: RFC 9112 section 2.2
             self._is_blank_skipped, self._seen = True, 0
             del buffer[:2]
@@ -107,7 +96,9 @@ class Reader:
         data = bytes(buffer[: end + 4])
         del buffer[: end + 4]
         self._seen, self._is_blank_skipped = 0, False
-        return read_head(data, self._peer)
+        incoming = read_head(data, self._peer)
+        self._kept.keep(data, incoming)
+        return incoming
 
     def expect_body(self, incoming: Incoming, limit: int) -> None:
         """Begin the body of a request.

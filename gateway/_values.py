@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, final
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Names in lower case and values, in order."""
@@ -35,6 +35,7 @@ class Head:
     headers: Headers = field(repr=False)
     peer: str = ""
     path: str = field(init=False, repr=False, compare=False)
+    notes: dict[object, Any] = field(init=False, repr=False, compare=False, default_factory=dict)
     _by_name: dict[str, list[str]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,6 +55,13 @@ class Head:
     def all(self, name: str) -> Sequence[str]:
         """Return each value of a header."""
         return self._by_name.get(name, ())
+
+    def with_length(self, length: str) -> Head:
+        """Return the head with another `content-length`, which is not 0, and with the same notes."""
+        said = tuple([(name, length if name == "content-length" else value) for name, value in self.headers])
+        head = Head(self.method, self.target, said, self.peer)
+        object.__setattr__(head, "notes", self.notes)
+        return head
 
 
 @final

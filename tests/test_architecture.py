@@ -59,6 +59,7 @@ PURE: set[str] = {
     "gateway/_guard",
     "gateway/_heads",
     "gateway/_http1",
+    "gateway/_kept",
     "gateway/_limits",
     "gateway/_values",
     "gateway/_violations",

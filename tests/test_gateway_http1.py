@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from understudy.gateway._chunks import CHUNK_LIMIT, EXTENSION_LIMIT, TRAILER_LIMIT, Chunks
-from understudy.gateway._http1 import FIELD_LIMIT, HEAD_LIMIT, Incoming, Reader
+from understudy.gateway._http1 import FIELD_LIMIT, HEAD_LIMIT, Reader
+from understudy.gateway._kept import Incoming
 from understudy.gateway._violations import Violation
 
 HOST = b"Host: localhost\r\n"

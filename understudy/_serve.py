@@ -128,7 +128,7 @@ async def _gateway(supervisor: Supervisor, feed: Feed, host: str) -> Gateway:
     )
 
     def judge(head: Head) -> Refusal | None:
-        return guard.judge(head, anyio.current_time())
+        return None if guard.knows(head) else guard.judge(head, anyio.current_time())
 
     return Gateway(
         supervisor,
