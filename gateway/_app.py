@@ -14,8 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import partial
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Protocol, final
 from urllib.parse import unquote
@@ -116,24 +115,17 @@ class Gateway:
         """See `Application.answer`."""
         return _Answering(self, request)
 
-    async def answered(self, request: HTTPRequest, ended: AsyncExitStack) -> HTTPAnswer:
-        """Return the answer to a request; what has to end with it is given to `ended`."""
-        try:
-            return await self._answer(request, ended)
-        except Exception as error:  # noqa: BLE001 - no request makes a gateway fail
-            tell(_log.error, Line("gateway_failed", error=type(error).__name__), error=error)
-            return told(dialect_of(request.head), INTERNAL)
-
-    async def _answer(self, request: HTTPRequest, ended: AsyncExitStack) -> HTTPAnswer:
+    async def answered(self, request: HTTPRequest, answering: _Answering) -> HTTPAnswer:
+        """Return the answer to a request; what has to end with it is given to `answering`."""
         head = request.head
-        shown = None if self._console is None else self._console.answer(request)
-        if shown is not None:
-            return await ended.enter_async_context(shown)
         dialect = PATHS.get(head.path)
         if dialect is None or head.method != "POST":
-            return self._beside(head)
-        read = count_of if head.path == COUNTS else partial(question_of, dialect)
-        question = read(request, self._names, self._inlets)
+            shown = None if self._console is None else self._console.answer(request)
+            return self._beside(head) if shown is None else await answering.enter(shown)
+        if head.path == COUNTS:
+            question = count_of(request, self._names, self._inlets)
+        else:
+            question = question_of(dialect, request, self._names, self._inlets)
         if isinstance(question, Refused):
             return refusal(dialect, question)
         if not question.asked.streams:
@@ -141,7 +133,7 @@ class Gateway:
         stream = await opened(question)
         if isinstance(stream, HTTPAnswer):
             return stream
-        ended.push_async_exit(stream)
+        answering.within = stream
         return streamed(question, stream)
 
     def _beside(self, head: Head) -> HTTPAnswer:
@@ -186,18 +178,35 @@ class Gateway:
 
 @final
 class _Answering(AbstractAsyncContextManager[HTTPAnswer]):
-    """An answer, for as long as it is given. A class, because nobody could close a generator that is dropped."""
+    """An answer, for as long as it is given. A class, because nobody could close a generator that is dropped.
+
+    `within` is what it is given out of, and ends with it.
+    """
+
+    __slots__ = ("_gateway", "_request", "within")
 
     def __init__(self, gateway: Gateway, request: HTTPRequest) -> None:
-        self._gateway, self._request, self._ended = gateway, request, AsyncExitStack()
+        self._gateway, self._request = gateway, request
+        self.within: AbstractAsyncContextManager[object, bool | None] | None = None
+
+    async def enter(self, within: AbstractAsyncContextManager[HTTPAnswer]) -> HTTPAnswer:
+        """Return the answer that is given out of something."""
+        answer = await within.__aenter__()
+        self.within = within
+        return answer
 
     async def __aenter__(self) -> HTTPAnswer:
-        return await self._gateway.answered(self._request, self._ended)
+        try:
+            return await self._gateway.answered(self._request, self)
+        except Exception as error:  # noqa: BLE001 - no request makes a gateway fail
+            tell(_log.error, Line("gateway_failed", error=type(error).__name__), error=error)
+            return told(dialect_of(self._request.head), INTERNAL)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._ended.__aexit__(kind, error, traceback)
+        if self.within is not None:
+            await self.within.__aexit__(kind, error, traceback)
 
 
 def dialect_of(head: Head | None) -> Dialect:
