@@ -23,6 +23,7 @@ from ..providers import (
     Failure,
     KeyedProvider,
     Line,
+    Loop,
     Provider,
     Target,
     Upstream,
@@ -118,11 +119,12 @@ class Endpoint:
         self._budget = RetryBudget()
         self._abandoned: list[Upstream] = []
         self._sweep: Callable[[], None] = _nobody_sweeps
+        self._now: Callable[[], float] = anyio.current_time
 
     @property
     def health(self) -> Health:
         """A frozen snapshot of what is known."""
-        now = anyio.current_time()
+        now = self._now()
         return Health(
             capacity=self._capacity,
             phase=self._phase,
@@ -206,7 +208,7 @@ class Endpoint:
 
     def may_retry(self) -> bool:
         """Say whether one more retry of this endpoint is within its budget, and count it if so."""
-        return self._budget.take(anyio.current_time())
+        return self._budget.take(self._now())
 
     def usual_for(self, model: str) -> float:
         """Return the seconds that a slow answer of a model takes when it is well; 0.0 while not known."""
@@ -218,7 +220,7 @@ class Endpoint:
 
     def refusal(self, model: str, *, lone: bool = False) -> Refusal | None:
         """Return why an attempt could not go ahead now, apart from a full bulkhead; take nothing."""
-        now = anyio.current_time()
+        now = self._now()
         refusal = self._gates.refusal(self._gates.of(model), now, lone=lone)
         return refusal or (None if self.keeper is None else _barred(self.keeper, now))
 
@@ -231,7 +233,7 @@ class Endpoint:
 
         A probe passes by it, once: whoever waits for what it finds out need not wait for the end of the answer.
         """
-        now = anyio.current_time()
+        now = self._now()
         if permit.is_probe and not permit.passed:
             permit.passed = True
             self._gates.answered(permit.gate, permit.ticket, now)
@@ -242,7 +244,7 @@ class Endpoint:
     def settled(self, permit: Permit, verdict: Verdict, failure: Failure | None) -> None:
         """Take a permit back; called by the permit."""
         self._permits.pop(permit, None)
-        now = anyio.current_time()
+        now = self._now()
         if permit.waits_since is not None and permit.began_at is None and verdict in _LEFT:
             self._gates.waited(permit.gate, permit.ticket, now, now - permit.waits_since, in_vain=True)
         if verdict is Verdict.OK:
@@ -263,14 +265,14 @@ class Endpoint:
         self, model: str | None = None, *, is_open: bool, reason: str, lasts_for: float, credential: bool = False
     ) -> None:
         """Open or close by hand the gate of a model, the credential or the endpoint, for `lasts_for` seconds."""
-        now = anyio.current_time()
+        now = self._now()
         gate = self.gate(model, credential=credential)
         gate.force(is_open=is_open, until=now + lasts_for, now=now, reason=reason)
         self._after_change()
 
     def reset(self, model: str | None = None) -> None:
         """Forget what is held against a model; without a name, against the endpoint, its credential and all models."""
-        self._gates.reset(model, self._ticket + 1, anyio.current_time())
+        self._gates.reset(model, self._ticket + 1, self._now())
         self._after_change()
 
     def refuses(self, model: str) -> bool:
@@ -312,7 +314,7 @@ class Endpoint:
             raise ActorStoppedError(self.name)
         if self._provider is None:
             self._provider = self._connected()
-        self._phase = Phase.SERVING
+        self._phase, self._now = Phase.SERVING, Loop().now
 
     def _connected(self) -> Provider:
         provider, target = self._connect(self.target), self.target
@@ -323,7 +325,7 @@ class Endpoint:
 
     def token_changed(self) -> None:
         """Take note that there is another token: a hold for the one before says nothing about it."""
-        self._gates.credential.release(self._ticket + 1, anyio.current_time())
+        self._gates.credential.release(self._ticket + 1, self._now())
         self._after_change()
 
     def give_up(self) -> None:
@@ -380,7 +382,7 @@ class Endpoint:
         """Check all, then take all: a place in the bulkhead, and of each gate whose probe this is."""
         if self._phase is not Phase.SERVING:
             return Refusal(Refused.DEAD if self._phase is Phase.DEAD else Refused.STOPPED)
-        now = anyio.current_time()
+        now = self._now()
         is_clear = self._gates.are_clear(gate)
         if not is_clear and (refusal := self._gates.refusal(gate, now, lone=lone, early=early)) is not None:
             return refusal

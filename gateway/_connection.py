@@ -18,6 +18,7 @@ from typing import final
 import anyio
 import anyio.lowlevel
 
+from ..providers import Loop
 from ._heads import CONTINUE, LAST_CHUNK, Framing, chunk_of, framing_of, head_of
 from ._house import BUSY, ENDING, House
 from ._http1 import Reader
@@ -54,12 +55,12 @@ class Connection:
     """One connection; `run` serves it until it ends."""
 
     __slots__ = (
-        *("_answering", "_arrived", "_has_left", "_has_served", "_house", "_incoming", "_is_cut", "_is_late", "_open"),
-        *("_phase", "_reader", "_room", "_scope", "_wire", "due"),
+        *("_answering", "_arrived", "_has_left", "_has_served", "_house", "_incoming", "_is_cut", "_is_late", "_loop"),
+        *("_open", "_phase", "_reader", "_room", "_scope", "_wire", "due"),
     )
 
     def __init__(self, wire: Wire, house: House) -> None:
-        self._wire, self._house, self._reader = wire, house, Reader(wire.peer)
+        self._wire, self._house, self._reader, self._loop = wire, house, Reader(wire.peer), Loop()
         self._phase, self.due = Phase.IDLE, math.inf
         self._scope, self._answering = anyio.CancelScope(), anyio.CancelScope()
         self._arrived: anyio.Event | None = None
@@ -71,7 +72,7 @@ class Connection:
     async def run(self) -> None:
         """Serve the connection until it ends; then it is closed."""
         wait_for = DRAIN_IDLE_FOR if self._house.is_draining else self._house.limits.head_for
-        self._house.watch.arm(self, anyio.current_time() + wait_for)
+        self._house.watch.arm(self, self._loop.now() + wait_for)
         try:
             async with anyio.create_task_group() as tasks:
                 self._scope = tasks.cancel_scope
@@ -99,7 +100,7 @@ class Connection:
     def drain(self) -> None:
         """Answer what is being asked, and then close."""
         if self._phase is Phase.IDLE:
-            self._house.watch.arm(self, min(self.due, anyio.current_time() + DRAIN_IDLE_FOR))
+            self._house.watch.arm(self, min(self.due, self._loop.now() + DRAIN_IDLE_FOR))
 
     def cut(self) -> None:
         """End now; who is in the middle of an answer is told so."""
@@ -151,7 +152,7 @@ class Connection:
         """Wait until more has come, or nothing will."""
         if self._room is not None:
             self._room.set()
-        self._arrived = anyio.Event()
+        self._arrived = self._loop.event()
         await self._arrived.wait()
         if self._is_late:
             self._is_late = False
@@ -209,12 +210,12 @@ class Connection:
         self._phase = Phase.IDLE
         if self._has_served:
             idle_for = DRAIN_IDLE_FOR if house.is_draining else limits.idle_for
-            house.watch.arm(self, anyio.current_time() + idle_for)
+            house.watch.arm(self, self._loop.now() + idle_for)
         while found is None:
             if self._phase is Phase.IDLE and reader.waiting:
                 self._phase = Phase.HEAD
                 if self._has_served:
-                    house.watch.arm(self, anyio.current_time() + limits.head_for)
+                    house.watch.arm(self, self._loop.now() + limits.head_for)
             await self._more()
             found = reader.take_head()
         return found
@@ -226,7 +227,7 @@ class Connection:
             return body
         if incoming.expects and not reader.waiting:
             await self._write(CONTINUE)
-        self._phase, since = Phase.BODY, anyio.current_time()
+        self._phase, since = Phase.BODY, self._loop.now()
         while body is None:
             self._house.watch.arm(self, self._house.limits.body_due(since, reader.received))
             await self._more()
@@ -309,7 +310,7 @@ class Connection:
         self._phase, limits = phase, self._house.limits
         for at in range(0, len(data), limits.piece):
             piece = data if len(data) <= limits.piece else data[at : at + limits.piece]
-            self._house.watch.arm(self, anyio.current_time() + limits.write_for)
+            self._house.watch.arm(self, self._loop.now() + limits.write_for)
             await self._wire.send(piece)
         self._phase, self.due = Phase.BUSY, math.inf
         if self._is_cut and phase is not Phase.LAST:
@@ -322,7 +323,7 @@ class Connection:
         self._phase = Phase.LINGER
         self._reader.clear()
         await self._wire.send_end()
-        self._house.watch.arm(self, anyio.current_time() + self._house.limits.linger_for)
+        self._house.watch.arm(self, self._loop.now() + self._house.limits.linger_for)
         while True:
             await self._more()
 

@@ -16,7 +16,7 @@ from typing import final
 import anyio
 import anyio.lowlevel
 
-from ..providers import encode
+from ..providers import Loop, encode
 from ..supervisor import Event, Supervisor
 from ._seen import Seen
 from ._status import JSON, About, Now, View, view, whole
@@ -65,6 +65,7 @@ class Feed:
     def __init__(self, version: str, *, wall_clock: Callable[[], float] = time.time) -> None:
         self._version, self._wall_clock = version, wall_clock
         self._seen, self._offset = Seen(), -math.inf
+        self._clock: Callable[[], float] = anyio.current_time
         self._watched: tuple[Supervisor, About] | None = None
         self._view: View | None = None
         self.subscribers = 0
@@ -72,11 +73,11 @@ class Feed:
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
-        self._seen.take(event, anyio.current_time())
+        self._seen.take(event, self._clock())
 
     def watch(self, supervisor: Supervisor) -> None:
         """Show this supervisor from now on."""
-        plan = supervisor.plan
+        plan, self._clock = supervisor.plan, Loop().now
         self._watched = supervisor, About(self._version, plan, anyio.current_time(), plan.quotes)
 
     def close(self) -> None:

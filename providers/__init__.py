@@ -39,6 +39,7 @@ from ._json import JSONValue, decode, encode
 from ._judge import Evidence, judge, read_evidence
 from ._judge_nous import Judged, judge_nous
 from ._lines import Line, escaped, tell
+from ._loop import Loop
 from ._machine import out_of_files
 from ._messages import (
     Block,
@@ -130,6 +131,7 @@ __all__ = (
     "Judged",
     "KeyedProvider",
     "Line",
+    "Loop",
     "MailboxFullError",
     "Message",
     "Messages",

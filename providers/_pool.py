@@ -26,6 +26,7 @@ from anyio.streams.tls import TLSStream
 
 from ._addresses import WHY, is_forbidden
 from ._http1 import Reader
+from ._loop import Loop
 from ._sockets import open_stream
 
 IDLE_FOR = 30.0
@@ -123,6 +124,7 @@ class Pool:
         self._taken = self._kept = self._opening = 0
         self._waiting: deque[_Waiter] = deque()
         self._is_closed = False
+        self._now: Callable[[], float] = anyio.current_time
 
     @property
     def taken(self) -> int:
@@ -150,7 +152,7 @@ class Pool:
         else:
             self._taken += 1
         try:
-            now = anyio.current_time()
+            now = self._now()
             await self._close_old(origin, now)
             connection = None if fresh else await self._reusable(origin, now)
             if connection is None:
@@ -177,7 +179,7 @@ class Pool:
             connection.drop()
             return False
         connection.reader.begin()
-        connection.idle_since = anyio.current_time()
+        connection.idle_since = self._now()
         self._idle.setdefault(connection.origin, deque()).append(connection)
         self._kept += 1
         return True
@@ -229,6 +231,7 @@ class Pool:
 
     async def _opened(self, origin: Origin) -> Connection:
         """Return a new connection; where there are as many as may be, one that is idle is closed for it."""
+        self._now = Loop().now
         self._opening += 1
         try:
             if self._connections > self._most:

@@ -223,11 +223,12 @@ class Supervisor:
         raise ConfigurationError([Problem(variable, f"an agent named {name!r}", remedy)])
 
     def _check_here(self) -> None:
+        home = self._home
         try:
-            here = anyio.lowlevel.current_token()
+            here = home.backend_class.current_token()
         except RuntimeError:
-            here = None
-        if here != self._home:
+            here = None  # there is none, or one of another kind
+        if here is not home.native_token:
             raise RuntimeError(
                 "this supervisor belongs to another event loop or thread: open one supervisor per loop, "
                 "or call into its loop with anyio.from_thread.run, or run_sync for what is not async"
