@@ -84,6 +84,7 @@ class Hooks:
     def __init__(self, hooks: Iterable[Hook] = (), *, slow_after: float = SLOW_AFTER) -> None:
         self._hooks, self._slow_after = tuple(hooks), slow_after
         self._names = [named(hook) for hook in self._hooks]
+        self._told = [(number, hook, getattr(hook, "is_ours", False)) for number, hook in enumerate(self._hooks)]
         self._failures_before, self._dropped_before = total(self._hooks, "failures"), total(self._hooks, "dropped")
         self._failures = 0
         self._warned: set[tuple[int, str]] = set()
@@ -126,8 +127,8 @@ class Hooks:
             tell(_log.warning, Line("hooks_without_end", on=by))
 
     def _tell(self, event: Event) -> None:
-        for number, hook in enumerate(self._hooks):
-            begun = time.perf_counter()
+        for number, hook, is_ours in self._told:
+            begun = 0.0 if is_ours else time.perf_counter()
             try:
                 hook(event)
             except BaseException as error:
@@ -135,7 +136,7 @@ class Hooks:
                     raise
                 self._failures += 1
                 self._warn(number, "hook_failed", event, error)
-            if time.perf_counter() - begun > self._slow_after and not getattr(hook, "is_ours", False):
+            if not is_ours and time.perf_counter() - begun > self._slow_after:
                 self._warn(number, "hook_slow", event)
 
     def _warn(self, number: int, what: str, event: Event, error: BaseException | None = None) -> None:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 from ..actors import CircuitState, CircuitTripped, GateHealth, Health, HoldPlaced, Key, Layer
 from ..credentials import CredentialDied, CredentialRenewed, CredentialTroubled
@@ -40,13 +40,30 @@ class _Counts:
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds, self.counts, self.sum = bounds, [0] * (len(bounds) + 1), 0.0
 
-    def add(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
     @property
     def seen(self) -> Distribution:
         return Distribution(self.bounds, tuple(self.counts), self.sum)
+
+
+_Ended: TypeAlias = tuple[str, str, str, bool, str]
+"""Agent, transport and model that were asked last, whether that was a fallback, and the error."""
+
+
+@final
+class _Labels:
+    """The labels of all that is counted of requests that ended alike: made once, for there are few of them."""
+
+    __slots__ = ("answered", "ended", "gen_ai", "measured", "requests", "route", "tokens")
+
+    def __init__(self, ended: _Ended) -> None:
+        agent, transport, model, is_fallback, error = ended
+        self.route = route = (agent, transport, model)
+        self.requests = (*route, "true" if is_fallback else "false", error)
+        self.answered = (*route, Verdict.OK)
+        self.gen_ai = gen_ai = ("chat", provider_name(transport), model, agent)
+        self.ended = (*gen_ai, error)
+        self.tokens = [(kind, field, (*route, kind)) for kind, field in KINDS]
+        self.measured = {kind: (*gen_ai, kind) for kind in ("input", "output")}
 
 
 @final
@@ -73,6 +90,7 @@ class Meter:
             CredentialDied: self._died,
             ActorRestarted: self._restarted,
         }
+        self._labels: dict[_Ended, _Labels] = {}
         for agent in agents:
             self._counters["understudy.on_fallback"][agent,] = 0
 
@@ -94,36 +112,41 @@ class Meter:
 
     def _measure(self, name: str, labels: tuple[str, ...], value: float) -> None:
         histograms = self._histograms[name]
-        counts = histograms.get(labels)
-        if counts is None:
-            counts = histograms[labels] = _Counts(FAMILIES[name].bounds)
-        counts.add(value)
+        counted = histograms.get(labels)
+        if counted is None:
+            counted = histograms[labels] = _Counts(FAMILIES[name].bounds)
+        counted.counts[bisect_left(counted.bounds, value)] += 1
+        counted.sum += value
 
     def _request(self, event: RequestEnded) -> None:
         agent, attempts = event.agent, event.attempts
         asked = attempts[-1] if attempts else None
         transport, model = ("", "") if asked is None else (asked.transport, asked.model)
-        route = (agent, transport, model)
-        self._counters["understudy.requests"][*route, "true" if event.is_fallback else "false", event.error] += 1
+        ended = (agent, transport, model, event.is_fallback, event.error)
+        labels = self._labels.get(ended)
+        if labels is None:
+            labels = self._labels[ended] = _Labels(ended)
+        counters = self._counters
+        counters["understudy.requests"][labels.requests] += 1
         for skipped in event.passed_over:
-            self._counters["understudy.passed_over"][agent, skipped.transport, skipped.model] += 1
-        self._attempts(agent, attempts)
-        gen_ai = ("chat", provider_name(transport), model, agent)
-        self._measure("gen_ai.client.operation.duration", (*gen_ai, event.error), event.duration)
+            counters["understudy.passed_over"][agent, skipped.transport, skipped.model] += 1
+        if len(attempts) == 1 and attempts[0].verdict is Verdict.OK:
+            counters["understudy.attempts"][labels.answered] += 1
+        else:
+            self._attempts(agent, attempts)
+        self._measure("gen_ai.client.operation.duration", labels.ended, event.duration)
         first = first_token(attempts)
         if first is not None:
-            self._measure("gen_ai.client.operation.time_to_first_chunk", gen_ai, first)
+            self._measure("gen_ai.client.operation.time_to_first_chunk", labels.gen_ai, first)
         if event.usage is not None:
-            self._usage(route, gen_ai, event.usage)
+            self._usage(labels, event.usage)
         if event.cost is not None:
-            self._counters["understudy.cost"][route] += event.cost
+            counters["understudy.cost"][labels.route] += event.cost
 
     def _attempts(self, agent: str, attempts: tuple[Attempt, ...]) -> None:
         counter = self._counters["understudy.attempts"]
         for attempt in attempts:
             counter[agent, attempt.transport, attempt.model, attempt.verdict] += 1
-        if len(attempts) == 1 and attempts[0].verdict is Verdict.OK:
-            return
         lost = sum(attempt.duration for attempt in attempts if attempt.verdict not in NOT_FAILED)
         if lost:
             self._measure("understudy.lost", (agent,), lost)
@@ -132,14 +155,14 @@ class Meter:
             if route != (after.transport, after.model):
                 self._counters["understudy.handovers"][agent, *route, before.verdict] += 1
 
-    def _usage(self, route: tuple[str, ...], gen_ai: tuple[str, ...], usage: Usage) -> None:
-        counter = self._counters["understudy.tokens"]
-        for kind, field in KINDS:
+    def _usage(self, labels: _Labels, usage: Usage) -> None:
+        counter, measured = self._counters["understudy.tokens"], labels.measured
+        for kind, field, route in labels.tokens:
             tokens = getattr(usage, field)
             if tokens is not None:
-                counter[*route, kind] += tokens
-                if kind in {"input", "output"}:
-                    self._measure("gen_ai.client.token.usage", (*gen_ai, kind), tokens)
+                counter[route] += tokens
+                if kind in measured:
+                    self._measure("gen_ai.client.token.usage", measured[kind], tokens)
 
     def _handed_over(self, event: HandedOver) -> None:
         self._counters["understudy.on_fallback"][event.agent,] = 1
