@@ -1,12 +1,15 @@
 """The body of a request, read strictly: what two readers could understand differently is refused (R-GW-6). Pure.
 
 orjson refuses NaN, infinities, lone surrogates and what is not UTF-8; it does not mind a name that stands twice in one
-object (RFC 8259 section 4: "unpredictable"), and goes 1,024 levels deep. Both are found without reading the text again:
+object (RFC 8259 section 4: "unpredictable"), reads whole numbers of more than 64 bits as others, and goes 1,024 levels
+deep. All is found without reading the text again:
 
-    it is written as orjson would write it       no name can be lost, for it came back
+    fewer brackets than levels                   or the depth of what was read
+    and written as orjson would write it         but for blanks: without them two texts that are the same have the same
+                                                 members and numbers, so what was read has lost none
     else as many colons as names                 colons outside of texts, counted without looking for the texts where
                                                  none can be mistaken for one
-    and fewer brackets than levels               or the depth of what was read
+    and no long row of digits                    or one that is no such number
 
 Only a body that is refused is read slowly, to say where.
 """
@@ -35,14 +38,23 @@ def decode_body(body: bytes) -> dict[str, Any]:
         raise _no_json(body, error) from None
     if type(read) is not dict:
         raise UnreadableError("the body must be a JSON object")
-    if body.count(b"{") + body.count(b"[") <= DEEPEST and encode(read) == body:
+    if body.count(b"{") + body.count(b"[") > DEEPEST and _measured(read)[1] > DEEPEST:
+        raise _where(body)
+    written = encode(read)
+    if written == body or written.translate(None, _BLANKS) == body.translate(None, _BLANKS):
         return read
-    if _LONG.search(body) is not None:
+    if _ROW in body.translate(_DIGITS_ALIKE) and _LONG.search(body) is not None:
         _check_numbers(_TEXT.sub(_blank, body))
-    names, depth = _measured(read)
-    if depth > DEEPEST or names != _members(body):
+    if _measured(read)[0] != _members(body):
         raise _where(body)
     return read
+
+
+_BLANKS = b" \t\n\r"
+"""What may stand between two tokens (RFC 8259 section 2); of these only a space may stand in a text as it is."""
+
+_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"0" * 9)
+_ROW = b"0" * 19
 
 
 def _no_json(body: bytes, error: ValueError) -> UnreadableError:
@@ -75,9 +87,6 @@ def _measured(top: dict[str, Any]) -> tuple[int, int]:
     return names, depth
 
 
-_ODD = (b" :", b"\t:", b"\n:", b"\r:", b'\\\\":')
-"""Where a colon does not follow its name's last quote, or that quote looks as if it were escaped."""
-
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
@@ -86,9 +95,14 @@ def _members(body: bytes) -> int:
 
     Within texts a quote is escaped: a quote and a colon that no backslash stands before are the end of a name.
     """
-    if not any(odd in body for odd in _ODD):
+    if not _is_odd(body):
         return body.count(b'":') - body.count(b'\\":')
     return _TEXT.sub(b"", body).count(b":")
+
+
+def _is_odd(body: bytes) -> bool:
+    """Say whether a colon may not follow its name's last quote, or that quote looks as if it were escaped."""
+    return b" :" in body or b"\t:" in body or b"\n:" in body or b"\r:" in body or b'\\\\":' in body
 
 
 _LONG = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")

@@ -30,6 +30,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "a name twice": (b'{"a":1,"a":2}', "the body has a name twice in one object, at byte 7"),
     "a name twice, escaped": (b'{"a":1,"\\u0061":2}', "the body has a name twice in one object, at byte 7"),
     "a name twice, before a space": (b'{"a" :1,"a":2}', "the body has a name twice in one object, at byte 8"),
+    "a name twice, with a space": (b'{"a b": 1, "a b": 2}', "the body has a name twice in one object, at byte 11"),
+    "a name twice, behind a lookalike": (b'{"ab": 1, "a b": 2, "ab": 3}', "the body has a name twice in one object"),
     "a name twice, of a backslash": (b'{"\\\\":1,"\\\\":2}', "the body has a name twice in one object, at byte 8"),
     "a name twice, far inside": (b'{"a":[{"b":"\\"c\\":"},{"b":1,"b":1}]}', "the body has a name twice in one"),
     "too deep": (b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", "the body is nested more than 64 deep, at byte 68"),
@@ -62,6 +64,8 @@ def test_what_is_refused(name: str) -> None:
         b"{}",
         b' {"a" : [ {"b":1}, {"b":2} ] }\n',
         b'{"a":{"a":{"a":1}}}',
+        b'{"a b": 1, "ab": 2, "a  b" :[ 3 , 4 ]}',
+        b'{"a": "\\\\ \\" : ", "b": 1234567890123456789}',
         b'{"a":"\\":\\\\\\":","b\\\\":"x\\\\\\":"}',
         b'{"a":' + b"[" * 63 + b"]" * 63 + b"}",
         b'{"a":"' + b"[{" * 99 + b'"}',
@@ -97,8 +101,12 @@ def depth(value: Any) -> int:
     return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
 
-NAMES = st.sampled_from(["a", "b", '"', "\\", '\\"', ":", '":', " :", "ä", "{", "\u2028"]) | st.text(max_size=3)
-LEAVES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=6) | NAMES
+NAMES = st.sampled_from(["a", "b", "a b", "ab ", '"', "\\", '\\"', ":", '":', " :", "ä", "{", "\u2028"]) | st.text(
+    max_size=3
+)
+LEAVES = (
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e300, 1e300) | st.text(max_size=6) | NAMES
+)
 
 
 class Pairs(list[tuple[str, Any]]):
