@@ -185,8 +185,8 @@ async def whole(question: Question) -> HTTPAnswer:
     except Exception as error:  # noqa: BLE001 - no request makes a gateway fail
         return failed(question, error)
     attempt = response.attempts[-1]
-    served_by = ServedBy(response.transport, attempt.model, len(response.attempts), response.is_fallback)
-    return HTTPAnswer(200, (*JSON, *question.headers, *_of(served_by)), body)
+    headers = _served(response.transport, attempt.model, len(response.attempts), is_fallback=response.is_fallback)
+    return HTTPAnswer(200, (*JSON, *question.headers, *headers), body)
 
 
 def _written(question: Question, response: Response) -> bytes:
@@ -245,11 +245,17 @@ def _named(dialect: Dialect, name: str) -> Headers:
 
 
 def _of(served_by: ServedBy) -> Headers:
+    return _served(served_by.transport, served_by.model, served_by.attempt, is_fallback=served_by.is_fallback)
+
+
+@lru_cache(1024)
+def _served(transport: str, model: str, attempts: int, *, is_fallback: bool) -> Headers:
+    """Return the headers that say who answered; nearly every answer has the same few."""
     return (
-        ("x-understudy-transport", served_by.transport),
-        ("x-understudy-model", _ascii(served_by.model)),
-        ("x-understudy-attempts", str(served_by.attempt)),
-        ("x-understudy-fallback", "true" if served_by.is_fallback else "false"),
+        ("x-understudy-transport", transport),
+        ("x-understudy-model", _ascii(model)),
+        ("x-understudy-attempts", str(attempts)),
+        ("x-understudy-fallback", "true" if is_fallback else "false"),
     )
 
 

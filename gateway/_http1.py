@@ -80,7 +80,9 @@ class Reader:
             Violation: It is none. That is said as soon as it is known, of a head that is not whole too.
         """
         buffer = self._buffer
-        if buffer and (again := self._kept.take(buffer)) is not None:
+        if not buffer:
+            return None
+        if (again := self._kept.take(buffer)) is not None:
             self._seen, self._is_blank_skipped = 0, False
             return again
         if not self._is_blank_skipped and buffer.startswith(b"\r\n"):  # one is forgiven: RFC 9112 section 2.2

@@ -15,6 +15,13 @@ READ = frozenset(
 
 _READ = {name.encode() for name in READ}
 
+_PLAIN = {
+    kind.encode(): kind
+    for name in ("application/json", "text/event-stream")
+    for kind in (name, f"{name}; charset=utf-8", f"{name};charset=utf-8")
+}
+"""Values that nearly every answer has: nothing of theirs is a secret."""
+
 
 @final
 class Cleaned(Mapping[str, str]):
@@ -32,7 +39,7 @@ class Cleaned(Mapping[str, str]):
 
     def get_list(self, name: str) -> list[str]:
         """Return each value of a name."""
-        return [self._clean(_text(value)) for value in self._by_name.get(name, ())]
+        return [_PLAIN.get(value) or self._clean(_text(value)) for value in self._by_name.get(name, ())]
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the values of a name together; faster than what `Mapping` has."""

@@ -279,7 +279,7 @@ def check_head(body: Mapping[str, Any]) -> None:
     Raises:
         UnreadableError: The body is no object, or one of the two is not what it must be.
     """
-    if not isinstance(body, Mapping):
+    if not isinstance(body, dict):
         raise UnreadableError("the request must be a JSON object")
     if not isinstance(model := required(body, "model"), str) or not model:
         raise wrong("model", "the name of a model, a text")

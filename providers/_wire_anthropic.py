@@ -215,12 +215,12 @@ def _string(value: object) -> str:
 
 def read_usage(usage: object) -> Usage:
     """Return the tokens that an answer, or what has come of one, tells of."""
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return Usage()
     plain = whole(usage.get("input_tokens"))
     read_tokens = whole(usage.get("cache_read_input_tokens"))
     written = whole(usage.get("cache_creation_input_tokens"))
     total = None if plain is None else plain + (read_tokens or 0) + (written or 0)
     details = usage.get("output_tokens_details")
-    thought = whole(details.get("thinking_tokens")) if isinstance(details, Mapping) else None
+    thought = whole(details.get("thinking_tokens")) if isinstance(details, dict) else None
     return Usage(total, whole(usage.get("output_tokens")), read_tokens, written, thought)

@@ -312,13 +312,13 @@ def _details(value: object) -> str | None:
 
 def read_usage(usage: object) -> Usage:
     """Return the tokens that an answer, or a part of one, tells of."""
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return Usage()
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    return Usage(
-        input_tokens=whole(usage.get("prompt_tokens")),
-        output_tokens=whole(usage.get("completion_tokens")),
-        cache_read_tokens=whole(prompt.get("cached_tokens")) if isinstance(prompt, Mapping) else None,
-        cache_write_tokens=whole(prompt.get("cache_write_tokens")) if isinstance(prompt, Mapping) else None,
-        reasoning_tokens=whole(completion.get("reasoning_tokens")) if isinstance(completion, Mapping) else None,
-    )
+    read_tokens = written = thought = None
+    if isinstance(prompt, dict):
+        read_tokens, written = whole(prompt.get("cached_tokens")), whole(prompt.get("cache_write_tokens"))
+    if isinstance(completion, dict):
+        thought = whole(completion.get("reasoning_tokens"))
+    tokens = whole(usage.get("prompt_tokens")), whole(usage.get("completion_tokens"))
+    return Usage(*tokens, read_tokens, written, thought)
