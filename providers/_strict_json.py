@@ -2,13 +2,12 @@
 
 orjson refuses NaN, infinities, lone surrogates and what is not UTF-8; it does not mind a name that stands twice in one
 object (RFC 8259 section 4: "unpredictable"), reads whole numbers of more than 64 bits as others, and goes 1,024 levels
-deep. All is found without reading the text again:
+deep. Of nearly all bodies this is found out without reading the text again:
 
     fewer brackets than levels                   or the depth of what was read
     and written as orjson would write it         but for blanks: without them two texts that are the same have the same
                                                  members and numbers, so what was read has lost none
-    else as many colons as names                 colons outside of texts, counted without looking for the texts where
-                                                 none can be mistaken for one
+    else as many colons as names                 outside of texts
     and no long row of digits                    or one that is no such number
 
 Only a body that is refused is read slowly, to say where.
@@ -91,18 +90,8 @@ _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def _members(body: bytes) -> int:
-    """Return how many members the objects of a JSON text have, as written.
-
-    Within texts a quote is escaped: a quote and a colon that no backslash stands before are the end of a name.
-    """
-    if not _is_odd(body):
-        return body.count(b'":') - body.count(b'\\":')
+    """Return how many members the objects of a JSON text have, as written."""
     return _TEXT.sub(b"", body).count(b":")
-
-
-def _is_odd(body: bytes) -> bool:
-    """Say whether a colon may not follow its name's last quote, or that quote looks as if it were escaped."""
-    return b" :" in body or b"\t:" in body or b"\n:" in body or b"\r:" in body or b'\\\\":' in body
 
 
 _LONG = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
