@@ -56,23 +56,18 @@ def head_of(answer: HTTPAnswer, framing: Framing, *, date: str, closes: bool) ->
     """
     if answer.status < 200:
         raise AnswerError("an answer has a status of 200 or more")
-    lines = [_LINES.get(answer.status) or f"HTTP/1.1 {answer.status} "]
-    lines += [f"{name}: {value}" for name, value in answer.headers if name not in _OURS]
-    if framing is Framing.LENGTH or (
-        framing is Framing.NONE and answer.parts is None and answer.status not in _BODILESS
-    ):
-        lines.append(f"content-length: {len(answer.body)}")
-    elif framing is Framing.CHUNKS:
-        lines.append("transfer-encoding: chunked")
-    lines.append(f"date: {date}")
-    if closes or framing is Framing.CLOSE:
-        lines.append("connection: close")
-    ends = len(lines) + 1
-    text = "\r\n".join([*lines, "", ""])
+    fields = [f"{name}: {value}\r\n" for name, value in answer.headers if name not in _OURS]
+    text, ends = "".join(fields), len(fields)
     if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
         raise AnswerError("a field of an answer holds a line break or a NUL")
+    line, is_whole = _LINES.get(answer.status) or f"HTTP/1.1 {answer.status} ", framing is Framing.LENGTH
+    if is_whole or (framing is Framing.NONE and answer.parts is None and answer.status not in _BODILESS):
+        ours = f"content-length: {len(answer.body)}\r\n"
+    else:
+        ours = "transfer-encoding: chunked\r\n" if framing is Framing.CHUNKS else ""
+    end = "connection: close\r\n\r\n" if closes or framing is Framing.CLOSE else "\r\n"
     try:
-        return text.encode("latin-1")
+        return f"{line}\r\n{text}{ours}date: {date}\r\n{end}".encode("latin-1")
     except UnicodeEncodeError:
         raise AnswerError("a field of an answer holds what is not latin-1") from None
 

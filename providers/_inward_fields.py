@@ -287,6 +287,9 @@ def check_head(body: Mapping[str, Any]) -> None:
         raise wrong("stream", "true or false")
 
 
+_OBJECTS = frozenset({dict})
+
+
 def check_messages(body: Mapping[str, Any]) -> None:
     """Check that there are messages; what is in them is read elsewhere.
 
@@ -294,7 +297,7 @@ def check_messages(body: Mapping[str, Any]) -> None:
         UnreadableError: There are none.
     """
     given = required(body, "messages")
-    if type(given) is not list or not all(type(message) is dict for message in given):
+    if type(given) is not list or not _OBJECTS.issuperset(map(type, given)):
         each(given, "messages")  # says where
     if not given:
         raise UnreadableError("messages is empty: there is nothing to ask", "messages")

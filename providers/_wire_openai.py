@@ -6,7 +6,7 @@ platform.openai.com/docs/api-reference/chat; ai.google.dev/gemini-api/docs/opena
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -203,13 +203,14 @@ def conclude(answer: Mapping[str, Any], transport: str) -> Response:
     check_end(ended)
     if refused and finish == "stop":
         finish = "refusal"
-    calls = any(isinstance(block, ToolCall) for block in blocks)
+    kinds = set(map(type, blocks))
+    calls = ToolCall in kinds
     if calls and finish in {"stop", "other"}:  # several servers end a turn of tool calls with "stop"
         finish = "tool_calls"
     model = answer.get("model")
     model = model if isinstance(model, str) else ""
     response = Response(blocks, model, transport, finish, read_usage(answer.get("usage")))
-    if not calls and finish in {"stop", "tool_calls", "other"} and not _said(blocks):
+    if not calls and Text not in kinds and finish in {"stop", "tool_calls", "other"}:
         says = "the answer is finished, but has no text and no tool call"
         raise WireError(Verdict.EMPTY, says, response if is_foreign(message) else None)
     return response
@@ -239,10 +240,6 @@ def check_end(finish_reason: object) -> None:
     """
     if finish_reason == "error":
         raise WireError(Verdict.PROVIDER, "the answer ended with an error")
-
-
-def _said(blocks: Iterable[Block]) -> bool:
-    return any(isinstance(block, Text) and block.text for block in blocks)
 
 
 def _read_message(message: Mapping[str, Any], transport: str) -> tuple[tuple[Block, ...], bool]:
