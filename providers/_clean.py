@@ -34,11 +34,6 @@ _BACKSLASH = re.compile(r"\\(?:u(?P<code>[0-9a-fA-F]{4})|x(?P<byte>[0-9a-fA-F]{2
 _PERCENT = re.compile(r"%(?P<code>)(?P<byte>[0-9a-fA-F]{2})")
 """A character as an address escapes it (RFC 3986 section 2.1)."""
 
-_ALIKE = str.maketrans(" +_", "--/")
-"""The letters that one form of a secret has where another has `-` or `/`: base64 in its two alphabets (RFC 4648
-sections 4 and 5), a space in a form that was sent. Telling them apart would hide no more."""
-
-
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization"})
 """The headers in which a credential is shown, whatever it looks like."""
 
@@ -70,7 +65,7 @@ def clean(text: str, secrets: Iterable[str] = ()) -> str:
 
 def cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
     """Return `clean` for these secrets, for who has many texts to clean: the pieces are cut once."""
-    pieces = {piece.translate(_ALIKE) for secret in secrets if secret for piece in _pieces(secret)}
+    pieces = {_alike(piece) for secret in secrets if secret for piece in _pieces(secret)}
     sought = _Sought(pieces)
 
     def clean(text: str) -> str:  # a closure, because no `repr` shows what it holds
@@ -84,6 +79,13 @@ def cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
         return shown + "…" if len(masked) > SHOWN or len(text) > _LOOKED_AT else shown
 
     return clean
+
+
+def _alike(text: str) -> str:
+    """Return a text with `-` or `/` for the letters that another form of a secret has in their place: base64 in its two
+    alphabets (RFC 4648 sections 4 and 5), a space in a form that was sent. Telling them apart would hide no more.
+    """
+    return text.replace(" ", "-").replace("+", "-").replace("_", "/")  # many times as fast as `translate`
 
 
 def _escape(char: str) -> str:
@@ -119,11 +121,11 @@ class _Sought:
 
 def _mask(text: str, sought: _Sought) -> str:
     """Return `text` with one mask for each run of characters that belong to a piece."""
-    if "\\" not in text and "%" not in text and not sought.may_be_in(text.translate(_ALIKE)):
+    if "\\" not in text and "%" not in text and not sought.may_be_in(_alike(text)):
         return text  # read in one way only, and most hold nothing
     hidden, pieces = bytearray(len(text)), sought.pieces
     for reading in _readings(text):
-        letters, begins = reading.text.translate(_ALIKE), reading.begins
+        letters, begins = _alike(reading.text), reading.begins
         for size in sought.sizes if sought.may_be_in(letters) else ():
             for i in range(len(letters) - size + 1):
                 if letters[i : i + size] in pieces:
