@@ -45,6 +45,9 @@ class Cleaned(Mapping[str, str]):
         """Return the values of a name together; faster than what `Mapping` has."""
         return ", ".join(self.get_list(name)) if name in self._by_name else default
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
     def __getitem__(self, name: str) -> str:
         if name not in self._by_name:
             raise KeyError(name)

@@ -107,10 +107,7 @@ class Failures:
             watch: Of a request that was sent directly; what the SDK has sent is in its exception.
         """
         verdict, link = judge_exception(error)
-        sent = _request_of(error)
-        stale = verdict is Verdict.PROVIDER and (
-            is_stale(sent) if sent is not None else watch is not None and not (watch.is_new or watch.is_answered)
-        )
+        stale = verdict is Verdict.PROVIDER and _is_stale(error, watch)
         if verdict is Verdict.INTERNAL:
             said = f"{type(link).__name__}: {link}".removesuffix(": ") + f" (at {place(link)})"
             return Failed(self.failed(model, verdict, said, **facts), None if _request_of(link) else bare(link))
@@ -130,24 +127,24 @@ class Failures:
 
     def refused(self, model: str, answer: Head) -> AttemptError:
         """Judge an HTTP error, whose body has been read."""
-        evidence = read_evidence(answer.status_code, answer.content, answer.headers.get("x-should-retry"))
-        facts = self._head(answer)
-        judged = Judged(judge(evidence))
-        if self._judge_answer is not None:
-            judged = self._judge_answer(answer.status_code, answer.content, answer.headers)
-        if judged.retry_after is not None:
-            facts["retry_after"] = judged.retry_after
-        return self.failed(
-            model,
-            judged.verdict,
-            evidence.message,
-            **facts,
-            of_account=judged.of_account,
-            codes=tuple(map(self.clean, evidence.codes)),
-            parameter=self.clean(evidence.parameter),
+        status, body, headers = answer.status_code, answer.content, answer.headers
+        evidence = read_evidence(status, body, headers.get("x-should-retry"))
+        judged = Judged(judge(evidence)) if self._judge_answer is None else self._judge_answer(status, body, headers)
+        failure = Failure(
+            transport=self.transport,
+            model=model,
+            verdict=judged.verdict,
+            said=self.clean(evidence.message),
+            status=status,
+            request_id=self.request_id(answer),
+            retry_after=_hint(answer) if judged.retry_after is None else judged.retry_after,
             retry_forbidden=evidence.should_retry is False,
-            help="check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY" if answer.status_code == 407 else "",
+            help="check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY" if status == 407 else "",
+            of_account=judged.of_account,
+            codes=tuple([self.clean(code) for code in evidence.codes]),
+            parameter=self.clean(evidence.parameter),
         )
+        return attempt_error(failure)
 
     def unreadable(self, model: str, answer: Head, content: bytes, error: WireError) -> AttemptError:
         """Judge a 200 that is no answer: by its inner code if it holds an error, else by what the wire said."""
@@ -179,6 +176,11 @@ class Failures:
         }
 
 
+def _is_stale(error: Exception, watch: Watch | None) -> bool:
+    sent = _request_of(error)
+    return is_stale(sent) if sent is not None else watch is not None and not (watch.is_new or watch.is_answered)
+
+
 def _request_of(error: BaseException) -> httpx2.Request | None:
     """Return the request that an exception holds, if it holds one."""
     try:
@@ -190,7 +192,7 @@ def _request_of(error: BaseException) -> httpx2.Request | None:
 
 def _hint(answer: Head) -> float | None:
     headers = answer.headers
-    milliseconds, seconds = headers.get_list("retry-after-ms"), headers.get_list("retry-after")
-    if not milliseconds and not seconds:
+    if "retry-after-ms" not in headers and "retry-after" not in headers:
         return None
+    milliseconds, seconds = headers.get_list("retry-after-ms"), headers.get_list("retry-after")
     return retry_after(milliseconds, seconds, date=headers.get("date"), wall_clock=time.time())

@@ -10,7 +10,6 @@ import errno
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import TypeAlias
 
@@ -33,38 +32,30 @@ _NETWORK = frozenset(
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """Errnos that no network gives, even if an HTTP library takes every `OSError` for a failed connection."""
 
-Test: TypeAlias = Callable[[BaseException], bool]
+Row: TypeAlias = tuple[tuple[type[BaseException], ...], frozenset[int] | None, Verdict]
+"""The classes of an exception, its errnos if only some of them count, and what it means."""
 
-
-def _is(*types: type[BaseException]) -> Test:
-    return lambda error: isinstance(error, types)
-
-
-def _errno(numbers: frozenset[int]) -> Test:
-    return lambda error: isinstance(error, OSError) and error.errno in numbers
-
-
-_ANYWHERE: tuple[tuple[Test, Verdict], ...] = (
-    (_is(ssl.SSLCertVerificationError), Verdict.TLS_TRUST),
-    (_errno(_OUT_OF_ROOM), Verdict.LOCAL_OVERLOAD),
-    (_errno(_DISK), Verdict.LOCAL_CONFIG),
-    (_is(h11.RemoteProtocolError, ProtocolError, BodyError), Verdict.MALFORMED),
+_ANYWHERE: tuple[Row, ...] = (
+    ((ssl.SSLCertVerificationError,), None, Verdict.TLS_TRUST),
+    ((OSError,), _OUT_OF_ROOM, Verdict.LOCAL_OVERLOAD),
+    ((OSError,), _DISK, Verdict.LOCAL_CONFIG),
+    ((h11.RemoteProtocolError, ProtocolError, BodyError), None, Verdict.MALFORMED),
 )
 """What decides wherever in the chain it stands: the cause is more exact than what wraps it."""
 
-_OUTERMOST: tuple[tuple[Test, Verdict], ...] = (
-    (_is(httpx2.PoolTimeout), Verdict.LOCAL_OVERLOAD),
-    (_is(httpx2.ConnectTimeout, httpx2.ConnectError, httpx2.ProxyError), Verdict.CONNECT),
-    (_is(httpx2.TimeoutException), Verdict.TIMEOUT),
-    (_is(httpx2.UnsupportedProtocol, httpx2.InvalidURL), Verdict.MISCONFIGURED),
-    (_is(httpx2.LocalProtocolError), Verdict.INTERNAL),
-    (_is(httpx2.RemoteProtocolError, httpx2.NetworkError), Verdict.PROVIDER),
-    (_is(httpx2.DecodingError, json.JSONDecodeError, UnicodeDecodeError, RecursionError), Verdict.MALFORMED),
-    (_is(socket.gaierror, ssl.SSLError, ConnectionRefusedError), Verdict.CONNECT),
-    (_is(ConnectionError), Verdict.PROVIDER),
-    (_is(TimeoutError), Verdict.TIMEOUT),
-    (_errno(_NETWORK), Verdict.CONNECT),
-    (_is(OSError), Verdict.LOCAL_CONFIG),
+_OUTERMOST: tuple[Row, ...] = (
+    ((httpx2.PoolTimeout,), None, Verdict.LOCAL_OVERLOAD),
+    ((httpx2.ConnectTimeout, httpx2.ConnectError, httpx2.ProxyError), None, Verdict.CONNECT),
+    ((httpx2.TimeoutException,), None, Verdict.TIMEOUT),
+    ((httpx2.UnsupportedProtocol, httpx2.InvalidURL), None, Verdict.MISCONFIGURED),
+    ((httpx2.LocalProtocolError,), None, Verdict.INTERNAL),
+    ((httpx2.RemoteProtocolError, httpx2.NetworkError), None, Verdict.PROVIDER),
+    ((httpx2.DecodingError, json.JSONDecodeError, UnicodeDecodeError, RecursionError), None, Verdict.MALFORMED),
+    ((socket.gaierror, ssl.SSLError, ConnectionRefusedError), None, Verdict.CONNECT),
+    ((ConnectionError,), None, Verdict.PROVIDER),
+    ((TimeoutError,), None, Verdict.TIMEOUT),
+    ((OSError,), _NETWORK, Verdict.CONNECT),
+    ((OSError,), None, Verdict.LOCAL_CONFIG),
 )
 """The first row that fits the outermost exception that any row fits."""
 
@@ -75,16 +66,21 @@ def judge_exception(error: BaseException) -> tuple[Verdict, BaseException]:
     Unknown ones are `INTERNAL`: ours, and what went wrong is the cause below them. `LOCAL_CONFIG` is an `OSError` that
     should be raised as it is.
     """
-    chain = list(_chain(error))
-    for test, verdict in _ANYWHERE:
+    chain = _chain(error)
+    for row in _ANYWHERE:
         for link in chain:
-            if test(link):
-                return verdict, link
+            if _fits(link, row):
+                return row[2], link
     for link in chain:
-        for test, verdict in _OUTERMOST:
-            if test(link):
-                return verdict, link
+        for row in _OUTERMOST:
+            if _fits(link, row):
+                return row[2], link
     return Verdict.INTERNAL, next(link for link in chain if link.__cause__ is None or link is chain[-1])
+
+
+def _fits(error: BaseException, row: Row) -> bool:
+    classes, numbers, _ = row
+    return isinstance(error, classes) and (numbers is None or getattr(error, "errno", None) in numbers)
 
 
 def remedy(error: BaseException) -> str:
@@ -120,15 +116,13 @@ def root(error: BaseException) -> OSError | None:
     return found
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        link = waiting.pop(0)
-        if id(link) in seen:
-            continue
-        seen.add(id(link))
-        yield link
-        waiting += [after for after in (link.__cause__, link.__context__) if after is not None]
-        if isinstance(link, BaseExceptionGroup):
-            waiting += link.exceptions
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an exception and all that it came from, breadth first."""
+    chain, seen = [error], {id(error)}
+    for link in chain:  # which grows meanwhile
+        group = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
+        for below in (link.__cause__, link.__context__, *group):
+            if below is not None and id(below) not in seen:
+                seen.add(id(below))
+                chain.append(below)
+    return chain

@@ -9,7 +9,6 @@ ai.google.dev/gemini-api/docs/troubleshooting; RFC 9110 section 15; llama.cpp `t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -195,8 +194,7 @@ def read_evidence(status: int, body: bytes, should_retry: str | None) -> Evidenc
     `{"type": "error", "error": {…}}` (Anthropic), the same in a list (Gemini), `{"error": "…", "message": "…"}`,
     `{"detail": …}` (FastAPI), `{"object": "error", …}` (vLLM), a page, and nothing at all.
     """
-    hint = {"true": True, "false": False}.get((should_retry or "").strip().lower())
-    text = body[:EVIDENCE_LIMIT]
+    hint = None if should_retry is None else _HINTS.get(should_retry.strip().lower())
     try:
         parsed = decode(body) if len(body) <= EVIDENCE_LIMIT else None
     except ValueError:
@@ -205,38 +203,35 @@ def read_evidence(status: int, body: bytes, should_retry: str | None) -> Evidenc
         parsed = parsed[0]
     if isinstance(parsed, str):
         return Evidence(status, (), parsed.strip(), should_retry=hint)
-    if not isinstance(parsed, Mapping):
-        message = "" if parsed is None and text.lstrip().startswith(b"<") else text.decode("utf-8", "replace")
-        return Evidence(status, (), message.strip(), is_page=bool(text.strip()), should_retry=hint)
-    named = _inner(parsed).get("param")
+    if not isinstance(parsed, dict):
+        text = body[:EVIDENCE_LIMIT].strip()
+        message = "" if parsed is None and text.startswith(b"<") else text.decode("utf-8", "replace").strip()
+        return Evidence(status, (), message, is_page=bool(text), should_retry=hint)
+    error = parsed.get("error")
+    inner = error if isinstance(error, dict) else parsed
+    named = inner.get("param")
     parameter = named if isinstance(named, str) else ""
-    return Evidence(status, _codes(parsed), _message(parsed), should_retry=hint, parameter=parameter)
+    return Evidence(status, _codes(parsed, inner), _message(inner), should_retry=hint, parameter=parameter)
 
 
-def _inner(body: Mapping[str, JSONValue]) -> Mapping[str, JSONValue]:
-    error = body.get("error")
-    return error if isinstance(error, Mapping) else body
+_HINTS = {"true": True, "false": False}
+"""What `x-should-retry` says."""
 
 
-def _codes(body: Mapping[str, JSONValue]) -> tuple[str, ...]:
-    inner = _inner(body)
+def _codes(body: dict[str, JSONValue], inner: dict[str, JSONValue]) -> tuple[str, ...]:
     named = [inner.get("code"), inner.get("status"), inner.get("type")]
     if inner is body:
         named.append(body.get("error"))
     details = inner.get("details")
-    if isinstance(details, Mapping):
+    if isinstance(details, dict):
         named.insert(0, details.get("error_code"))
     elif isinstance(details, list):  # Gemini's ErrorInfo, among others
-        named[:0] = [detail.get("reason") for detail in details if isinstance(detail, Mapping)]
-    return tuple(
-        str(code).lower()
-        for code in named
-        if isinstance(code, (str, int)) and not isinstance(code, bool) and code != "error"
-    )
+        named[:0] = [detail.get("reason") for detail in details if isinstance(detail, dict)]
+    codes = [code for code in named if isinstance(code, (str, int)) and not isinstance(code, bool)]
+    return tuple([str(code).lower() for code in codes if code != "error"])
 
 
-def _message(body: Mapping[str, JSONValue]) -> str:
-    inner = _inner(body)
+def _message(inner: dict[str, JSONValue]) -> str:
     for name in ("message", "error_description", "detail", "error", "msg"):
         said = inner.get(name)
         if isinstance(said, str) and said:
