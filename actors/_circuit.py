@@ -249,30 +249,53 @@ def settle(
     In half-open a success of any attempt admitted since the first probe counts, also when its lease has ended; of
     failures and silence only the probe's own does.
     """
-    match circuit, outcome:
-        case Closed(since, run), Outcome.FAILURE if ticket >= since:
-            if terms.trips(run + 1, recent):
-                return _opened(circuit, terms.level(circuit, now), now, terms, at=now)
-            return replace(circuit, run=run + 1)
-        case Closed(since, run), Outcome.SUCCESS if ticket >= since and run:
-            return replace(circuit, run=0)
-        case HalfOpen(since, passes=passes), Outcome.SUCCESS if ticket >= since:
-            if passes + 1 >= terms.passes:
-                return Closed(since=since, level=terms.level_after_success(circuit.level), at=now)
-            freed = replace(circuit, passes=passes + 1)
-            return replace(freed, probe=None) if circuit.probe == ticket else freed
-        case HalfOpen(probe=probe, until=until), Outcome.FAILURE if probe == ticket and now >= until:
-            return _opened(circuit, circuit.level, now, terms, at=circuit.at)
-        case HalfOpen(probe=probe, until=until, level=level, at=at), _ if probe == ticket:
-            return replace(circuit, probe=None) if now >= until else Open(until, level, at, circuit.since)
+    match circuit:
+        case Closed():
+            return _settled_closed(circuit, ticket, outcome, now, terms, recent)
+        case HalfOpen():
+            return _settled_half_open(circuit, ticket, outcome, now, terms)
+        case Open():
+            return circuit
+        case _:
+            assert_never(circuit)
+
+
+def _settled_closed(
+    circuit: Closed, ticket: int, outcome: Outcome, now: float, terms: Terms, recent: Recent
+) -> Closed | Open:
+    since, run = circuit.since, circuit.run
+    if ticket < since:
+        return circuit
+    match outcome:
+        case Outcome.FAILURE if terms.trips(run + 1, recent):
+            return _opened(circuit, terms.level(circuit, now), now, terms, at=now)
+        case Outcome.FAILURE:
+            return Closed(since, run + 1, circuit.level, circuit.at)
+        case Outcome.SUCCESS if run:
+            return Closed(since, 0, circuit.level, circuit.at)
         case _:
             return circuit
+
+
+def _settled_half_open(circuit: HalfOpen, ticket: int, outcome: Outcome, now: float, terms: Terms) -> Circuit:
+    if outcome is Outcome.SUCCESS and ticket >= circuit.since:
+        if circuit.passes + 1 >= terms.passes:
+            return Closed(since=circuit.since, level=terms.level_after_success(circuit.level), at=now)
+        probe = None if circuit.probe == ticket else circuit.probe
+        return replace(circuit, probe=probe, passes=circuit.passes + 1)
+    if circuit.probe != ticket:
+        return circuit
+    if now < circuit.until:  # it was early
+        return Open(circuit.until, circuit.level, circuit.at, circuit.since)
+    if outcome is Outcome.FAILURE:
+        return _opened(circuit, circuit.level, now, terms, at=circuit.at)
+    return replace(circuit, probe=None)
 
 
 def extend(circuit: Circuit, ticket: int, until: float) -> Circuit:
     """Return the circuit, open until the later of what it is and `until`: a new reason never shortens it."""
     if isinstance(circuit, Open) and ticket >= circuit.since and until > circuit.until:
-        return replace(circuit, until=until)
+        return Open(until, circuit.level, circuit.at, circuit.since)
     return circuit
 
 

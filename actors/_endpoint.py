@@ -391,7 +391,7 @@ class Endpoint:
         if len(self._permits) >= self._capacity:
             return Refusal(Refused.FULL)
         self._ticket += 1
-        is_probe = not is_clear and self._gates.take(gate, self._ticket, now, lease_for(), lone=lone, early=early)
+        is_probe = not is_clear and self._gates.take(gate, self._ticket, now, lease_for, lone=lone, early=early)
         permit = Permit(self, gate, self._ticket, now, is_probe=is_probe)
         self._permits[permit] = None
         return permit

@@ -128,23 +128,29 @@ class Gate:
             return Bar(max(self.told_until if lone else reopens_at(hold), until), Refused.HOLD, self.hold_reason)
         return None if passes else Bar(until, Refused.CIRCUIT, self.circuit_reason)
 
+    def has_probe(self, now: float, *, early: bool = False) -> bool:
+        """Say whether there is a place of a probe to take at the instant `now`; see `take`."""
+        if self.is_clear or self.by_hand(now) is not None:
+            return False
+        hold, circuit = self.hold, self.circuit
+        is_due = standing(hold, now) is Standing.PROBE or standing(circuit, now) is Standing.PROBE
+        return is_due or (early and isinstance(circuit, Open))
+
     def take(self, ticket: int, now: float, lease_until: float, *, early: bool = False) -> bool:
         """Take the place of the probe where there is one to take; say whether the attempt is one.
 
         `early` takes it from a circuit whose time is not over yet.
         """
-        if self.is_clear or self.by_hand(now) is not None:
+        if not self.has_probe(now, early=early):
             return False
-        is_probe = False
         if standing(self.hold, now) is Standing.PROBE:
-            self.hold, is_probe = take(self.hold, ticket, lease_until), True
+            self.hold = take(self.hold, ticket, lease_until)
         due = standing(self.circuit, now) is Standing.PROBE
         is_early = early and not due and isinstance(self.circuit, Open)
         if due or is_early:
-            self.circuit, is_probe = take(self.circuit, ticket, lease_until), True
-        if is_probe:
-            self._tell(ProbeStarted(self.key, early=is_early))
-        return is_probe
+            self.circuit = take(self.circuit, ticket, lease_until)
+        self._tell(ProbeStarted(self.key, early=is_early))
+        return True
 
     def succeeded(self, ticket: int, now: float) -> None:
         """Take note of an answer."""
@@ -191,7 +197,7 @@ class Gate:
         if self.is_clear and tripping is None and holding is None:
             return
         if tripping is None:
-            self._settle_circuit(ticket, Outcome.NEUTRAL, now, self.tripping())
+            self._settle_circuit(ticket, Outcome.NEUTRAL, now, _NO_TRIPPING)
         else:
             recent, circuit = Recent(), self.circuit
             if type(circuit) is Closed and ticket >= circuit.since:
@@ -311,7 +317,8 @@ class Gate:
         self.is_clear = type(circuit) is Closed and not circuit.run and type(hold) is Closed and self._by_hand is None
 
 
-_NO_HOLD = Holding(0.0, 0.0)
+_NO_HOLD, _NO_TRIPPING = Holding(0.0, 0.0), Tripping()
+"""The terms of an end that opens nothing."""
 
 
 def _state(circuit: Circuit) -> CircuitState:

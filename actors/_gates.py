@@ -78,15 +78,21 @@ class Gates:
         told = next((bar for bar in bars if bar.why is not Refused.CIRCUIT), last)
         return Refusal(told.why, max(last.until - now, 0.0), told.reason)
 
-    def take(self, model: Gate, ticket: int, now: float, lease_for: float, *, lone: bool, early: bool) -> bool:
+    def take(
+        self, model: Gate, ticket: int, now: float, lease_for: Callable[[], float], *, lone: bool, early: bool
+    ) -> bool:
         """Take the place of each probe that the attempt with `ticket` is; say whether others wait for what it finds."""
-        if lone and not self._policy.enforce_lone:  # whoever has a fallback waits for it, its like does not
-            lease_for = min(lease_for, LEASE_FOR)
-        gates = (self.endpoint, model, self.credential)
-        taken = [gate.take(ticket, now, now + lease_for, early=early) for gate in gates]
         if early:
             self._early_at = now
-        return any(taken) and not self._policy.observe_only
+        due = [gate for gate in (self.endpoint, model, self.credential) if gate.has_probe(now, early=early)]
+        if not due:
+            return False
+        kept_for = lease_for()
+        if lone and not self._policy.enforce_lone:  # whoever has a fallback waits for it, its like does not
+            kept_for = min(kept_for, LEASE_FOR)
+        for gate in due:
+            gate.take(ticket, now, now + kept_for, early=early)
+        return not self._policy.observe_only
 
     def answered(self, model: Gate, ticket: int, now: float) -> None:
         """Take note of an answer."""

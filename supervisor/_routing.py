@@ -137,13 +137,13 @@ def after(failed: Failed, progress: Progress, policy: Policy, remaining: float, 
     if budget <= 0:
         return Raise.NOW
     may_retry = not failed.retry_forbidden and budget > progress.routes_after  # never at the cost of a route's attempt
-    if rule.retry is Retry.ONCE and may_retry and not progress.retried_once:
+    if may_retry and not progress.retried_once and rule.retry is Retry.ONCE:
         wait = ONCE_WAIT[0] + (ONCE_WAIT[1] - ONCE_WAIT[0]) * rand()
         if wait < _affordable(progress, remaining):
             return Again(wait)
-    if failed.verdict is Verdict.EMPTY and progress.nudges > 0 and may_retry:
+    if may_retry and progress.nudges > 0 and failed.verdict is Verdict.EMPTY:
         return Again(0.0, in_place=True, nudges=True)
-    if not _handed_over(failed.verdict, policy) or (failed.verdict is Verdict.INTERNAL and progress.internal >= 2):
+    if not _handed_over(failed.verdict, policy) or (progress.internal >= 2 and failed.verdict is Verdict.INTERNAL):
         return Raise.NOW
     if progress.has_next:
         in_place = _in_place(failed, progress, policy, remaining, rand) if may_retry else None
