@@ -1,11 +1,14 @@
 """CPU of `agent.complete` beside the bare SDK, by wire, by messages, by calls in flight and by how fast is answered.
 
-`python -m benchmarks.complete JOB` measures one scenario and prints one JSON object: microseconds of this process's CPU
-per call for each side. "ours" is past the SDK, over our connections; "httpx2" is `LLM_HTTP_TRANSPORT=httpx2`.
+`python -m benchmarks.complete JOB` measures one scenario and prints one JSON object: microseconds of CPU per call for
+each side. "ours" is past the SDK, over our connections; "httpx2" is `LLM_HTTP_TRANSPORT=httpx2`. The sides share this
+process, unless so many are in flight that each would pay for what the others keep.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +19,7 @@ from pydantic import SecretStr
 import understudy
 from understudy import AgentSettings, Message, RouteSettings, Settings, assistant, user
 
-from .measure import Job, Work, at_once, interleaved, main
+from .measure import Job, Work, apart, at_once, by_turns, interleaved, main, takes_turns
 
 
 class Scenario(NamedTuple):
@@ -44,6 +47,10 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
 
 SIZES = {1: (40, 5), 64: (128, 5), 256: (512, 3), 1000: (2000, 3)}
 """Calls of a round, and rounds, by calls in flight: two of each caller, because one that comes and goes costs more."""
+
+APART = 1000
+"""Calls in flight from which each side has a process of its own: Python's garbage collector goes through what all sides
+keep of one, and a turn takes so long that connections of the others are not kept alive."""
 
 SLOWLY = (10, 5)
 """The same of one call at a time that is answered late: it is waiting, not work, that takes long."""
@@ -94,33 +101,58 @@ def size(job: Job, scenario: Scenario) -> tuple[int, int]:
     return calls // scenario.in_flight, rounds
 
 
-def bare(first: openai.AsyncOpenAI, second: anthropic.AsyncAnthropic, scenario: Scenario) -> Work:
-    """Return the call of the SDK alone."""
+@asynccontextmanager
+async def bare(job: Job, scenario: Scenario) -> AsyncIterator[Work]:
+    """Give the call of the SDK alone."""
     messages, name = as_dicts(conversation(scenario.messages)), model(scenario)
     if scenario.wire == "openai":
-        return partial(first.chat.completions.create, model=name, messages=messages)
-    return partial(second.messages.create, model=name, max_tokens=4096, messages=messages)
+        async with openai.AsyncOpenAI(base_url=job.url, api_key=KEY, timeout=PATIENCE) as first:
+            yield partial(first.chat.completions.create, model=name, messages=messages)
+    else:
+        async with anthropic.AsyncAnthropic(base_url=job.address, api_key=KEY, timeout=PATIENCE) as second:
+            yield partial(second.messages.create, model=name, max_tokens=4096, messages=messages)
+
+
+@asynccontextmanager
+async def supervised(job: Job, scenario: Scenario, transport: str) -> AsyncIterator[Work]:
+    """Give the call of an agent, over these connections."""
+    async with understudy.open_supervisor(settings(job, scenario, transport)) as supervisor:
+        yield partial(supervisor.agent("agent").complete, conversation(scenario.messages))
+
+
+CALLS: dict[str, Callable[[Job, Scenario], AbstractAsyncContextManager[Work]]] = {
+    "bare": bare,
+    "httpx2": partial(supervised, transport="httpx2"),
+    "ours": partial(supervised, transport="understudy"),
+}
+"""The call of each side, for a job and its scenario."""
 
 
 async def measure(job: Job) -> dict[str, Any]:
     """Measure one scenario, the sides taking turns."""
     scenario = Scenario(*job.scenario)
-    messages = conversation(scenario.messages)
+    if job.side:
+        await one_side(job, scenario)
+        return {}
     each, rounds = size(job, scenario)
-    async with (
-        openai.AsyncOpenAI(base_url=job.url, api_key=KEY, timeout=PATIENCE) as first,
-        anthropic.AsyncAnthropic(base_url=job.address, api_key=KEY, timeout=PATIENCE) as second,
-        understudy.open_supervisor(settings(job, scenario, "understudy")) as ours,
-        understudy.open_supervisor(settings(job, scenario, "httpx2")) as library,
-    ):
-        calls: dict[str, Work] = {
-            "bare": bare(first, second, scenario),
-            "httpx2": partial(library.agent("agent").complete, messages),
-            "ours": partial(ours.agent("agent").complete, messages),
-        }
-        work = {side: at_once(calls[side], scenario.in_flight, each) for side in sides(scenario, job.backend)}
-        figures = await interleaved(work, each * scenario.in_flight, rounds, job.process)
+    calls, beside = each * scenario.in_flight, sides(scenario, job.backend)
+    async with AsyncExitStack() as open_:
+        if scenario.in_flight >= APART:
+            turns = {side: await open_.enter_async_context(apart("benchmarks.complete", job, side)) for side in beside}
+            figures = await by_turns(turns, calls, rounds, job.process)
+        else:
+            asked = {side: await open_.enter_async_context(CALLS[side](job, scenario)) for side in beside}
+            work = {side: at_once(call, scenario.in_flight, each) for side, call in asked.items()}
+            figures = await interleaved(work, calls, rounds, job.process)
     return {**scenario._asdict(), **figures}
+
+
+async def one_side(job: Job, scenario: Scenario) -> None:
+    """Let one side take turns with those of other processes."""
+    each, _ = size(job, scenario)
+    async with CALLS[job.side](job, scenario) as call:
+        before = at_once(call, scenario.in_flight, 1)
+        await takes_turns(at_once(call, scenario.in_flight, each), before, job.process)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,19 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, final
 
 import anyio
+import anyio.to_thread
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from .runs import ROOT
 
 BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "asyncio": ("asyncio", {}),
@@ -37,7 +43,8 @@ Work = Callable[[], Awaitable[object]]
 class Job:
     """What one process measures: on which event loop, against which upstream, and which row of its table.
 
-    `quick` asks for the fewest calls that go through all of the code: its figures mean nothing.
+    `quick` asks for the fewest calls that go through all of the code: its figures mean nothing. `side` is the one that
+    has the process to itself, empty where all share it.
     """
 
     backend: str = "asyncio"
@@ -46,6 +53,7 @@ class Job:
     process: int = 0
     scenario: tuple[Any, ...] = ()
     quick: bool = False
+    side: str = ""
 
     def text(self) -> str:
         """Return it as an argument of a command line."""
@@ -64,12 +72,14 @@ def job(text: str) -> Job:
 
 
 def main(measure: Callable[[Job], Awaitable[Any]]) -> None:
-    """Measure what the command line says, and print it as JSON."""
+    """Measure what the command line says, and print it as JSON, unless it is one side that takes turns."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # three sides of a thousand connections each
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # for a thousand connections
     given = job(sys.argv[1])
     backend, options = BACKENDS[given.backend]
-    print(json.dumps(anyio.run(measure, given, backend=backend, backend_options=options)))
+    figures = anyio.run(measure, given, backend=backend, backend_options=options)
+    if not given.side:
+        print(json.dumps(figures))
 
 
 def cpu_of(process: int) -> float:
@@ -108,23 +118,66 @@ async def spent_on(work: Work, process: int) -> Instant:
     return Instant(*(after - before for before, after in zip(begun, now(process), strict=True)))
 
 
+Turn = Callable[[], Awaitable[Instant]]
+"""Lets a side do its work once, and says what that took."""
+
+
 async def interleaved(sides: Mapping[str, Work], units: int, rounds: int, process: int = 0) -> dict[str, float]:
+    """Return what sides cost that share this process; see `by_turns`.
+
+    A first round is not counted: it opens connections and fills caches.
+    """
+    for work in sides.values():
+        await work()
+    turns = {side: partial(spent_on, work, process) for side, work in sides.items()}
+    return await by_turns(turns, units, rounds, process)
+
+
+async def by_turns(sides: Mapping[str, Turn], units: int, rounds: int, process: int = 0) -> dict[str, float]:
     """Return for each side the microseconds of CPU of a unit, the median over the rounds, the sides taking turns.
 
-    A first round is not counted: it opens connections and fills caches. Where there is an upstream, `upstream` is the
-    share of a core that it used, of the side that kept it busiest.
+    Where there is an upstream, `upstream` is the share of a core that it used, of the side that kept it busiest.
 
     Args:
         units: What each side does so many of in a round: calls, or chunks.
     """
     spent: dict[str, list[Instant]] = {side: [] for side in sides}
-    for number in range(rounds + 1):
-        for side, work in sides.items():
-            took = await spent_on(work, process)
-            if number:
-                spent[side].append(took)
+    for _ in range(rounds):
+        for side, turn in sides.items():
+            spent[side].append(await turn())
     costs = {side: median(span.own for span in spans) / units * 1e6 for side, spans in spent.items()}
     return {**costs, "upstream": max(map(share, spent.values()))} if process else costs
+
+
+@asynccontextmanager
+async def apart(module: str, job: Job, side: str) -> AsyncIterator[Turn]:
+    """Run one side of a benchmark in a process of its own, which `takes_turns`, and give its turns."""
+    command = [sys.executable, "-m", module, replace(job, side=side).text()]
+    async with await anyio.open_process(command, stderr=None, cwd=ROOT) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asking, told = process.stdin, BufferedByteReceiveStream(process.stdout)
+
+        async def turn() -> Instant:
+            await asking.send(b"\n")
+            return Instant(*json.loads(await told.receive_until(b"\n", 1024)))
+
+        await told.receive_until(b"\n", 1024)  # it is there, and what it loads is no other side's noise
+        yield turn
+        await asking.aclose()
+
+
+async def takes_turns(work: Work, before: Work, process: int) -> None:
+    """Do some work for each line that comes in, and print what it took.
+
+    Args:
+        before: Done before each turn, and not counted: connections that are not used while others have their turns are
+            not kept.
+    """
+    print(flush=True)
+    while await anyio.to_thread.run_sync(sys.stdin.readline):
+        await before()
+        print(json.dumps(await spent_on(work, process)), flush=True)
 
 
 def at_once(call: Work, in_flight: int, each: int) -> Work:

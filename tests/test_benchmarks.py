@@ -16,7 +16,7 @@ from benchmarks import __main__ as own
 from benchmarks import complete, gateway, handover, memory, served, startup, stream, upstream
 from benchmarks.document import setting, written
 from benchmarks.load import Client, Load, Side, Spent, in_turn, is_right, is_whole, request
-from benchmarks.measure import BACKENDS, Instant, Job, at_once, interleaved, job, share
+from benchmarks.measure import BACKENDS, Instant, Job, apart, at_once, interleaved, job, share
 from benchmarks.peers import __main__ as peers
 from benchmarks.peers import gateways
 from benchmarks.plots import beside_peers, by_size, pictures
@@ -336,6 +336,19 @@ async def test_sides_take_turns() -> None:
     figures = await interleaved(work, 4, rounds=1)
     assert made == [*"aaaabbbb"] * 2
     assert set(figures) == {"a", "b"}
+
+
+@pytest.mark.anyio
+@pytest.mark.processes
+@pytest.mark.long
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_a_side_apart_takes_turns(anyio_backend: str, at: upstream.Upstream) -> None:
+    """It does its work when it is asked to, in a process of its own, and ends with whoever asks."""
+    scenario = complete.Scenario("openai", 1, 64, 0)
+    given = Job(anyio_backend, at.url, process=at.process, scenario=scenario, quick=True)
+    async with apart("benchmarks.complete", given, "ours") as turn:
+        spent = [await turn(), await turn()]
+    assert all(each.own > 0 and each.upstream > 0 for each in spent)
 
 
 REQUESTS = [
