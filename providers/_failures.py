@@ -74,6 +74,10 @@ class Failed:
         raise self.error from self.cause
 
 
+_UNREACHED = (Verdict.CONNECT, Verdict.TLS_TRUST)
+"""What is found out before anybody has answered: then it matters where nobody did."""
+
+
 @final
 class Failures:
     """Makes the errors of one endpoint.
@@ -88,6 +92,7 @@ class Failures:
         self._judge_answer = judge_answer
         self._secrets = target.secrets
         self.clean, self._endpoint, self._told_extra = cleaner(target.secrets), target.name, False
+        self._address = target.base_url
 
     def hiding(self, secrets: Iterable[str]) -> Failures:
         """Return what makes the same errors, with these secrets masked, too."""
@@ -114,6 +119,8 @@ class Failures:
         below = root(error)
         told = below if below is not None and below.errno is not None else link
         said = f"{type(link).__name__}: {told}".removesuffix(": ")
+        if verdict in _UNREACHED:
+            said += f" (at {self._address})"
         return Failed(self.failed(model, verdict, said, help=remedy(told), **facts), below, stale)
 
     def interrupted(self, model: str, answer: Head, error: Exception) -> Failed:

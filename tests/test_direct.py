@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +15,7 @@ import openai
 import pytest
 from pydantic import SecretStr
 
-from understudy import AttemptError, user
+from understudy import AttemptError, ConnectionFailedError, user
 from understudy.providers import Parameters, Provider, Request, Target, connect
 from understudy.providers._direct import prepare
 from understudy.providers._sdk import SDKProvider
@@ -241,3 +243,14 @@ async def test_a_redirect_is_refused_on_both_ways(status: int) -> None:
                     verdicts.append((refused.value.verdict, refused.value.status))
     assert verdicts == verdicts[:1] * 4
     assert verdicts[0][1] == status
+
+
+@pytest.mark.parametrize("way", ["understudy", "httpx2"])
+async def test_where_nobody_answers_is_said(way: str) -> None:
+    """A port that was mistyped is seen where the failure is told; the key is not."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+        async with provider_of(Target("openai", url, SecretStr("sk-1"), http_transport=way)) as provider:
+            with pytest.raises(ConnectionFailedError, match=re.escape(f"(at {url})")):
+                await provider.complete(Request("m", (user("hi"),)))
