@@ -128,6 +128,10 @@ class OpenAIReading:
         return self.choices == 1 or sum(self._others.values()) >= self.choices - 1
 
     def _content(self, delta: Mapping[str, Any]) -> list[ContentEvent]:
+        if len(delta) == 1 and type(text := delta.get("content")) is str and text:  # nearly all of them
+            self._has_content = True
+            self._text.append(text)
+            return [TextDelta(text)]
         events: list[ContentEvent] = []
         field, thought = read_thought(delta)
         if thought:
