@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from understudy.gateway import Guard, Head, HTTPAnswer
@@ -95,6 +95,7 @@ def test_what_is_no_length_is_none_of_a_head_that_is_kept(length: bytes) -> None
     assert take(warm(), ASKED.replace(b" 12\r", b" " + length + b"\r")) == 400
 
 
+@settings(deadline=None)
 @given(at=st.integers(0, len(ASKED)), cut=st.integers(0, 3), put=st.binary(max_size=3), step=st.integers(1, 400))
 @example(at=len(ASKED) - 2, cut=2, put=b"\r\n\r", step=400)
 @example(at=ASKED.index(b" 12\r"), cut=1, put=b"\t", step=400)
