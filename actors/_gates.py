@@ -118,16 +118,12 @@ class Gates:
             self.network.answered()
         elif verdict is Verdict.CONNECT:
             self.network.failed(self._host, now)
-        for layer, gate in (
-            (Blame.MODEL, model),
-            (Blame.ENDPOINT, self.endpoint),
-            (Blame.CREDENTIAL, self.credential),
-        ):
+        whom, holding = (None, None) if held is None else (self._gate_of(held[0], model), held[1])
+        for gate in (model, self.endpoint, self.credential):
             tripping = None
             if gate in blamed:
                 tripping = gate.tripping(spread=0.8 + 0.4 * self._rand(), grows=not self.network.is_down)
-            holding = held[1] if held is not None and held[0] is layer else None
-            gate.ended(ticket, now, reason, tripping=tripping, holding=holding)
+            gate.ended(ticket, now, reason, tripping=tripping, holding=holding if gate is whom else None)
         return bool(blamed)
 
     def reset(self, model: str | None, ticket: int, now: float) -> None:
@@ -150,6 +146,17 @@ class Gates:
                 return [model]
             case _:
                 return []
+
+    def _gate_of(self, blame: Blame, model: Gate) -> Gate | None:
+        match blame:
+            case Blame.MODEL:
+                return model
+            case Blame.ENDPOINT:
+                return self.endpoint
+            case Blame.CREDENTIAL:
+                return self.credential
+            case Blame.NOBODY:
+                return None
 
     def _make(self, layer: Layer, model: str | None = None) -> Gate:
         return Gate(Key(self._name, layer, model), self._policy, self._tell)

@@ -218,7 +218,8 @@ class Course:
         """Say what follows a failure. A retry has to be within the endpoint's budget, too."""
         is_clear = not (permit.is_probe or self._early) and served.endpoint.is_clear(served.route.model)
         failed = Failed(failure.verdict, failure.retry_after, failure.retry_forbidden, is_clear)
-        progress, policy, remaining = self._progress, served.route.policy, self._account.remaining
+        progress, policy, account = self._progress, served.route.policy, self._account
+        remaining = max(account.deadline - account.ended_at, 0.0)  # it has ended just now
         step = after(failed, progress, policy, remaining, self._chain.rand)
         if isinstance(step, Again) and not served.endpoint.may_retry():
             step = after(replace(failed, retry_forbidden=True), progress, policy, remaining, self._chain.rand)
