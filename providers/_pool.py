@@ -43,11 +43,11 @@ Origin: TypeAlias = tuple[bytes, bytes, int]
 class Connection:
     """One connection. It belongs to whoever has acquired it; `uses` counts the requests that it was given."""
 
-    __slots__ = ("_poll", "_socket", "idle_since", "origin", "reader", "stream", "uses")
+    __slots__ = ("_is_dropped", "_poll", "_socket", "idle_since", "origin", "reader", "stream", "uses")
 
     def __init__(self, origin: Origin, stream: ByteStream) -> None:
         self.origin, self.stream, self.reader = origin, stream, Reader()
-        self.uses, self.idle_since = 0, 0.0
+        self.uses, self.idle_since, self._is_dropped = 0, 0.0, False
         self._socket: Any = stream.extra(SocketAttribute.raw_socket, None)
         self._poll = select.poll()
         if self._socket is not None and self._socket.fileno() >= 0:
@@ -76,7 +76,9 @@ class Connection:
     def drop(self) -> None:
         """Shut it down without waiting: the other side sees it at once."""
         self.reader.has_extra = True  # it is not used again
-        shut_down(self.stream)
+        if not self._is_dropped:
+            self._is_dropped = True
+            shut_down(self.stream)
 
     async def close(self) -> None:
         """Close it, also when cancelled."""

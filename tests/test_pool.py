@@ -15,6 +15,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSListener
 
+from understudy.providers import _pool
 from understudy.providers._http1 import head_of
 from understudy.providers._pool import IDLE_FOR, Connection, ConnectTimeoutError, Origin, PlaceTimeoutError, Pool
 
@@ -175,6 +176,19 @@ async def test_one_that_may_not_follow_is_closed() -> None:
         await pool.release(connection)
         await anyio.sleep(0.01)
         assert (server.accepted, server.open, pool.kept, pool.taken) == (2, 0, 0, 0)
+
+
+async def test_one_that_is_dropped_is_shut_down_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is cancelled drops it before it is closed, and its server need not be told twice."""
+    shut: list[object] = []
+    monkeypatch.setattr(_pool, "shut_down", shut.append)
+    async with served() as server:
+        pool = pool_of()
+        connection = await pool.acquire(server.origin, wait_for=2.0)
+        connection.drop()
+        await pool.release(connection)
+        await pool.aclose()
+    assert shut == [connection.stream]
 
 
 async def test_who_finds_no_place_waits_in_turn() -> None:
