@@ -51,7 +51,7 @@ def messages_of(messages: Sequence[Message], memory: Memory, *, issuer: str) -> 
         ValueError: A message holds what this wire has no place for; names it.
     """
     messages = settled(messages)
-    thoughtful = _with_tools(messages) if memory.reasoning else frozenset[int]()
+    thoughtful: frozenset[int] | None = None if memory.reasoning else frozenset()
     rendered: list[dict[str, Any]] = []
     for number, message in enumerate(messages):
         blocks = message.blocks
@@ -61,6 +61,8 @@ def messages_of(messages: Sequence[Message], memory: Memory, *, issuer: str) -> 
         elif message.role == "tool":
             rendered += [_tool_result(block, memory.ids) for block in blocks]
         elif message.role == "assistant":
+            if thoughtful is None:
+                thoughtful = _with_tools(messages)
             rendered += _assistant(message, memory, issuer, number in thoughtful)
         else:
             rendered += _parts(message)

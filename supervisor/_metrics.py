@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
 from typing import Any, TypeAlias, final
 
 from ..actors import CircuitState, CircuitTripped, GateHealth, Health, HoldPlaced, Key, Layer
@@ -144,16 +143,18 @@ class Meter:
             counters["understudy.cost"][labels.route] += event.cost
 
     def _attempts(self, agent: str, attempts: tuple[Attempt, ...]) -> None:
-        counter = self._counters["understudy.attempts"]
+        counter, lost = self._counters["understudy.attempts"], 0.0
+        before: tuple[str, str, str, Verdict] | None = None
         for attempt in attempts:
-            counter[agent, attempt.transport, attempt.model, attempt.verdict] += 1
-        lost = sum(attempt.duration for attempt in attempts if attempt.verdict not in NOT_FAILED)
+            labels = agent, attempt.transport, attempt.model, attempt.verdict
+            counter[labels] += 1
+            if attempt.verdict not in NOT_FAILED:
+                lost += attempt.duration
+            if before is not None and before[:3] != labels[:3]:
+                self._counters["understudy.handovers"][before] += 1
+            before = labels
         if lost:
             self._measure("understudy.lost", (agent,), lost)
-        for before, after in pairwise(attempts):
-            route = before.transport, before.model
-            if route != (after.transport, after.model):
-                self._counters["understudy.handovers"][agent, *route, before.verdict] += 1
 
     def _usage(self, labels: _Labels, usage: Usage) -> None:
         counter, measured = self._counters["understudy.tokens"], labels.measured
