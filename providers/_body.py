@@ -87,6 +87,20 @@ class _Wait:
             self._scope.cancel()
 
 
+def _shut_down(number: int) -> None:
+    """Shut a socket down by its number: what uvloop gives as the socket of a connection cannot be.
+
+    Raises:
+        OSError: It is not connected any more.
+        ValueError: It is closed.
+    """
+    same = socket.socket(fileno=number)
+    try:
+        same.shutdown(socket.SHUT_RDWR)
+    finally:
+        same.detach()
+
+
 @final
 class _Connection:
     """The parser of a connection, and the stream that feeds it."""
@@ -135,8 +149,8 @@ class _Connection:
     def drop(self) -> None:
         own: Any = self._network.get_extra_info("socket")
         if own is not None:
-            with suppress(OSError):  # it is gone already
-                own.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError, ValueError):  # it is gone already
+                _shut_down(own.fileno())
         self._wait.end()
 
     async def finish(self) -> None:

@@ -10,7 +10,7 @@ import random
 import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from types import SimpleNamespace
@@ -361,6 +361,30 @@ async def test_over_the_library_a_reader_is_told_of_the_end_without_the_kernel(
         await upstream.aclose()
         assert (await provider.complete(REQUEST)).text == "whole"
     gc.collect()
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+@both_wires
+async def test_on_uvloop_a_connection_of_the_library_is_shut_down_too(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though what uvloop gives as its socket cannot be: the provider sees it at once, and nothing is raised."""
+    monkeypatch.setattr("understudy.providers._http._transport", lambda *_: None)
+    left = anyio.Event()
+
+    async def hears(stream: AnyByteStream) -> None:
+        with suppress(anyio.EndOfStream):
+            await stream.receive()
+        left.set()
+
+    async with played(wire, Played(wire, begun(wire), hears)) as (provider, _):
+        upstream = await opened(provider)
+        assert isinstance(upstream._body._source, _Connection)
+        upstream.abandon()
+        with anyio.fail_after(5):
+            await left.wait()
+        await upstream.aclose()
+        upstream.abandon()
 
 
 async def abandoned(upstream: Incoming) -> None:
