@@ -156,7 +156,10 @@ class Live:
         limits, now = self.served.route.limits, anyio.current_time()
         signs_left = max(limits.content_stall - self._only_signs_for, 0.0)
         silence, left = min(limits.stall, signs_left), max(self.deadline - now, 0.0)
-        self.served.watch.arm(self, now + min(silence, left))
+        if (within := min(silence, left)) > 0.0:
+            self.served.watch.arm(self, now + within)
+        else:
+            self.expire()  # what is here already would come before the watch has looked, again and again
         try:
             await self.upstream.read()
         except Exception:

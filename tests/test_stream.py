@@ -266,6 +266,21 @@ async def test_the_timeout_of_the_request_ends_a_stream_too() -> None:
     assert stage.ended == ["TimeoutExceededError"]
 
 
+async def test_what_is_here_already_puts_no_timeout_off() -> None:
+    """A caller that takes longer than the provider never waits, and still gets nothing after its own timeout."""
+    quick = Pieces(said(*"abcdefghij", every=0.0))
+    async with opened(openai=quick) as stage:
+        came = list[StreamEvent]()
+        with pytest.raises(TimeoutExceededError):
+            async with stage.agent.stream("Who?", timeout=3.5) as stream:
+                async for event in stream:
+                    came.append(event)
+                    await anyio.sleep(1)
+        assert anyio.current_time() == pytest.approx(4.01)
+        assert text(came) == "abc"
+        assert (stage.health().failed, stage.health().neutral) == (0, 1)
+
+
 class OwnError(Exception):
     """An exception of the program's own."""
 
