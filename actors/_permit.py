@@ -61,7 +61,7 @@ class Permit:
         """
         if self._settled:
             raise RuntimeError("a permit was settled twice")
-        self._settled = True
+        self._settled, self._scope = True, None  # what it covered holds it, and a whole answer besides
         self._endpoint.settled(self, verdict, failure)
 
     def waits(self, since: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import anyio
@@ -189,6 +191,31 @@ async def test_draining_ends_what_does_not_end_by_itself() -> None:
         await made.drain(30)
     assert ended == [30, 31]
     assert made.health.neutral == 2
+
+
+class Covered:
+    """What a permit covers, and what holds its permit, as a stream does."""
+
+    def __init__(self, held: Permit) -> None:
+        self.held = held
+        held.covers(self)
+
+    def cancel(self) -> None:
+        """End what waits."""
+
+
+async def test_a_permit_that_is_settled_lets_go_of_what_it_covered() -> None:
+    """They are no knot that only the garbage collector unties: a stream holds all of its answer."""
+    made, _ = endpoint()
+    covered = Covered(permit(made))
+    gone = weakref.ref(covered)
+    gc.disable()
+    try:
+        covered.held.settle(Verdict.OK)
+        del covered
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_closing_closes_the_client_once() -> None:
