@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, Protocol, TypeAlias, final
 
 import anyio
@@ -74,7 +75,8 @@ class Arrivals:
             kept, self._kept = self._kept, None
             return kept
         if not self._is_watched:
-            self._loop.add_reader(self._number, self._come)
+            empty = Context()  # the loop keeps the one in which it is told, and what a request has left there
+            empty.run(self._loop.add_reader, self._number, self._come)
             self._is_watched = True
         self._waiting = waiting = self._loop.create_future()
         self._most = most

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,6 +95,30 @@ async def test_a_socket_that_is_read_again_and_again_is_watched_once(ends: tuple
         other.send(b"x")
         assert await task == b"x"
     assert loop.told == [ours.fileno()]
+
+
+async def test_a_socket_that_is_watched_on_keeps_nothing_of_whoever_read_it(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    """A loop keeps the context in which it is told to watch: what a request left there would live as long as that."""
+
+    class Held:
+        """Something of one request's."""
+
+    ours, other = ends
+    arrivals, variable, gone = here(ours), ContextVar[Held]("variable"), list[weakref.ref[Held]]()
+
+    async def read() -> None:
+        variable.set(held := Held())
+        gone.append(weakref.ref(held))
+        other.send(b"x")
+        assert await arrivals.read(10) == b"x"
+
+    await asyncio.create_task(read())
+    await turns()
+    gc.collect()
+    assert arrivals._is_watched
+    assert gone[0]() is None
 
 
 async def test_what_comes_as_its_reader_is_cancelled_is_not_lost(ends: tuple[socket.socket, socket.socket]) -> None:
