@@ -51,6 +51,9 @@ class Wire:
     async def send(self, data: bytes) -> None:
         """Send bytes; wait only as long as the other side, or the kernel, does not take them.
 
+        Over a socket of our own what is taken at once is sent, also where it is cancelled in the same moment: the last
+        word of a server that ends can follow it.
+
         Raises:
             Gone: They will not arrive. Where it is cancelled, nobody knows how many will.
         """

@@ -102,6 +102,31 @@ async def test_a_client_that_leaves_is_noticed(how: str, ahead: bytes) -> None:
     assert [target for target, _ in told.cancelled] == ["/v1/x"]
 
 
+async def test_the_cut_follows_what_came_in_the_same_moment() -> None:
+    """A part that is there when the server ends is sent, and then the client is told: nobody is torn off for it."""
+    ready = anyio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one "
+        await ready.wait()
+        yield b"two "
+        await anyio.sleep_forever()
+
+    async def answering(request: HTTPRequest) -> HTTPAnswer:
+        return HTTPAnswer(200, parts=parts(), cut=lambda: b"cut")
+
+    async with serve(Told(answering)) as server:
+        client = await connect(server)
+        await client.send(ASKED)
+        await anyio.sleep(0.1)
+        (connection,) = server._connections
+        ready.set()
+        connection.cut()
+        got = await client.read()
+        assert (got.body, got.is_whole) == (b"one two cut", True)
+        await client.leave()
+
+
 async def test_a_client_that_does_not_read_does_not_fill_memory() -> None:
     """What is held for it, by us and by the kernel, is bounded; then no more parts are asked for."""
     given = 0
