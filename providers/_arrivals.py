@@ -58,7 +58,7 @@ class Arrivals:
         self._own, self._number, self._loop, self._most = own, own.fileno(), loop, 0
         self._is_watched = False
         self._waiting: Any = None
-        self._kept: Outcome = None  # what came in the moment in which its reader was cancelled
+        self._kept: Outcome = None  # what was received, and is still to be handed out
 
     async def read(self, most: int) -> Outcome:
         """Wait until something has come, at most so many bytes.
@@ -70,6 +70,10 @@ class Arrivals:
         """
         if self._waiting is not None:
             raise anyio.BusyResourceError("reading from")
+        self._most = most
+        if self._is_watched and self._kept is None:  # uvloop goes on to watch a broken connection, and tells nothing
+            with suppress(BlockingIOError, InterruptedError):
+                self._kept = self._received()
         if self._kept is not None:
             await anyio.lowlevel.checkpoint()
             kept, self._kept = self._kept, None
@@ -79,7 +83,6 @@ class Arrivals:
             empty.run(self._loop.add_reader, self._number, self._come)
             self._is_watched = True
         self._waiting = waiting = self._loop.create_future()
-        self._most = most
         try:
             came: Outcome = await waiting
         except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import struct
 import weakref
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -184,6 +185,22 @@ async def test_a_broken_connection_is_told_by_its_error(ends: tuple[socket.socke
     came = await arrivals.read(10)
     assert isinstance(came, ConnectionResetError)
     assert came.__traceback__ is None
+
+
+async def test_a_connection_that_breaks_behind_its_last_bytes_is_told() -> None:
+    """A loop may tell of both at once: who has read the bytes, and waits on, must not wait for good."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as ours:
+        ours.setblocking(False)
+        arrivals, (other, _) = here(ours), listener.accept()
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets
+        task = asyncio.create_task(arrivals.read(10))
+        await turns()
+        other.send(b"last")
+        other.close()
+        assert await task == b"last"
+        with anyio.fail_after(5):
+            assert isinstance(await arrivals.read(10), ConnectionResetError)
+        arrivals.close()
 
 
 async def test_a_false_alarm_wakes_nobody(ends: tuple[socket.socket, socket.socket]) -> None:
