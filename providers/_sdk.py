@@ -282,14 +282,14 @@ class SDKProvider:
             response = error.answer
         except Exception as error:  # noqa: BLE001 - a bug of ours, told as such
             return self._failures.lost(request.model, error)
-        return self._finisher(request, rendered, answer)(response)
+        return self._finisher(request, rendered, answer, answer.content or None)(response)
 
     async def _opened(self, request: Request, rendered: Rendered, answer: Arrived) -> Upstream | Failed:
         """Return the stream that an answer is, or what it is instead."""
         model, failures = request.model, self._failures_of(request.parameters)
         kind = answer.headers.get("content-type", "")
         if kind.partition(";")[0].strip().lower() in {"", "text/event-stream"}:
-            reading, finish = self._wire.reading(self._issuer, model), self._finisher(request, rendered, answer)
+            reading, finish = self._wire.reading(self._issuer, model), self._finisher(request, rendered, answer, None)
             relay = self._relay(request)
             reading.choices = 1 if relay is None else choices_in(relay.body)
             shown = shown_as_text(request.parameters) if relay is None else None
@@ -301,13 +301,17 @@ class SDKProvider:
             return failures.interrupted(model, answer, error)
         return Failed(failures.unreadable(model, answer, content, no_stream(content, kind)))
 
-    def _finisher(self, request: Request, rendered: Rendered, answer: Arrived) -> Callable[[Response], Response]:
-        """Return what completes a response by what its body does not say. It holds no prompt."""
+    def _finisher(
+        self, request: Request, rendered: Rendered, answer: Arrived, content: bytes | None
+    ) -> Callable[[Response], Response]:
+        """Return what completes a response by what its body does not say; `content` is the body, if it came in one
+        piece. It holds no prompt.
+        """
         is_relayed = self._relay(request) is not None
         return partial(
             _completed,
             parameters=NO_PARAMETERS if is_relayed else request.parameters,
-            raw=(answer.content or None) if is_relayed else None,
+            raw=content if is_relayed else None,
             model=request.model,
             transport=self._transport,
             dropped=rendered.dropped,

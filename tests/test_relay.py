@@ -220,9 +220,13 @@ async def playing(wire: str, play: Any) -> AsyncIterator[tuple[Inlet, Supervisor
             yield Inlet(supervisor.agent("deriver")), supervisor
 
 
+@pytest.mark.transports
+@pytest.mark.parametrize("way", ["understudy", "httpx2"])
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
-async def test_a_stream_is_given_on_as_it_came(wire: Any) -> None:
+async def test_a_stream_is_given_on_as_it_came(wire: Any, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Event for event, fields that nobody knows among them; the end is there, and the answer as well."""
+    if way == "httpx2":
+        monkeypatch.setattr("understudy.providers._http._transport", lambda *_: None)
     events = [event.replace(b"{", b'{"unheard_of":1,', 1) for event in stream_of(wire, "Goe", "the.")]
     play = Played(wire, framed(events))
     async with playing(wire, play) as (inlet, _):
