@@ -52,11 +52,11 @@ def arrivals_of(own: socket.socket) -> Arrivals | None:
 class Arrivals:
     """What comes at a socket that does not block. One task at a time waits for it."""
 
-    __slots__ = ("_is_watched", "_kept", "_loop", "_most", "_number", "_own", "_waiting")
+    __slots__ = ("_is_watched", "_kept", "_looks_first", "_loop", "_most", "_number", "_own", "_waiting")
 
     def __init__(self, own: socket.socket, loop: Loop) -> None:
         self._own, self._number, self._loop, self._most = own, own.fileno(), loop, 0
-        self._is_watched = False
+        self._is_watched, self._looks_first = False, not type(loop).__module__.startswith("asyncio.")
         self._waiting: Any = None
         self._kept: Outcome = None  # what was received, and is still to be handed out
 
@@ -71,9 +71,8 @@ class Arrivals:
         if self._waiting is not None:
             raise anyio.BusyResourceError("reading from")
         self._most = most
-        if self._is_watched and self._kept is None:  # uvloop goes on to watch a broken connection, and tells nothing
-            with suppress(BlockingIOError, InterruptedError):
-                self._kept = self._received()
+        if self._looks_first and self._is_watched and self._kept is None:
+            self._kept = self._received()  # uvloop goes on to watch a broken connection, and tells nothing more
         if self._kept is not None:
             await anyio.lowlevel.checkpoint()
             kept, self._kept = self._kept, None
@@ -104,15 +103,17 @@ class Arrivals:
         waiting = self._waiting
         if waiting is None:
             self._unwatch()
-        elif not waiting.done():
-            came: Outcome
-            try:
-                came = self._own.recv(self._most)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                came = error.with_traceback(None)  # the frame would hold what holds it
+        elif not waiting.done() and (came := self._received()) is not None:
             waiting.set_result(came)
+
+    def _received(self) -> Outcome:
+        """Return what there is; None where there is nothing."""
+        try:
+            return self._own.recv(self._most)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            return error.with_traceback(None)  # the frame would hold what holds it
 
     def _unwatch(self) -> None:
         if self._is_watched and not self._loop.is_closed():
