@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import socket
 import zlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar, final
+from typing import Any, Protocol, final
 
 import anyio
 import h11
@@ -20,6 +20,7 @@ import httpx2
 from anyio.lowlevel import checkpoint
 
 from ._exchange import PIECE, Answer, CutError
+from ._wait import Wait
 
 CLOSE_WITHIN = 1.0
 """Seconds to close a connection whose answer was not read to its end; nothing is said in closing."""
@@ -56,37 +57,6 @@ class _Source(Protocol):
         """Leave nothing behind, once the connection is closed."""
 
 
-ResultT = TypeVar("ResultT")
-
-
-@final
-class _Wait:
-    """What the library waits for, so that it can be ended from outside."""
-
-    __slots__ = ("_scope",)
-
-    def __init__(self) -> None:
-        self._scope: anyio.CancelScope | None = None
-
-    async def until(self, come: Awaitable[ResultT]) -> ResultT:
-        """Wait for something.
-
-        Raises:
-            httpx2.ReadError: It was ended.
-        """
-        try:
-            with anyio.CancelScope() as self._scope:
-                return await come
-        finally:
-            self._scope = None
-        raise httpx2.ReadError("the connection was shut down")
-
-    def end(self) -> None:
-        """End it, if anything is waited for."""
-        if self._scope is not None:
-            self._scope.cancel()
-
-
 def _shut_down(number: int) -> None:
     """Shut a socket down by its number: what uvloop gives as the socket of a connection cannot be.
 
@@ -108,7 +78,7 @@ class _Connection:
     __slots__ = ("_failed", "_is_cut", "_network", "_parser", "_wait", "is_at_end")
 
     def __init__(self, parser: h11.Connection, network: httpcore2.AsyncNetworkStream) -> None:
-        self._parser, self._network, self._wait = parser, network, _Wait()
+        self._parser, self._network, self._wait = parser, network, Wait()
         self._failed: h11.RemoteProtocolError | None = None
         self._is_cut = self.is_at_end = False
 
@@ -162,7 +132,7 @@ class _Generators:
     """The library's own way to hand out a body."""
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._parts, self._wait, self.is_at_end = aiter(stream), _Wait(), False
+        self._parts, self._wait, self.is_at_end = aiter(stream), Wait(), False
         self.is_reusable = False
 
     def check_end(self) -> bool:

@@ -284,7 +284,8 @@ async def received(connection: Connection) -> int:
     """
     reader = connection.reader
     try:
-        data = await connection.stream.receive(PIECE)
+        come = connection.stream.receive(PIECE)
+        data = await (come if connection.wait is None else connection.wait.until(come))
     except anyio.EndOfStream:
         if reader.feed_eof():
             return 0

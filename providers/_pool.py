@@ -28,6 +28,7 @@ from ._addresses import WHY, is_forbidden
 from ._http1 import Reader
 from ._loop import Loop
 from ._sockets import open_stream
+from ._wait import Wait
 
 IDLE_FOR = 30.0
 """Seconds that a connection is kept that nobody uses (chosen: below the 60 s of common load balancers)."""
@@ -41,14 +42,18 @@ Origin: TypeAlias = tuple[bytes, bytes, int]
 
 @final
 class Connection:
-    """One connection. It belongs to whoever has acquired it; `uses` counts the requests that it was given."""
+    """One connection. It belongs to whoever has acquired it; `uses` counts the requests that it was given.
 
-    __slots__ = ("_is_dropped", "_poll", "_socket", "idle_since", "origin", "reader", "stream", "uses")
+    Whoever reads does so by its `wait` where there is no socket, which would tell of being shut down.
+    """
+
+    __slots__ = ("_is_dropped", "_poll", "_socket", "idle_since", "origin", "reader", "stream", "uses", "wait")
 
     def __init__(self, origin: Origin, stream: ByteStream) -> None:
         self.origin, self.stream, self.reader = origin, stream, Reader()
         self.uses, self.idle_since, self._is_dropped = 0, 0.0, False
         self._socket: Any = stream.extra(SocketAttribute.raw_socket, None)
+        self.wait = Wait() if self._socket is None else None
         self._poll = select.poll()
         if self._socket is not None and self._socket.fileno() >= 0:
             self._poll.register(self._socket.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
@@ -79,6 +84,8 @@ class Connection:
         if not self._is_dropped:
             self._is_dropped = True
             shut_down(self.stream)
+            if self.wait is not None:
+                self.wait.end()
 
     async def close(self) -> None:
         """Close it, also when cancelled."""

@@ -6,10 +6,15 @@ one costs nothing but an assignment. The task sleeps until the earliest that it 
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Protocol, final
 
 import anyio
+
+from ..providers import Line, tell
+
+_log = logging.getLogger("understudy.supervisor")
 
 
 class Watched(Protocol):
@@ -61,6 +66,9 @@ class Watch:
             now = anyio.current_time()
             for each in [each for each in self._watched if each.due <= now]:
                 each.due = math.inf
-                each.expire()
+                try:
+                    each.expire()
+                except Exception as error:  # noqa: BLE001 - a mistake of ours there must not cost all others their limits
+                    tell(_log.error, Line("watch_failed", error=type(error).__name__), error=error)
             if self._apart and self._watched and min(each.due for each in self._watched) < now + self._apart:
                 await anyio.sleep(self._apart)

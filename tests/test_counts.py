@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ import anyio.lowlevel
 import pytest
 import trio.abc
 import trio.lowlevel
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 from pydantic import SecretStr
 
 import understudy
@@ -51,10 +52,10 @@ ASKED = (
 
 
 class Wire(ByteStream):
-    """A connection whose other end answers at once; for the model `down` with an error."""
+    """A connection whose other end answers at once; for the model `down` with an error. Its socket is for show."""
 
     def __init__(self) -> None:
-        self._answer = b""
+        self._answer, self._sockets = b"", socket.socketpair()
 
     async def send(self, item: bytes) -> None:
         """Take a request."""
@@ -70,12 +71,14 @@ class Wire(ByteStream):
         """Not used."""
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Close the socket."""
+        for own in self._sockets:
+            own.close()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """There are none."""
-        return {}
+        """The socket."""
+        return {SocketAttribute.raw_socket: lambda: self._sockets[0]}
 
 
 @asynccontextmanager

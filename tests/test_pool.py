@@ -11,11 +11,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSListener
 
 from understudy.providers import _pool
+from understudy.providers._exchange import received
 from understudy.providers._http1 import head_of
 from understudy.providers._pool import IDLE_FOR, Connection, ConnectTimeoutError, Origin, PlaceTimeoutError, Pool
 
@@ -296,6 +298,37 @@ async def test_without_what_tls_needs_no_connection_is_left() -> None:
         await anyio.sleep(0.01)
         assert (server.accepted, server.open, pool.taken) == (3, 0, 0)
         await pool.aclose()
+
+
+class Silent(ByteStream):
+    """A stream without a socket, on which nothing comes."""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        await anyio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    async def send(self, item: bytes) -> None:
+        """Take anything."""
+
+    async def send_eof(self) -> None:
+        """Not used."""
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+async def test_whoever_reads_is_told_of_the_end_without_a_socket_too() -> None:
+    """The limits of a stream end its read by dropping its connection: whoever waits must not wait for good."""
+    connection = Connection((b"http", b"a-host", 80), Silent())
+    async with anyio.create_task_group() as tasks:
+
+        async def drops() -> None:
+            await anyio.sleep(1)
+            connection.drop()
+
+        tasks.start_soon(drops)
+        with anyio.fail_after(2), pytest.raises(httpx2.ReadError):
+            await received(connection)
 
 
 async def test_after_a_burst_the_old_ones_go() -> None:

@@ -71,6 +71,23 @@ async def test_who_is_forgotten_or_waits_for_nothing_does_not_expire() -> None:
     assert (forgotten.expired_at, idle.expired_at, other.expired_at) == ([], [], [2.0])
 
 
+async def test_who_cannot_expire_keeps_nobody_else_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    """It is a mistake of ours, and told as such; the limits of all others go on."""
+
+    class Broken(Dated):
+        def expire(self) -> None:
+            super().expire()
+            raise RuntimeError("a bug")
+
+    broken, other, later = Broken(), Dated(), Dated()
+    async with watching() as watch:
+        for each, due in ((broken, 1.0), (other, 1.0), (later, 2.0)):
+            watch.arm(each, due)
+        await anyio.sleep(10)
+    assert [each.expired_at for each in (broken, other, later)] == [[1.0], [1.0], [2.0]]
+    assert [record.getMessage() for record in caplog.records] == ["watch_failed error='RuntimeError'"]
+
+
 async def test_looks_may_be_apart() -> None:
     """Then a limit comes that much later at most."""
     first, second = Dated(), Dated()
