@@ -52,7 +52,7 @@ class Refusal:
 ABSENT = Refusal(
     401,
     "the gateway's token is missing or is another one: show what `understudy token` prints where it runs, "
-    "once, as a bearer or as x-api-key",
+    "in one header alone, as a bearer or as x-api-key",
     _REALM,
 )
 

@@ -11,7 +11,7 @@ from typing import final
 
 from ..providers import Finished, Line, Relayed, StreamEvent, Writing, tell
 from ..supervisor import Stream
-from ._refusals import INTERNAL, STOPPING, refused
+from ._refusals import CUT_OFF, INTERNAL, STOPPING, refused
 
 _log = logging.getLogger("understudy.gateway")
 
@@ -57,7 +57,7 @@ class Parts:
         """Return what ends the answer after the parts that were given, because the gateway ends; nothing if those were
         all.
         """
-        return b"" if self._is_over else self._writing.error(503, STOPPING)
+        return b"" if self._is_over else self._writing.error(503, CUT_OFF)
 
     def _rendered_too(self, room: int) -> bytes:
         """Return what is here already, as long as there is room."""
@@ -81,4 +81,4 @@ class Parts:
         told = refused(error)
         if told is INTERNAL:
             tell(_log.error, Line("gateway_failed", error=type(error).__name__), error=error)
-        return self._writing.error(told.status, told.said)
+        return self._writing.error(told.status, CUT_OFF if told.said == STOPPING else told.said)

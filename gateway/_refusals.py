@@ -25,6 +25,7 @@ from ..providers import (
 from ._values import Headers
 
 STOPPING = "no more is taken: it is stopping"
+CUT_OFF = "the answer was cut off: the gateway is stopping"
 
 STOPPING_FOR = 1.0
 """Seconds after which a client of a gateway that stops may ask again: somebody else may listen there then (chosen)."""

@@ -32,7 +32,7 @@ from ._watch import Watch
 CLOSE_WITHIN = 1.0
 """Seconds to close the connection of a stream that is left before its end (table C)."""
 
-NOTHING, ONLY_SIGNS = "nothing more came", "nothing but signs of life came"
+NO_CONTENT, NOTHING, ONLY_SIGNS = "no content came", "nothing more came", "nothing but signs of life came"
 
 
 @final
@@ -102,7 +102,7 @@ async def begun(served: Served, permit: Permit, request: Request, bounds: Bounds
             permit.began(anyio.current_time())
             live, upstream = Live(served, permit, upstream, bounds.deadline, first), None
             return live
-        raise _ended(served, permit, bounds.within, is_callers=bounds.is_callers)
+        raise _ended(served, permit, bounds.within, is_callers=bounds.is_callers, said=NO_CONTENT)
     finally:
         if upstream is not None:
             await _close(upstream)

@@ -77,7 +77,7 @@ WRONG: list[list[tuple[str, str]]] = [
 def test_every_other_token_is_refused_in_the_same_words(shown: list[tuple[str, str]]) -> None:
     """Absent, wrong, nearly right, or shown twice."""
     said = "the gateway's token is missing or is another one: show what `understudy token` prints where it runs, "
-    said += "once, as a bearer or as x-api-key"
+    said += "in one header alone, as a bearer or as x-api-key"
     assert Guard([TOKEN]).judge(head(*shown), 0) == Refusal(401, said, (("www-authenticate", "Bearer"),))
 
 
