@@ -6,6 +6,7 @@ import math
 import os
 from typing import Literal
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -282,6 +283,7 @@ def expected(phase: Phase) -> tuple[object, ...]:
     return phase.until, phase.first, probe and probe.ticket, probe and probe.until, phase.passed
 
 
+@pytest.mark.long
 def test_a_gate_does_what_the_rules_say() -> None:
     """Whatever happens in whatever order, the gate and the rules written down anew agree after each step."""
     how = settings(max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, derandomize=True)

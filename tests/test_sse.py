@@ -217,6 +217,7 @@ def timed(parts: Iterator[bytes]) -> float:
     return time.process_time() - begin
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("piece", [b"x", b"\n", b"\r", b"data: x\n", b"data: x\n\n"])
 def test_time_is_linear(piece: bytes) -> None:
     """Four times the bytes, one at a time, take about four times as long: quadratic would be sixteen times."""

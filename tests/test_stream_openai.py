@@ -599,6 +599,7 @@ def test_whatever_comes_is_an_answer_or_a_verdict(stream: bytes, at: list[int]) 
     assert coming(stream, *at) == came
 
 
+@pytest.mark.long
 def test_time_is_linear() -> None:
     """Four times the chunks take about four times as long, of every kind."""
 
