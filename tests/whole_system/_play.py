@@ -5,6 +5,7 @@ The world is one of scripted providers, or of the real ones over a scripted netw
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Callable
@@ -215,6 +216,8 @@ class _Play:
         if longest > anyio.current_time() + 3700:
             witness.says(20, f"somebody is held until {longest}")
         await anyio.sleep(max(longest - anyio.current_time(), 0.0) + 0.001)  # the sum of instants is not exact
+        looks = supervisor._watch._wakes_at  # once more, for streams that are gone
+        await anyio.sleep(max(looks - anyio.current_time(), 0.0) + 0.001 if math.isfinite(looks) else 0.0)
         tasks, timers = living(self.backend)
         left = witness.schedule.callers and self.backend == "trio" and timers
         if left:

@@ -106,7 +106,7 @@ class WatchedUpstream:
     def __init__(self, inner: Upstream, provider: Watched, called: Called, bug: Exception | None) -> None:
         self._inner, self._provider, self._called, self._bug = inner, provider, called, bug
         self._streams = provider.witness.streams
-        self._is_over = self._has_read = False
+        self._is_over = self._has_read = self._is_reading = False
 
     @property
     def response(self) -> Response | None:
@@ -128,7 +128,7 @@ class WatchedUpstream:
     async def read(self) -> None:
         """Wait for more; see `Upstream.read`."""
         begun = anyio.current_time()
-        has_come = False
+        has_come, self._is_reading = False, True
         try:
             if self._bug is not None and self._has_read:
                 await anyio.sleep(0.01)
@@ -143,17 +143,20 @@ class WatchedUpstream:
             self._over(error.verdict)
             raise
         finally:
+            self._is_reading = False
             self._streams.read(self._called, begun)
             if not has_come:
-                await self._provider.linger()
+                if not self._is_over:  # one that is closed already raises at once
+                    await self._provider.linger()
                 self._over(None)
         if self._inner.response is not None:
             self._over(Verdict.OK)
 
     def abandon(self) -> None:
-        """Close at once; see `Upstream.abandon`."""
+        """Close at once; see `Upstream.abandon`. Where somebody reads, it is their read that ends it."""
         self._inner.abandon()
-        self._over(None)
+        if not self._is_reading:
+            self._over(None)
 
     async def aclose(self) -> None:
         """Close, which may take its time, but is over when it is cancelled; see `Upstream.aclose`."""
