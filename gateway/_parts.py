@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from typing import final
 
-from ..providers import Finished, Line, Relayed, StreamEvent, Writing, tell
+from ..providers import ActorStoppedError, Finished, Line, Relayed, StreamEvent, Writing, tell
 from ..supervisor import Stream
-from ._refusals import CUT_OFF, INTERNAL, STOPPING, refused
+from ._refusals import CUT_OFF, INTERNAL, refused
 
 _log = logging.getLogger("understudy.gateway")
 
@@ -81,4 +81,4 @@ class Parts:
         told = refused(error)
         if told is INTERNAL:
             tell(_log.error, Line("gateway_failed", error=type(error).__name__), error=error)
-        return self._writing.error(told.status, CUT_OFF if told.said == STOPPING else told.said)
+        return self._writing.error(told.status, CUT_OFF if isinstance(error, ActorStoppedError) else told.said)

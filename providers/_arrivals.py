@@ -20,7 +20,7 @@ Outcome: TypeAlias = bytes | OSError | None
 """What a read comes to: bytes, none of them at the end; why there are none; None where the socket was closed here."""
 
 
-class Loop(Protocol):
+class CallbackLoop(Protocol):
     """What we use of an event loop of callbacks."""
 
     def create_future(self) -> Any:
@@ -54,7 +54,7 @@ class Arrivals:
 
     __slots__ = ("_is_watched", "_kept", "_looks_first", "_loop", "_most", "_number", "_own", "_waiting")
 
-    def __init__(self, own: socket.socket, loop: Loop) -> None:
+    def __init__(self, own: socket.socket, loop: CallbackLoop) -> None:
         self._own, self._number, self._loop, self._most = own, own.fileno(), loop, 0
         self._is_watched, self._looks_first = False, not type(loop).__module__.startswith("asyncio.")
         self._waiting: Any = None

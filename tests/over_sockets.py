@@ -149,3 +149,9 @@ async def beside(
             )
         )
         yield supervisor.agent("deriver"), supervisor, servers
+
+
+async def later(seconds: float, call: Callable[[], object]) -> None:
+    """Call something after a while, as a task of its own."""
+    await anyio.sleep(seconds)
+    call()

@@ -21,7 +21,7 @@ from understudy.providers._exchange import received
 from understudy.providers._http1 import head_of
 from understudy.providers._pool import IDLE_FOR, Connection, ConnectTimeoutError, Origin, PlaceTimeoutError, Pool
 
-from .over_sockets import FIXTURES
+from .over_sockets import FIXTURES, later
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 
@@ -321,12 +321,7 @@ async def test_whoever_reads_is_told_of_the_end_without_a_socket_too() -> None:
     """The limits of a stream end its read by dropping its connection: whoever waits must not wait for good."""
     connection = Connection((b"http", b"a-host", 80), Silent())
     async with anyio.create_task_group() as tasks:
-
-        async def drops() -> None:
-            await anyio.sleep(1)
-            connection.drop()
-
-        tasks.start_soon(drops)
+        tasks.start_soon(later, 1, connection.drop)
         with anyio.fail_after(2), pytest.raises(httpx2.ReadError):
             await received(connection)
 

@@ -31,7 +31,7 @@ from understudy.providers._upstream import Incoming
 from understudy.simulation._answers import Wire
 
 from .every_checkpoint import Cancelled, Everywhere, by_scope, by_task, by_task_again
-from .over_sockets import Behave, reset
+from .over_sockets import Behave, later, reset
 from .streams import (
     LAST,
     REQUEST,
@@ -350,12 +350,7 @@ async def test_over_the_library_a_reader_is_told_of_the_end_without_the_kernel(
         upstream = await opened(provider)
         assert isinstance(upstream._body._source, source)
         async with anyio.create_task_group() as tasks:
-
-            async def abandons() -> None:
-                await anyio.sleep(1)
-                upstream.abandon()
-
-            tasks.start_soon(abandons)
+            tasks.start_soon(later, 1, upstream.abandon)
             with anyio.fail_after(2), pytest.raises(anyio.ClosedResourceError):
                 await events_of(upstream, [])
         await upstream.aclose()
